@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target installs or builds what it needs; anything longer than a few lines is a script in hack/.
+
+IMG ?= funnel-operator/manager:dev
+ATTACHER_IMG ?= funnel-operator/attacher:dev
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w"
+CONTROLLER_GEN := go tool controller-gen
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2} /^##@/ {printf "\n%s\n", substr($$0, 5)}' $(MAKEFILE_LIST)
+
+##@ See it work
+.PHONY: demo
+demo: deps ## Show the problem and the cure on a real Kubernetes, started here and removed again.
+	hack/demo.sh
+
+##@ Test
+.PHONY: test
+test: test-pure test-privileged test-envtest ## All tests but e2e.
+
+.PHONY: test-pure
+test-pure: ## Tests that need nothing but Go.
+	go test $$(hack/packages.sh pure)
+
+.PHONY: test-privileged
+test-privileged: deps ## Tests on the real kernel: program runs, network namespaces, sockets (root).
+	FUNNEL_REQUIRE_ROOT=1 go test -p 1 $$(hack/packages.sh privileged)
+
+.PHONY: test-envtest
+test-envtest: ## Tests on a real kube-apiserver and etcd.
+	KUBEBUILDER_ASSETS=$$(hack/kube/build.sh) go test -p 1 $$(hack/packages.sh envtest)
+
+.PHONY: e2e
+e2e: deps ## The demo's claims as assertions, on 3 real nodes, in nftables and iptables mode (root).
+	hack/e2e.sh
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target for FUZZTIME (default 30s) each.
+	hack/fuzz.sh
+
+##@ Develop
+.PHONY: build
+build: ## Both binaries, static, into bin/.
+	$(GO_BUILD) -o bin/manager ./cmd/manager
+	$(GO_BUILD) -o bin/attacher ./cmd/attacher
+
+.PHONY: images
+images: build ## Both images as OCI tarballs into bin/.
+	hack/images.sh
+
+.PHONY: generate
+generate: deps ## Deep copies, CRD, RBAC, webhook configuration, BPF objects, dist/install.yaml.
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+	$(CONTROLLER_GEN) rbac:roleName=manager webhook paths=./controllers/... output:rbac:dir=config/rbac output:webhook:dir=config/webhook
+	go generate ./bpf/...
+
+.PHONY: verify
+verify: deps ## Generated files are current, imports keep their promises, code is formatted and vetted.
+	hack/verify.sh
+
+.PHONY: deps
+deps: ## Debian packages that the other targets use, when missing (root).
+	hack/deps.sh
+
+##@ Install on the cluster of the current kubeconfig
+.PHONY: build-installer
+build-installer: ## dist/install.yaml for IMG and ATTACHER_IMG.
+	hack/render.sh $(IMG) $(ATTACHER_IMG) > dist/install.yaml
+
+.PHONY: deploy
+deploy: ## Install the operator with IMG and ATTACHER_IMG.
+	hack/render.sh $(IMG) $(ATTACHER_IMG) | kubectl apply --server-side -f -
+
+.PHONY: undeploy
+undeploy: ## Remove the operator; running pods and their rules stay as they are.
+	hack/undeploy.sh

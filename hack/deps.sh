@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that building and testing use, when a command of
+# theirs is missing. Elsewhere, or without root, it names what is missing.
+set -euo pipefail
+
+declare -A package=(
+	[clang-14]=clang-14 [llvm-strip-14]=llvm-14 [ip]=iproute2 [iptables]=iptables
+	[nft]=nftables [ethtool]=ethtool [conntrack]=conntrack
+)
+missing=()
+for command in "${!package[@]}"; do
+	command -v "$command" >/dev/null || missing+=("${package[$command]}")
+done
+[[ -e /usr/include/bpf/bpf_helpers.h ]] || missing+=(libbpf-dev)
+[[ ${#missing[@]} -gt 0 ]] || exit 0
+
+if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+	echo "missing: ${missing[*]} (Debian's package names); install them and run again" >&2
+	exit 1
+fi
+echo "installing ${missing[*]} …" >&2
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

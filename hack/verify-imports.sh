@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Checks the promises about who imports whom (docs/architecture.md) against what
+# is really linked, including indirect imports.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+module=$(go list -m)
+failed=0
+
+# forbid WHO PATTERN WHY: no package that WHO depends on may match PATTERN.
+forbid() {
+	local found
+	found=$(go list -deps "$1" | grep -E "$2" || true)
+	[[ -z $found ]] && return
+	failed=1
+	printf '%s must not depend on %s\n' "$1" "$3" >&2
+	sed 's/^/  /' <<<"$found" | head -n 5 >&2
+}
+
+# only_standard WHO ALLOWED: WHO depends on the standard library and ALLOWED only.
+only_standard() {
+	local found
+	found=$(go list -deps -f '{{if not .Standard}}{{.ImportPath}}{{end}}' "$1" | grep -vE "^$module/($2)$" || true)
+	[[ -z $found ]] && return
+	failed=1
+	printf '%s may depend on the standard library and on %s only\n' "$1" "$2" >&2
+	sed 's/^/  /' <<<"$found" | head -n 5 >&2
+}
+
+forbid ./cmd/attacher '^(sigs\.)?k8s\.io/' 'Kubernetes packages'
+forbid ./cmd/manager '^github\.com/(cilium/ebpf|vishvananda/netlink)' 'the kernel side (cilium/ebpf, netlink)'
+forbid ./api/... '^(sigs\.k8s\.io/controller-runtime|k8s\.io/client-go)' 'anything heavier than apimachinery'
+only_standard ./internal/rules 'internal/rules'
+only_standard ./internal/report 'internal/report'
+only_standard ./internal/classifier 'internal/(rules|classifier)'
+for package in $(go list ./api/... ./internal/... ./bpf/...); do
+	forbid "$package" "^$module/(controllers|cmd)(/|$)" 'controllers or cmd'
+done
+exit $failed

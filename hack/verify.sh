@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Checks that what is generated is current, that imports keep their promises and
+# that the code is formatted and vetted. Works on a copy: the checkout is not
+# changed, and a difference is shown as a diff.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} sh -c '[ -e "$1" ] && printf "%s\0" "$1"' _ {} | tar --null -T - -cf - | tar -C "$copy" -xf -
+make -C "$copy" --no-print-directory generate build-installer >/dev/null
+for generated in api bpf config dist; do
+	diff -r -u "$generated" "$copy/$generated" || { echo "$generated is not current: run 'make generate build-installer'" >&2; exit 1; }
+done
+
+unformatted=$(gofmt -l $(git ls-files '*.go'))
+[[ -z $unformatted ]] || { printf 'not formatted:\n%s\n' "$unformatted" >&2; exit 1; }
+go mod tidy -diff >/dev/null || { echo "go.mod is not tidy: run 'go mod tidy'" >&2; exit 1; }
+go vet ./...
+(cd hack/kube && go mod tidy -diff >/dev/null) || { echo "hack/kube/go.mod is not tidy" >&2; exit 1; }
+hack/verify-imports.sh
+echo "verified: generated files, formatting, go vet, imports"
