@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inject
+
+import (
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+// reportPath is where the init container writes its report and the kubelet
+// reads it.
+const reportPath = "/dev/termination-log"
+
+// The variables of the init container.
+const (
+	envPod       = "SFUNNEL_POD"        // "1": refuse the host's network namespace
+	envReport    = "SFUNNEL_REPORT"     // path of the report
+	envReportMax = "SFUNNEL_REPORT_MAX" // its size limit, in bytes
+)
+
+// setContainer puts our init container in front of all others, native sidecars
+// included, so that no process of the pod runs before the rules are attached.
+func setContainer(pod *corev1.Pod, opts Options) {
+	var earlier corev1.Container
+	others := slices.DeleteFunc(slices.Clone(pod.Spec.InitContainers), func(c corev1.Container) bool {
+		if c.Name != v1alpha1.InitContainerName {
+			return false
+		}
+		earlier = c
+		return true
+	})
+	pod.Spec.InitContainers = append([]corev1.Container{{}}, others...)
+	pod.Spec.InitContainers[0] = attacher(pod, earlier, opts)
+}
+
+// attacher is the init container of the pod. Environment and mounts of the
+// earlier one that are not ours stay.
+func attacher(pod *corev1.Pod, earlier corev1.Container, opts Options) corev1.Container {
+	return corev1.Container{
+		Name:                     v1alpha1.InitContainerName,
+		Image:                    opts.Image,
+		ImagePullPolicy:          pullPolicy(opts),
+		Env:                      environment(pod, earlier.Env),
+		Resources:                resources(pod, opts),
+		VolumeMounts:             mounts(earlier.VolumeMounts),
+		SecurityContext:          privileges(),
+		TerminationMessagePath:   reportPath,
+		TerminationMessagePolicy: corev1.TerminationMessageReadFile,
+	}
+}
+
+func pullPolicy(opts Options) corev1.PullPolicy {
+	if opts.PullPolicy == "" {
+		return corev1.PullIfNotPresent
+	}
+	return opts.PullPolicy
+}
+
+// privileges are those that loading and attaching need and no more: uid 0, as
+// another gets no effective capabilities; BPF for maps and programs, NET_ADMIN
+// for filters, PERFMON for packet offsets that vary.
+func privileges() *corev1.SecurityContext {
+	root, no, yes := int64(0), false, true
+	return &corev1.SecurityContext{
+		RunAsUser:                &root,
+		RunAsNonRoot:             &no,
+		AllowPrivilegeEscalation: &no,
+		ReadOnlyRootFilesystem:   &yes,
+		Capabilities: &corev1.Capabilities{
+			Drop: []corev1.Capability{"ALL"},
+			Add:  []corev1.Capability{"BPF", "NET_ADMIN", "PERFMON"},
+		},
+		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+}
+
+func environment(pod *corev1.Pod, earlier []corev1.EnvVar) []corev1.EnvVar {
+	ours := []corev1.EnvVar{
+		{Name: envPod, Value: "1"},
+		{Name: envReport, Value: reportPath},
+		{Name: envReportMax, Value: strconv.Itoa(reportMax(pod))},
+	}
+	return append(ours, slices.DeleteFunc(slices.Clone(earlier), func(v corev1.EnvVar) bool {
+		return v.Name == envPod || v.Name == envReport || v.Name == envReportMax
+	})...)
+}
+
+func mounts(earlier []corev1.VolumeMount) []corev1.VolumeMount {
+	ours := []corev1.VolumeMount{{Name: v1alpha1.VolumeName, MountPath: v1alpha1.MountPath, ReadOnly: true}}
+	return append(ours, slices.DeleteFunc(slices.Clone(earlier), func(m corev1.VolumeMount) bool {
+		return m.Name == v1alpha1.VolumeName
+	})...)
+}
+
+// Where the kubelet cuts termination messages, in bytes: one container's when it
+// reads it (MaxContainerTerminationMessageLength), and each container's share of
+// the pod's when it writes the status (MaxPodTerminationMessageLogLength over
+// the number of containers of every kind).
+const (
+	containerMessageMax = 4096
+	podMessageMax       = 12288
+)
+
+// reportMax is the number of bytes of a report that reach the pod's status, once
+// ours is among the init containers.
+func reportMax(pod *corev1.Pod) int {
+	containers := len(pod.Spec.InitContainers) + len(pod.Spec.Containers) + len(pod.Spec.EphemeralContainers)
+	return min(containerMessageMax, podMessageMax/containers)
+}
