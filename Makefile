@@ -38,6 +38,10 @@ test-envtest: ## Tests on a real kube-apiserver and etcd.
 e2e: deps ## The demo's claims as assertions, on 3 real nodes, in nftables and iptables mode (root).
 	hack/e2e.sh
 
+.PHONY: test-kernels
+test-kernels: ## The datapath's tests under Debian's 6.1 and 6.12 kernels, in qemu.
+	go run ./hack/kernels
+
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME (default 30s) each.
 	hack/fuzz.sh

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// kernel is one unpacked kernel package.
+type kernel struct {
+	release string // as uname -r says it
+	image   string // path of vmlinuz
+	modules string // path of lib/modules/RELEASE
+	version string // of the package
+}
+
+// cacheDir is where kernels are kept between runs: $FUNNEL_CACHE/kernels, by
+// default ~/.cache/funnel-operator/kernels.
+func cacheDir() (string, error) {
+	cache := os.Getenv("FUNNEL_CACHE")
+	if cache == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", err
+		}
+		cache = filepath.Join(home, ".cache", "funnel-operator")
+	}
+	dir := filepath.Join(cache, "kernels")
+	return dir, os.MkdirAll(dir, 0o755)
+}
+
+// fetchKernel returns Debian's newest kernel of a series such as "6.1", cloud
+// flavour. It is downloaded and unpacked into dir, once per version; nothing is
+// installed.
+func fetchKernel(ctx context.Context, dir, series string) (kernel, error) {
+	name, version, err := newestKernel(ctx, series)
+	if err != nil {
+		return kernel{}, err
+	}
+	root := filepath.Join(dir, name+"_"+version)
+	if _, err := os.Stat(root); os.IsNotExist(err) {
+		err = unpack(ctx, dir, root, name+"="+version)
+		if err != nil {
+			return kernel{}, fmt.Errorf("fetch %s: %w", name, err)
+		}
+	}
+	return openKernel(root, version)
+}
+
+// openKernel finds the parts of an unpacked kernel package.
+func openKernel(root, version string) (kernel, error) {
+	images, err := filepath.Glob(filepath.Join(root, "boot", "vmlinuz-*"))
+	if err != nil || len(images) != 1 {
+		return kernel{}, fmt.Errorf("%s/boot holds %d kernel images, want 1", root, len(images))
+	}
+	release := strings.TrimPrefix(filepath.Base(images[0]), "vmlinuz-")
+	return kernel{
+		release: release, image: images[0], version: version,
+		modules: filepath.Join(root, "lib", "modules", release),
+	}, nil
+}
+
+// newestKernel asks the series' own metapackage, or the release's default one
+// when that is of this series, which image it stands for. Old package lists are
+// renewed once.
+func newestKernel(ctx context.Context, series string) (name, version string, err error) {
+	for attempt := 0; ; attempt++ {
+		for _, meta := range []string{"linux-image-" + series + "-cloud-amd64", "linux-image-cloud-amd64"} {
+			text, _ := exec.CommandContext(ctx, "apt-cache", "show", "--no-all-versions", meta).Output()
+			if name, version, ok := dependsOnImage(string(text), series); ok {
+				return name, version, nil
+			}
+		}
+		if attempt > 0 {
+			return "", "", fmt.Errorf("no Debian package of a %s kernel, cloud flavour, in this machine's package lists", series)
+		}
+		if err := command(ctx, "", "apt-get", "update", "-qq"); err != nil {
+			return "", "", err
+		}
+	}
+}
+
+var imageDependency = regexp.MustCompile(`(?m)^Depends:.*?\b(linux-image-(\S+)-cloud-amd64) \(= ([^)]+)\)`)
+
+func dependsOnImage(control, series string) (name, version string, ok bool) {
+	match := imageDependency.FindStringSubmatch(control)
+	if match == nil || !strings.HasPrefix(match[3], series+".") {
+		return "", "", false
+	}
+	return match[1], match[3], true
+}
+
+// unpack makes root in one step, so that an interrupted run leaves no half of it.
+func unpack(ctx context.Context, dir, root, packageVersion string) error {
+	work, err := os.MkdirTemp(dir, ".unpack-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	fmt.Fprintln(os.Stderr, "downloading", packageVersion, "…")
+	if err := command(ctx, work, "apt-get", "download", "-qq", packageVersion); err != nil {
+		return err
+	}
+	packages, err := filepath.Glob(filepath.Join(work, "*.deb"))
+	if err != nil || len(packages) != 1 {
+		return fmt.Errorf("apt-get left %d packages, want 1", len(packages))
+	}
+	tree := filepath.Join(work, "tree")
+	if err := command(ctx, work, "dpkg-deb", "-x", packages[0], tree); err != nil {
+		return err
+	}
+	return os.Rename(tree, root)
+}
+
+// requireTools installs the packages of missing commands (Debian, as root), or
+// names them.
+func requireTools(ctx context.Context, packages map[string]string) error {
+	var missing []string
+	for tool, name := range packages {
+		if _, err := exec.LookPath(tool); err != nil {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
+		return fmt.Errorf("missing: %s (Debian's package names); install them and run again", strings.Join(missing, " "))
+	}
+	fmt.Fprintln(os.Stderr, "installing", strings.Join(missing, " "), "…")
+	if err := command(ctx, "", "apt-get", "update", "-qq"); err != nil {
+		return err
+	}
+	return command(ctx, "", "apt-get", append([]string{"install", "-y", "-qq", "--no-install-recommends"}, missing...)...)
+}
+
+// command runs a program to its end; what it printed is part of the error only.
+func command(ctx context.Context, dir, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, output)
+	}
+	return nil
+}
