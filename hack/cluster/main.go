@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command cluster starts a real Kubernetes on this machine, of processes in
+// namespaces of their own, and takes it away again without a trace.
+//
+//	go run ./hack/cluster up -nodes 3 -proxy-mode nftables IMAGE.tar …
+//	export KUBECONFIG=$(go run ./hack/cluster kubeconfig)
+//	go run ./hack/cluster down
+//
+// A machine (the control plane, each node, the clients outside) is one process
+// with network, mount, pid, uts and ipc namespaces of its own, and whatever it
+// starts. The machines are wired to each other, never to the host: the host keeps
+// one port on its loopback, on which kubectl reaches the API server.
+//
+// Whatever is done outside those namespaces (processes, cgroups, sysctls) is
+// written to a journal before it is done; down, a failed up and an interrupted one
+// play it backwards. So does the next up, should all of them have been killed.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+const usage = `usage: cluster COMMAND [-name NAME] …
+  up [-nodes N] [-proxy-mode iptables|nftables] [-families 4|4,6] [-outside N] [IMAGE.tar…]
+                     start it and load the images on every node
+  down               take it away; what was there before is restored
+  load IMAGE.tar…    load images on every node
+  kubeconfig         print the path of the administrator's kubeconfig
+  exec MACHINE [--] COMMAND…
+                     run a command in a machine: control, node-1…, outside
+  snapshot [-since FILE]
+                     list what the host shows of namespaces, links, mounts, cgroups
+                     and sysctls; with -since, only what FILE does not list (exit 1)
+`
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == machineCommand {
+		os.Exit(runMachine(os.Args[2]))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run executes one command line and returns the exit status: 0 done, 1 failed, 2
+// not understood.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return 2
+	}
+	cfg := Config{ProxyMode: "nftables"}
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() { fmt.Fprint(stderr, usage) }
+	flags.StringVar(&cfg.Name, "name", "demo", "")
+	flags.IntVar(&cfg.Nodes, "nodes", 2, "")
+	flags.StringVar(&cfg.ProxyMode, "proxy-mode", "nftables", "")
+	flags.StringVar(&cfg.Families, "families", "4", "")
+	flags.IntVar(&cfg.Outside, "outside", 12, "")
+	since := flags.String("since", "", "")
+	if err := flags.Parse(args[1:]); err != nil {
+		return 2
+	}
+	cfg.Images = flags.Args()
+	if err := command(ctx, args[0], cfg, *since, stdout, stderr); err != nil {
+		fmt.Fprintf(stderr, "cluster %s: %v\n", args[0], err)
+		return 1
+	}
+	return 0
+}
+
+func command(ctx context.Context, name string, cfg Config, since string, stdout, stderr io.Writer) error {
+	dir, err := directory(cfg.Name)
+	if err != nil {
+		return err
+	}
+	switch name {
+	case "up":
+		return Up(ctx, dir, cfg, stderr)
+	case "down":
+		return Down(dir)
+	case "load":
+		return loadImages(ctx, dir, cfg.Images)
+	case "kubeconfig":
+		_, err := fmt.Fprintln(stdout, filepath.Join(dir, "admin.kubeconfig"))
+		return err
+	case "exec":
+		return enter(dir, cfg.Images)
+	case "snapshot":
+		return printSnapshot(stdout, since)
+	}
+	return fmt.Errorf("no such command; one of up, down, load, kubeconfig, exec, snapshot")
+}
+
+// cacheDirectory is where everything is kept that is worth keeping outside the
+// checkout.
+func cacheDirectory() (string, error) {
+	if dir := os.Getenv("FUNNEL_CACHE"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	home, err := os.UserHomeDir()
+	return filepath.Join(home, ".cache", "funnel-operator"), err
+}
+
+// directory is where the cluster of that name keeps its files.
+func directory(name string) (string, error) {
+	if name == "" || strings.ContainsAny(name, "/. ") {
+		return "", fmt.Errorf("-name %q: letters, digits and dashes only", name)
+	}
+	cache, err := cacheDirectory()
+	return filepath.Join(cache, "cluster-"+name), err
+}

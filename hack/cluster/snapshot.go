@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// printSnapshot lists what a cluster could leave behind on the host, one thing a
+// line and sorted. With since, the name of a file with an earlier list, it prints
+// only the lines that are new, and fails if there are any.
+func printSnapshot(w io.Writer, since string) error {
+	now, err := snapshot()
+	if err != nil {
+		return err
+	}
+	if since != "" {
+		before, err := os.ReadFile(since)
+		if err != nil {
+			return err
+		}
+		for _, line := range strings.Split(string(before), "\n") {
+			delete(now, line)
+		}
+	}
+	for _, line := range slices.Sorted(maps.Keys(now)) {
+		fmt.Fprintln(w, line)
+	}
+	if since != "" && len(now) > 0 {
+		return fmt.Errorf("%d differences to %s", len(now), since)
+	}
+	return nil
+}
+
+// snapshot is a set of lines, each with one thing that the host shows.
+func snapshot() (map[string]bool, error) {
+	lines := map[string]bool{}
+	for _, list := range []func() ([]string, error){listNamespaces, listLinks, listMounts, listCgroups, listSysctls, listDirectories} {
+		found, err := list()
+		if err != nil {
+			return nil, err
+		}
+		for _, line := range found {
+			lines[line] = true
+		}
+	}
+	return lines, nil
+}
+
+// listNamespaces lists the network namespaces that have a process or a name.
+func listNamespaces() ([]string, error) {
+	links, _ := filepath.Glob("/proc/[0-9]*/ns/net")
+	var lines []string
+	for _, link := range links {
+		if inode, err := os.Readlink(link); err == nil {
+			lines = append(lines, "network namespace "+inode)
+		}
+	}
+	named, _ := filepath.Glob("/run/netns/*")
+	for _, name := range named {
+		lines = append(lines, "network namespace "+filepath.Base(name))
+	}
+	return lines, nil
+}
+
+func listLinks() ([]string, error) {
+	links, err := filepath.Glob("/sys/class/net/*")
+	for i, link := range links {
+		links[i] = "link " + filepath.Base(link)
+	}
+	return links, err
+}
+
+func listMounts() ([]string, error) {
+	mounts, err := hostMounts()
+	var lines []string
+	for _, m := range mounts {
+		lines = append(lines, "mount "+m.point+" "+m.kind)
+	}
+	return lines, err
+}
+
+// listCgroups lists cgroup folders but those of systemd's units, which come and go
+// by themselves.
+func listCgroups() ([]string, error) {
+	var lines []string
+	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return ignoreVanished(err)
+		}
+		switch filepath.Ext(path) {
+		case ".service", ".scope", ".slice":
+			return fs.SkipDir
+		}
+		lines = append(lines, "cgroup "+path)
+		return nil
+	})
+	return lines, err
+}
+
+// listSysctls lists the values of the sysctls that Kubernetes' node agents write,
+// and all of networking's that say something about configuration.
+func listSysctls() ([]string, error) {
+	var lines []string
+	add := func(path string) {
+		if content, err := os.ReadFile(path); err == nil {
+			lines = append(lines, "sysctl "+strings.TrimPrefix(path, "/proc/sys/")+" "+strings.TrimSpace(string(content)))
+		}
+	}
+	for _, path := range nodeSysctls {
+		add(path)
+	}
+	err := filepath.WalkDir("/proc/sys/net", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || isCounter(path) {
+			return ignoreVanished(err)
+		}
+		add(path)
+		return nil
+	})
+	return lines, err
+}
+
+// listDirectories lists what Kubernetes' parts would make in the file system if
+// nobody gave them a place of their own.
+func listDirectories() ([]string, error) {
+	var lines []string
+	for _, pattern := range []string{
+		"/etc/cni", "/etc/kubernetes", "/etc/containerd", "/opt/*", "/usr/libexec/kubernetes",
+		"/run/*", "/var/lib/*", "/var/log/pods", "/var/log/containers",
+	} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range found {
+			lines = append(lines, "directory "+path)
+		}
+	}
+	return lines, nil
+}
+
+// isCounter tells whether a sysctl shows use, not configuration.
+func isCounter(path string) bool {
+	name := filepath.Base(path)
+	return strings.HasSuffix(name, "_count") || strings.HasPrefix(name, "stable_secret") || name == "fib_notify_on_flag_change"
+}
+
+func ignoreVanished(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
+}
+
+// A mount is one line of /proc/self/mountinfo: where, and what kind of file system.
+type mount struct{ point, kind string }
+
+// hostMounts lists the mounts of this process's namespace.
+func hostMounts() ([]mount, error) {
+	info, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	var mounts []mount
+	for line := range strings.Lines(string(info)) {
+		before, after, found := strings.Cut(line, " - ")
+		fields, rest := strings.Fields(before), strings.Fields(after)
+		if found && len(fields) >= 5 && len(rest) > 0 {
+			mounts = append(mounts, mount{point: fields[4], kind: rest[0]})
+		}
+	}
+	return mounts, nil
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command image packs one static binary as a container image: an OCI archive with
+// a single layer, FROM scratch. The same binary gives the same bytes, so that the
+// image has one digest wherever and whenever it is built. It prints that digest.
+//
+//	go run ./hack/image -name funnel-operator/attacher:dev -o attacher.tar bin/attacher
+//
+// containerd imports the archive under the name given and under name@digest.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run executes one command line and returns the exit status: 0 done, 1 failed, 2
+// not understood.
+func run(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("image", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	name := flags.String("name", "", "repository:tag of the image")
+	user := flags.String("user", "65532:65532", "uid:gid that it runs as")
+	output := flags.String("o", "", "file to write")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	if *name == "" || *output == "" || flags.NArg() != 1 {
+		fmt.Fprintln(stderr, "usage: image -name REPOSITORY:TAG [-user UID:GID] -o FILE BINARY")
+		return 2
+	}
+	digest, err := pack(*output, *name, *user, flags.Arg(0))
+	if err != nil {
+		fmt.Fprintln(stderr, "image:", err)
+		return 1
+	}
+	fmt.Fprintln(stdout, digest)
+	return 0
+}
+
+// pack writes the archive and returns the digest of the image's manifest.
+func pack(output, name, user, binary string) (string, error) {
+	content, err := os.ReadFile(binary)
+	if err != nil {
+		return "", err
+	}
+	file, err := os.Create(output)
+	if err != nil {
+		return "", err
+	}
+	digest, err := write(file, name, user, filepath.Base(binary), content)
+	if err != nil {
+		file.Close()
+		return "", fmt.Errorf("%s: %w", output, err)
+	}
+	return digest, file.Close()
+}
