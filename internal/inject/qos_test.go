@@ -63,6 +63,7 @@ func TestQOSClassStaysWhatItWas(t *testing.T) {
 		{"an init container only", podWith(initContainer("setup"), resources("setup", full)), corev1.PodQOSBurstable, true},
 		{"the pod, all equal", podWith(podResources(full)), corev1.PodQOSGuaranteed, false},
 		{"the pod, memory only", podWith(podResources(resourcesOf("", "16Mi", "", "16Mi"))), corev1.PodQOSBurstable, false},
+		{"the pod, and its containers less", podWith(podResources(full), resources("app", resourcesOf("1", "", "", ""))), corev1.PodQOSGuaranteed, false},
 		{"the pod in an empty way, containers equal", podWith(podResources(none), resources("app", full)), corev1.PodQOSGuaranteed, true},
 	}
 	for _, row := range rows {
