@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sfunnel-io/funnel-operator/internal/classifier"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+// Config says what to load for one interface.
+type Config struct {
+	// Ingress and Egress are the rules of the two hooks. A program is loaded
+	// for a direction when its table is not nil.
+	Ingress, Egress *classifier.Table
+	Interface       Interface
+}
+
+// Interface is what the programs have to know of the interface they will be
+// attached to. They can't be moved to another one.
+type Interface struct {
+	// Index is the interface's index in its network namespace.
+	Index int
+	// MTU is the interface's MTU in octets. It is for reports: the programs ask
+	// the kernel for the MTU of the moment.
+	MTU int
+	// Ethernet tells that packets begin with an Ethernet header. Without it (tun
+	// and other layer 3 devices) they begin with the IP header.
+	Ethernet bool
+	// SegmentA and SegmentB are the indexes of the two ends of the segmenting
+	// device, 0 when there is none. A is where the egress program sends packets
+	// to, B where the segment program takes them up.
+	//
+	// Load needs both when NeedsSegmenting says so. The device is a veth pair in
+	// the namespace of the interface with, on both ends: tx-checksumming, TSO
+	// and all other GSO off, GRO off, no IPv6 address, NOARP, an MTU not below
+	// the interface's, and up.
+	SegmentA, SegmentB int
+}
+
+// NeedsSegmenting reports whether an interface needs the segmenting device for
+// these egress rules: whether some rule pushes a header.
+func NeedsSegmenting(egress rules.RuleSet) bool {
+	for _, r := range egress {
+		if r.Action.Verb == rules.Funnel && !r.Action.Inline {
+			return true
+		}
+	}
+	return false
+}
+
+func (c Config) validate() error {
+	if c.Ingress == nil && c.Egress == nil {
+		return errors.New("no rules for either direction")
+	}
+	if c.Interface.Index <= 0 {
+		return fmt.Errorf("interface index %d", c.Interface.Index)
+	}
+	if c.Egress != nil && NeedsSegmenting(c.Egress.Rules()) && (c.Interface.SegmentA <= 0 || c.Interface.SegmentB <= 0) {
+		return errors.New("egress rules push a header, which needs a segmenting device")
+	}
+	return nil
+}
