@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attach
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// needed are the capabilities without which nothing can be attached, and what
+// for.
+var needed = []struct {
+	bit  uint
+	name string
+}{
+	{unix.CAP_BPF, "BPF"},
+	{unix.CAP_NET_ADMIN, "NET_ADMIN"},
+	{unix.CAP_PERFMON, "PERFMON"},
+}
+
+// explain puts in front of an error what would have to change for it not to
+// come back: a capability that is missing, a kernel without BPF. Other errors
+// stay as they are.
+func explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if reason := reasonOf(err, effective(), inUserNamespace()); reason != "" {
+		return fmt.Errorf("%s: %w", reason, err)
+	}
+	return err
+}
+
+// reasonOf is explain's decision, given the effective capabilities as a bit
+// set.
+func reasonOf(err error, capabilities uint64, userNamespace bool) string {
+	if errors.Is(err, unix.ENOSYS) {
+		return "this kernel has no BPF (CONFIG_BPF_SYSCALL)"
+	}
+	if !refused(err) {
+		return ""
+	}
+	if lacking := lacking(capabilities); len(lacking) > 0 {
+		return "missing capability " + strings.Join(lacking, ", ")
+	}
+	if !errors.Is(err, unix.EPERM) {
+		return ""
+	}
+	if userNamespace {
+		return "a user namespace can't load BPF programs (hostUsers: false)"
+	}
+	return "not permitted although all capabilities are there: seccomp, a security module or kernel lockdown forbids it"
+}
+
+// refused reports whether the error can come from missing capabilities. What
+// the verifier refuses without PERFMON it reports in many ways.
+func refused(err error) bool {
+	var verifier *ebpf.VerifierError
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.As(err, &verifier)
+}
+
+// lacking returns the names of the capabilities that are needed and not there.
+// SYS_ADMIN includes BPF and PERFMON.
+func lacking(capabilities uint64) []string {
+	var names []string
+	for _, c := range needed {
+		implied := c.bit != unix.CAP_NET_ADMIN && capabilities&(1<<unix.CAP_SYS_ADMIN) != 0
+		if capabilities&(1<<c.bit) == 0 && !implied {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
+
+// effective returns the effective capabilities of this thread as a bit set, all
+// of them when they can't be read.
+func effective() uint64 {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return ^uint64(0)
+	}
+	return uint64(data[1].Effective)<<32 | uint64(data[0].Effective)
+}
+
+// inUserNamespace reports whether user ids are mapped: only the first user
+// namespace maps all of them to themselves.
+func inUserNamespace() bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(text)), " ") != "0 0 4294967295"
+}
+
+// kernelLacks names the configuration option that an error of the kernel's
+// traffic control means: it answers ENOENT for a kind that it does not know.
+func kernelLacks(err error, option string) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("this kernel lacks %s: %w", option, err)
+	}
+	return err
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attach
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestANamespaceIsNotTheHostNetwork(t *testing.T) {
+	newNamespace(t)
+	if host, err := InHostNetwork(); host || err != nil {
+		t.Errorf("in a new namespace: %v, %v", host, err)
+	}
+	if host, err := onlyHostHas("/proc/sys/net/core/"); host || err != nil {
+		t.Errorf("by its settings: %v, %v", host, err)
+	}
+}
+
+func TestTheFirstNamespaceIsTheHostNetwork(t *testing.T) {
+	requireRoot(t)
+	err := inNamespace("/proc/self/ns/net", func() error {
+		host, err := onlyHostHas("/proc/sys/net/core/")
+		byInode, errInode := InHostNetwork()
+		if host != byInode || err != nil || errInode != nil {
+			t.Errorf("by its settings: %v, %v; with the inode: %v, %v", host, err, byInode, errInode)
+		}
+		if !host {
+			t.Log("the tests do not run in the host's network namespace: nothing proved")
+		}
+		return nil
+	})
+	must(t, err)
+}
+
+func TestHostNetworkNeedsEverySign(t *testing.T) {
+	folder := t.TempDir() + "/"
+	for i, name := range hostOnly {
+		if host, err := onlyHostHas(folder); host || err != nil {
+			t.Errorf("%d signs: %v, %v", i, host, err)
+		}
+		must(t, os.WriteFile(filepath.Join(folder, name), nil, 0o600))
+	}
+	if host, err := onlyHostHas(folder); !host || err != nil {
+		t.Errorf("all signs: %v, %v", host, err)
+	}
+	if _, err := onlyHostHas(folder + "absent/"); err == nil {
+		t.Error("no settings at all: no error")
+	}
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attach
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Hook is a place of an interface that a program of ours can sit at.
+type Hook string
+
+// The hooks.
+const (
+	// Ingress sees what arrives at an interface.
+	Ingress Hook = "ingress"
+	// Egress sees what leaves through an interface.
+	Egress Hook = "egress"
+	// Segment is the ingress hook of the far end of a segmenting device.
+	Segment Hook = "segment"
+)
+
+// Name tells whose an attached program is and what it was made of. Filters
+// carry it as their name.
+type Name struct {
+	Hook Hook
+	// Version of the attacher that put the program there.
+	Version string
+	// Digest of the rules in it, as Digest returns it.
+	Digest string
+}
+
+const namePrefix = "sfunnel/"
+
+// String prints "sfunnel/<hook>/<version>/<digest>", with what could be mistaken
+// replaced by dashes. The kernel takes at most 255 bytes.
+func (n Name) String() string {
+	return fmt.Sprintf("%s%s/%.64s/%.128s", namePrefix, n.Hook, plain(n.Version), plain(n.Digest))
+}
+
+// plain replaces slashes, spaces and all that does not print.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '/' || r <= ' ' || r > '~' {
+			return '-'
+		}
+		return r
+	}, s)
+}
+
+// ParseName reads what String printed. It returns false for a name that is not
+// one of ours.
+func ParseName(s string) (Name, bool) {
+	rest, ours := strings.CutPrefix(s, namePrefix)
+	part := strings.Split(rest, "/")
+	if !ours || len(part) != 3 {
+		return Name{}, false
+	}
+	n := Name{Hook: Hook(part[0]), Version: part[1], Digest: part[2]}
+	switch n.Hook {
+	case Ingress, Egress, Segment:
+		return n, true
+	}
+	return Name{}, false
+}

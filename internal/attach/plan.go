@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attach
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+// Set is rules for some interfaces.
+type Set struct {
+	// Interfaces by name; empty: every default interface, that is one that is
+	// up, has an address, is not loopback, not enslaved and not ours.
+	Interfaces []string
+	// Ingress and Egress are the rules of each direction, in order.
+	Ingress, Egress rules.RuleSet
+}
+
+// target is an interface with all rules that hold for it.
+type target struct {
+	device
+	ingress, egress rules.RuleSet
+}
+
+// plan decides which interface gets which rules: those of the sets that name it,
+// and if it is a default interface those of the sets that name none, in the order
+// of the sets. Targets are in the order of devices. A MissingError means that
+// waiting may help.
+func plan(devices []device, sets []Set) ([]target, error) {
+	var names []string
+	for _, s := range sets {
+		names = append(names, s.Interfaces...)
+	}
+	if err := missing(devices, names); err != nil {
+		return nil, err
+	}
+	var targets []target
+	var chosen []device
+	for _, d := range devices {
+		t, ok := merge(d, sets)
+		if !ok {
+			continue
+		}
+		if d.ours() {
+			return nil, fmt.Errorf("interface %s is a segmenting device of ours and takes no rules", d.name)
+		}
+		targets = append(targets, t)
+		chosen = append(chosen, d)
+	}
+	if len(targets) == 0 && len(sets) > 0 {
+		none := &MissingError{}
+		for _, d := range devices {
+			none.Present = append(none.Present, d.name)
+		}
+		return nil, none
+	}
+	return targets, checkStack(devices, chosen)
+}
+
+// merge joins the rules that hold for a device; false when no set is for it.
+func merge(d device, sets []Set) (target, bool) {
+	t := target{device: d}
+	found := false
+	for _, s := range sets {
+		if !s.covers(d) {
+			continue
+		}
+		found = true
+		t.ingress = append(t.ingress, s.Ingress...)
+		t.egress = append(t.egress, s.Egress...)
+	}
+	return t, found
+}
+
+func (s Set) covers(d device) bool {
+	if len(s.Interfaces) == 0 {
+		return d.isDefault()
+	}
+	return slices.ContainsFunc(s.Interfaces, d.named)
+}

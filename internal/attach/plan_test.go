@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attach
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+// The devices of the cases: eth0 and net1 are default interfaces, and there is
+// one of each kind that is not.
+var (
+	lo     = device{index: 1, name: "lo", up: true, loopback: true, addressed: true}
+	eth0   = device{index: 2, name: "eth0", up: true, addressed: true, aliases: []string{"enp3s0"}}
+	net1   = device{index: 3, name: "net1", up: true, addressed: true}
+	down   = device{index: 4, name: "down0", addressed: true}
+	bare   = device{index: 5, name: "bare0", up: true}
+	bond   = device{index: 6, name: "bond0", up: true, addressed: true}
+	slave  = device{index: 7, name: "slave0", up: true, addressed: true, master: 6}
+	vlan   = device{index: 8, name: "vlan5", up: true, addressed: true, lower: 6}
+	sfn    = device{index: 9, name: "sfn2a", up: true, addressed: true}
+	plain1 = []device{lo, eth0, net1, down, bare, slave, sfn}
+)
+
+func mustRules(t *testing.T, text string) rules.RuleSet {
+	t.Helper()
+	rs, err := rules.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rs
+}
+
+// set is rules that can be told apart by their ingress port; interfaces are
+// separated by spaces.
+func set(t *testing.T, interfaces, port string) Set {
+	return Set{Interfaces: strings.Fields(interfaces), Ingress: mustRules(t, "tcp dport "+port+" drop")}
+}
+
+func TestPlanMergesRulesPerInterface(t *testing.T) {
+	for name, c := range map[string]struct {
+		devices []device
+		sets    []Set
+		want    string // per target its name and the ports of its rules, or the error
+	}{
+		"default interfaces":             {plain1, []Set{set(t, "", "1")}, "eth0:1 net1:1"},
+		"one named":                      {plain1, []Set{set(t, "net1", "1")}, "net1:1"},
+		"named by another name":          {plain1, []Set{set(t, "enp3s0", "1")}, "eth0:1"},
+		"named and default, in order":    {plain1, []Set{set(t, "net1", "1"), set(t, "", "2"), set(t, "eth0 net1", "3")}, "eth0:2,3 net1:1,2,3"},
+		"named though not default":       {plain1, []Set{set(t, "lo down0 bare0 slave0", "1")}, "lo:1 down0:1 bare0:1 slave0:1"},
+		"no default set on a named one":  {plain1, []Set{set(t, "lo", "1"), set(t, "", "2")}, "lo:1 eth0:2 net1:2"},
+		"missing":                        {plain1, []Set{set(t, "eth1 eth0 eth1", "1")}, "no interface eth1 (there are: lo, eth0, net1, down0, bare0, slave0, sfn2a)"},
+		"none by default":                {[]device{lo, bare}, []Set{set(t, "", "1")}, "no interface to attach to: none but loopback is up, has an address and is not enslaved (there are: lo, bare0)"},
+		"ours":                           {plain1, []Set{set(t, "sfn2a", "1")}, "interface sfn2a is a segmenting device of ours and takes no rules"},
+		"enslaved with its master":       {[]device{bond, slave}, []Set{set(t, "bond0 slave0", "1")}, "interface slave0 lies below bond0: packets would meet the rules twice; name one of them"},
+		"below the lower device":         {[]device{bond, slave, vlan}, []Set{set(t, "slave0 vlan5", "1")}, "interface slave0 lies below vlan5: packets would meet the rules twice; name one of them"},
+		"lower and upper both default":   {[]device{bond, vlan}, []Set{set(t, "", "1")}, "interface bond0 lies below vlan5: packets would meet the rules twice; name one of them"},
+		"upper only":                     {[]device{bond, slave, vlan}, []Set{set(t, "vlan5", "1")}, "vlan5:1"},
+		"nothing to attach, nothing bad": {plain1, nil, ""},
+	} {
+		targets, err := plan(c.devices, c.sets)
+		if got := show(targets, err); got != c.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", name, got, c.want)
+		}
+	}
+}
+
+func show(targets []target, err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	var out []string
+	for _, t := range targets {
+		var ports []string
+		for _, r := range t.ingress {
+			ports = append(ports, r.DestinationPorts.Ranges[0].String())
+		}
+		out = append(out, t.name+":"+strings.Join(ports, ","))
+	}
+	return strings.Join(out, " ")
+}
+
+func TestOnlyMissingInterfacesAreWorthWaitingFor(t *testing.T) {
+	var absent *MissingError
+	if _, err := plan(plain1, []Set{set(t, "eth9", "1")}); !errors.As(err, &absent) {
+		t.Errorf("a missing interface: %v", err)
+	}
+	if _, err := plan(plain1, []Set{set(t, "sfn2a", "1")}); err == nil || errors.As(err, &absent) {
+		t.Errorf("one of ours: %v", err)
+	}
+}
+
+func TestLowerDevicesInThisNamespaceOnly(t *testing.T) {
+	attrs := func(parent, ns int) netlink.LinkAttrs {
+		a := netlink.NewLinkAttrs()
+		a.ParentIndex, a.NetNsID = parent, ns
+		return a
+	}
+	for name, c := range map[string]struct {
+		link netlink.Link
+		want int
+	}{
+		"macvlan":                 {&netlink.Macvlan{LinkAttrs: attrs(4, -1)}, 4},
+		"vlan":                    {&netlink.Vlan{LinkAttrs: attrs(4, -1)}, 4},
+		"ipvlan of the host":      {&netlink.IPVlan{LinkAttrs: attrs(4, 0)}, 0},
+		"veth and its peer":       {&netlink.Veth{LinkAttrs: attrs(4, -1)}, 0},
+		"tunnel over a device":    {&netlink.Vxlan{LinkAttrs: attrs(4, -1)}, 0},
+		"nothing below a wire":    {&netlink.Device{LinkAttrs: attrs(0, -1)}, 0},
+		"wireguard, no hardware":  {&netlink.Wireguard{LinkAttrs: attrs(0, -1)}, 0},
+		"bridge, ports enslaved":  {&netlink.Bridge{LinkAttrs: attrs(0, -1)}, 0},
+		"bond, members enslaved":  {netlink.NewLinkBond(attrs(0, -1)), 0},
+		"macvtap like a macvlan":  {&netlink.Macvtap{Macvlan: netlink.Macvlan{LinkAttrs: attrs(4, -1)}}, 4},
+		"dummy has nothing below": {&netlink.Dummy{LinkAttrs: attrs(0, -1)}, 0},
+	} {
+		if got := lowerOf(c.link); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+func TestAddressesThatAnInterfaceGivesItselfDoNotCount(t *testing.T) {
+	for address, want := range map[string]bool{
+		"10.0.0.1": true, "169.254.1.1": true, "2001:db8::1": true, "fd00::1": true, "fe80::1": false,
+	} {
+		if got := assigned(net.ParseIP(address)); got != want {
+			t.Errorf("%s: %v", address, got)
+		}
+	}
+}
+
+func TestSegmentNamesRoundTrip(t *testing.T) {
+	for _, index := range []int{1, 2, 17, 1<<31 - 1} {
+		for _, end := range []byte{'a', 'b'} {
+			name := segmentName(index, end)
+			gotIndex, gotEnd, ok := parseSegmentName(name)
+			if !ok || gotIndex != index || gotEnd != end || len(name) > 15 {
+				t.Errorf("%s: %d %c %v", name, gotIndex, gotEnd, ok)
+			}
+		}
+	}
+	for _, name := range []string{"", "sfn", "sfna", "sfn0a", "sfn-1a", "sfn01a", "sfn1", "sfn1c", "eth0", "sfn1aa"} {
+		if _, _, ok := parseSegmentName(name); ok {
+			t.Errorf("%q is taken for ours", name)
+		}
+	}
+}
+
+func TestNamesRoundTrip(t *testing.T) {
+	for _, want := range []Name{
+		{Ingress, "v0.1.0", "0f343b0931126a20"}, {Egress, "", ""}, {Segment, "devel", "x"},
+	} {
+		if got, ok := ParseName(want.String()); !ok || got != want {
+			t.Errorf("%s: %+v %v", want, got, ok)
+		}
+	}
+	long := Name{Ingress, strings.Repeat("v/ ", 400), strings.Repeat("d", 900)}
+	if s := long.String(); len(s) > 255 {
+		t.Errorf("%d bytes", len(s))
+	} else if got, ok := ParseName(s); !ok || got.Hook != Ingress {
+		t.Errorf("%s: %+v %v", s, got, ok)
+	}
+	for _, s := range []string{"", "sfunnel", "sfunnel/ingress/v1", "sfunnel/other/v1/d", "xsfunnel/ingress/v1/d", "sfunnel/ingress/v1/d/e", "tc_sfunnel.o:[funnel]"} {
+		if n, ok := ParseName(s); ok {
+			t.Errorf("%q is taken for ours: %+v", s, n)
+		}
+	}
+}
+
+func TestDigestIsThatOfTheMeaning(t *testing.T) {
+	a := Digest(mustRules(t, "ip udp dport 53 actions drop # comment"))
+	if b := Digest(mustRules(t, "ip udp dport 53-53 drop;")); a != b || len(a) != 16 {
+		t.Errorf("%s and %s", a, b)
+	}
+	if c := Digest(mustRules(t, "ip udp dport 54 drop")); a == c {
+		t.Errorf("another rule set has the same digest %s", c)
+	}
+}
+
+func TestUndoRunsBackwardsAndGoesOn(t *testing.T) {
+	var order []string
+	step := func(name string, err error) func() error {
+		return func() error { order = append(order, name); return err }
+	}
+	var u undo
+	u.add(step("qdisc", nil))
+	u.add(nil)
+	u.add(step("device", fmt.Errorf("device stays")))
+	u.add(step("filter", fmt.Errorf("filter stays")))
+	err := u.run()
+	if got := strings.Join(order, " "); got != "filter device qdisc" {
+		t.Errorf("order: %s", got)
+	}
+	if err == nil || err.Error() != "filter stays\ndevice stays" {
+		t.Errorf("error: %v", err)
+	}
+	if err := u.run(); err != nil || len(order) != 3 {
+		t.Errorf("a second time: %v, %v", order, err)
+	}
+}
