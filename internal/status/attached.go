@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+// LabelEnforce is the namespace label by which PodSecurity admission chooses
+// what it forbids.
+const LabelEnforce = "pod-security.kubernetes.io/enforce"
+
+// Namespace is what matters here of a namespace's labels.
+type Namespace struct {
+	Name string
+	// Injection is the value of v1alpha1.LabelInjection.
+	Injection string
+	// Enforce is the value of LabelEnforce.
+	Enforce string
+}
+
+// enabled reports whether new pods of the namespace are injected.
+func (n Namespace) enabled() bool { return n.Injection == v1alpha1.InjectionEnabled }
+
+// forbids reports whether the namespace refuses the capabilities that attaching
+// takes. Without the label the cluster's default decides, which can't be seen.
+func (n Namespace) forbids() bool { return n.Enforce == "baseline" || n.Enforce == "restricted" }
+
+func (n Namespace) enableCommand() string {
+	return fmt.Sprintf("kubectl label namespace %s %s=%s --overwrite", n.Name, v1alpha1.LabelInjection, v1alpha1.InjectionEnabled)
+}
+
+func (n Namespace) permitCommand() string {
+	return fmt.Sprintf("kubectl label namespace %s %s=privileged --overwrite", n.Name, LabelEnforce)
+}
+
+// problem is one sentence about pods without the current rules.
+type problem struct {
+	reason   string
+	sentence string
+}
+
+// attached answers whether every matched pod runs the current rules. The reason
+// is that of the problem to be solved first; the message tells of all.
+func (c *Census) attached(n Namespace) verdict {
+	problems := c.problems(n)
+	if len(problems) > 0 {
+		texts := make([]string, len(problems))
+		for i, p := range problems {
+			texts[i] = p.sentence
+		}
+		return no(problems[0].reason, sentences(texts...))
+	}
+	matched := int(c.Counts().Matched)
+	if matched == 0 {
+		return unknown(v1alpha1.ReasonNoMatchingPods, sentences("No running pod matches spec.podSelector.", c.optedOut(), n.caution()))
+	}
+	return yes(v1alpha1.ReasonAttached, sentences(fmt.Sprintf("%s with the current rules.", counted(matched, "pod")), n.caution()))
+}
+
+// problems lists what keeps pods from running the current rules, what must be
+// solved first first.
+func (c *Census) problems(n Namespace) []problem {
+	var found []problem
+	add := func(wrong bool, reason, format string, args ...any) {
+		if wrong {
+			found = append(found, problem{reason, fmt.Sprintf(format, args...)})
+		}
+	}
+	missing, matched := c.counts[Missing], int(c.Counts().Matched)
+
+	add(c.counts[Failed] > 0, v1alpha1.ReasonAttachFailed,
+		"Attaching failed in %s: %s.", counted(c.counts[Failed], "pod"), c.named[Failed])
+	add(!n.enabled() && missing > 0, v1alpha1.ReasonNamespaceNotEnabled,
+		"The namespace is not enabled for injection. Run: %s.", n.enableCommand())
+	add(n.forbids() && (missing > 0 || matched == 0 && n.enabled()), v1alpha1.ReasonPodSecurityForbids,
+		"The namespace enforces PodSecurity %s, which forbids the capabilities that attaching takes, so that injected pods are refused. Run: %s.", n.Enforce, n.permitCommand())
+	add(c.barred.total > 0, v1alpha1.ReasonHostNetworkPods,
+		"Can't be injected: %s: %s. Change that or keep them out of spec.podSelector.", counted(c.barred.total, "pod"), c.barred)
+	add(c.named[Missing].total > 0, v1alpha1.ReasonPodsNotInjected,
+		"Not injected: %s: %s. Run: %s.", counted(c.named[Missing].total, "pod"), c.named[Missing], c.renewals[Missing])
+	add(c.counts[Outdated] > 0, v1alpha1.ReasonPodsOutdated,
+		"Without the current rules: %s: %s. Run: %s.", counted(c.counts[Outdated], "pod"), c.named[Outdated], c.renewals[Outdated])
+	add(c.counts[Pending] > 0, v1alpha1.ReasonPodsPending,
+		"No report yet: %s: %s.", counted(c.counts[Pending], "pod"), c.named[Pending])
+	return found
+}
+
+func (c *Census) optedOut() string {
+	if c.counts[OptedOut] == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Opted out by the label %s: %s.", v1alpha1.LabelInject, counted(c.counts[OptedOut], "pod"))
+}
+
+// caution tells what would go wrong with the next pod.
+func (n Namespace) caution() string {
+	switch {
+	case !n.enabled():
+		return fmt.Sprintf("New pods are not injected, because the namespace is not enabled. Run: %s.", n.enableCommand())
+	case n.forbids():
+		return fmt.Sprintf("New pods are refused, because the namespace enforces PodSecurity %s. Run: %s.", n.Enforce, n.permitCommand())
+	}
+	return ""
+}
+
+// String joins the commands for a shell.
+func (c commands) String() string {
+	text := strings.Join(c.kept, "; ")
+	if c.more {
+		text += "; and likewise for the other workloads"
+	}
+	return text
+}

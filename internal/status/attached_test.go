@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+var (
+	enabled    = Namespace{Name: testNamespace, Injection: v1alpha1.InjectionEnabled, Enforce: "privileged"}
+	unlabelled = Namespace{Name: testNamespace}
+	restricted = Namespace{Name: testNamespace, Injection: v1alpha1.InjectionEnabled, Enforce: "restricted"}
+)
+
+func TestAttached(t *testing.T) {
+	const restart = "Run: kubectl -n shop rollout restart deployment/web."
+	const enable = "Run: kubectl label namespace shop sfunnel.io/injection=enabled --overwrite."
+	const permit = "Run: kubectl label namespace shop pod-security.kubernetes.io/enforce=privileged --overwrite."
+	for _, test := range []struct {
+		name      string
+		namespace Namespace
+		pods      []*corev1.Pod
+		want      verdict
+	}{
+		{"all current", enabled, []*corev1.Pod{pod("a", current), pod("b", current)},
+			yes("Attached", "2 pods with the current rules.")},
+		{"no pod", enabled, nil,
+			unknown("NoMatchingPods", "No running pod matches spec.podSelector.")},
+		{"only pods that don't count", enabled, []*corev1.Pod{pod("a", terminating), pod("b", label(v1alpha1.LabelInject, "false"))},
+			unknown("NoMatchingPods", "No running pod matches spec.podSelector. Opted out by the label sfunnel.io/inject: 1 pod.")},
+		{"no pod, and the next would not be injected", unlabelled, nil,
+			unknown("NoMatchingPods", "No running pod matches spec.podSelector. New pods are not injected, because the namespace is not enabled. "+enable)},
+		{"no pod, because the namespace refuses them", restricted, nil,
+			no("PodSecurityForbids", "The namespace enforces PodSecurity restricted, which forbids the capabilities that attaching takes, so that injected pods are refused. "+permit)},
+		{"not injected", enabled, []*corev1.Pod{pod("a", current), pod("b")},
+			no("PodsNotInjected", "Not injected: 1 pod: b. "+restart)},
+		{"not injected, namespace not enabled", unlabelled, []*corev1.Pod{pod("b")},
+			no("NamespaceNotEnabled", "The namespace is not enabled for injection. "+enable+" Not injected: 1 pod: b. "+restart)},
+		{"not injected, namespace refuses", restricted, []*corev1.Pod{pod("b")},
+			no("PodSecurityForbids", "The namespace enforces PodSecurity restricted, which forbids the capabilities that attaching takes, so that injected pods are refused. "+permit+" Not injected: 1 pod: b. "+restart)},
+		{"attached before the namespace was restricted", restricted, []*corev1.Pod{pod("a", current)},
+			yes("Attached", "1 pod with the current rules. New pods are refused, because the namespace enforces PodSecurity restricted. "+permit)},
+		{"host network", enabled, []*corev1.Pod{pod("a", current), pod("b", hostNetwork)},
+			no("HostNetworkPods", "Can't be injected: 1 pod: b (hostNetwork: true). Change that or keep them out of spec.podSelector.")},
+		{"pending", enabled, []*corev1.Pod{pod("a", current), pod("b", initStatus(waiting("ErrImagePull"), none))},
+			no("PodsPending", "No report yet: 1 pod: b (ErrImagePull).")},
+		{"outdated, two workloads", enabled, []*corev1.Pod{pod("a", outdated), pod("b", outdated, owner("StatefulSet", "db"))},
+			no("PodsOutdated", "Without the current rules: 2 pods: a, b. Run: kubectl -n shop rollout restart deployment/web; kubectl -n shop rollout restart statefulset/db.")},
+		{"failed", enabled, []*corev1.Pod{pod("a", failing("eth7: no such device")), pod("b", outdated)},
+			no("AttachFailed", "Attaching failed in 1 pod: a (eth7: no such device). Without the current rules: 1 pod: b. "+restart)},
+		{"many", enabled, repeat(100, outdated),
+			no("PodsOutdated", "Without the current rules: 100 pods: pod-000, pod-001, pod-002 and 97 more. "+restart)},
+		{"many that nobody owns", enabled, repeat(100, outdated, owner("Job", "batch")),
+			no("PodsOutdated", "Without the current rules: 100 pods: pod-000, pod-001, pod-002 and 97 more. Run: kubectl -n shop delete pod pod-000; kubectl -n shop delete pod pod-001; kubectl -n shop delete pod pod-002; and likewise for the other workloads.")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := censusOf(0, test.pods...).attached(test.namespace)
+			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(verdict{})); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func repeat(n int, edits ...func(*corev1.Pod)) []*corev1.Pod {
+	pods := make([]*corev1.Pod, n)
+	for i := range pods {
+		pods[i] = pod(fmt.Sprintf("pod-%03d", i), edits...)
+	}
+	return pods
+}
+
+func TestCounts(t *testing.T) {
+	c := censusOf(0, pod("a", current), pod("b", outdated), pod("c"), pod("d", failing("x")), pod("e", injectedPod),
+		pod("f", label(v1alpha1.LabelInject, "false")), pod("g", terminating), pod("h", hostNetwork))
+	want := v1alpha1.PodCounts{Matched: 6, Attached: 1, Pending: 1, Outdated: 1, Missing: 2, Failed: 1, OptedOut: 1}
+	if got := c.Counts(); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// A census does not depend on the order of pods, nor on how they are divided
+// into two that are merged.
+func TestCensusIsTheSameInAnyOrder(t *testing.T) {
+	pods := append(repeat(40, outdated), pod("x", hostNetwork), pod("y"), pod("z", failing("boom")), pod("w", owner("Job", "j")))
+	for i := range 40 {
+		pods[i].Labels["kind"] = fmt.Sprint(i)
+	}
+	want := censusOf(20, pods...)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for range 50 {
+		random.Shuffle(len(pods), func(i, j int) { pods[i], pods[j] = pods[j], pods[i] })
+		at := random.IntN(len(pods))
+		got := censusOf(20, pods[:at]...)
+		got.Merge(censusOf(20, pods[at:]...))
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(Census{}, sample{}, commands{}, room{})); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+}
+
+func TestMessagesAreBounded(t *testing.T) {
+	long := strings.Repeat("ü", 5000)
+	c := censusOf(0, repeat(300, failing(long), owner("StatefulSet", long))...)
+	c.Merge(censusOf(0, repeat(300, outdated, owner("StatefulSet", long))...))
+	if got := len(c.attached(enabled).message); got > longestMessage {
+		t.Errorf("message of %d bytes", got)
+	}
+}

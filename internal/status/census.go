@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+// Census sums up the selected pods of one policy. It keeps counts and a few
+// names, so that its size does not grow with the number of pods, and the order
+// in which pods are added does not show.
+//
+// Injected pods are counted anew each time; the others are listed rarely, and
+// their Census is kept and merged.
+type Census struct {
+	policy   string
+	digest   string
+	overhead int
+
+	counts   [states]int
+	named    [states]sample
+	renewals [states]commands
+	barred   sample // Missing pods that can't be injected, with the reason; not in named
+	room     room
+	shapes   map[string]Shape
+}
+
+// NewCensus starts a census for a policy whose ConfigMap holds rules of that
+// digest, which add at most overhead bytes to a packet.
+func NewCensus(policy, digest string, overhead int) *Census {
+	return &Census{policy: policy, digest: digest, overhead: overhead, shapes: map[string]Shape{}}
+}
+
+// Add counts one selected pod.
+func (c *Census) Add(pod *corev1.Pod) {
+	seen := observe(pod, c.policy, c.digest)
+	c.counts[seen.state]++
+	if seen.state == Gone || seen.state == OptedOut {
+		return
+	}
+	c.name(pod, seen)
+	c.room.add(pod.Name, seen.report, c.overhead)
+	c.addShape(pod)
+}
+
+// name notes the pod, and what brings it the current rules or stands in the way.
+func (c *Census) name(pod *corev1.Pod, seen observation) {
+	if why := barrier(pod); seen.state == Missing && why != "" {
+		c.barred.add(withDetail(pod.Name, why))
+		return
+	}
+	c.named[seen.state].add(withDetail(pod.Name, seen.detail))
+	if seen.state == Missing || seen.state == Outdated {
+		c.renewals[seen.state].add(renew(pod))
+	}
+}
+
+// Merge adds what another census of the same policy counted.
+func (c *Census) Merge(other *Census) {
+	for s := range c.counts {
+		c.counts[s] += other.counts[s]
+		c.named[s].merge(other.named[s])
+		c.renewals[s].merge(other.renewals[s])
+	}
+	c.barred.merge(other.barred)
+	c.room.merge(other.room)
+	for key, shape := range other.shapes {
+		c.keepShape(key, shape)
+	}
+}
+
+// Count returns how many pods are in the state.
+func (c *Census) Count(s State) int { return c.counts[s] }
+
+// Counts returns status.pods.
+func (c *Census) Counts() v1alpha1.PodCounts {
+	n := v1alpha1.PodCounts{
+		Attached: int32(c.counts[Attached]),
+		Pending:  int32(c.counts[Pending]),
+		Outdated: int32(c.counts[Outdated]),
+		Missing:  int32(c.counts[Missing]),
+		Failed:   int32(c.counts[Failed]),
+		OptedOut: int32(c.counts[OptedOut]),
+	}
+	n.Matched = n.Attached + n.Pending + n.Outdated + n.Missing + n.Failed
+	return n
+}
+
+// barrier says why a new pod of this shape would be refused by injection, ""
+// if it would not.
+func barrier(pod *corev1.Pod) string {
+	switch {
+	case pod.Spec.HostNetwork:
+		return "hostNetwork: true"
+	case pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers:
+		return "hostUsers: false"
+	case pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows:
+		return "Windows"
+	}
+	return ""
+}
+
+func withDetail(name, detail string) string {
+	if detail == "" {
+		return name
+	}
+	return name + " (" + detail + ")"
+}
+
+// commands keeps the first few distinct commands in ascending order.
+type commands struct {
+	kept []string
+	more bool
+}
+
+func (c *commands) add(command string) {
+	i, found := slices.BinarySearch(c.kept, command)
+	if found {
+		return
+	}
+	c.kept = slices.Insert(c.kept, i, command)
+	if len(c.kept) > namedAtMost {
+		c.kept, c.more = c.kept[:namedAtMost], true
+	}
+}
+
+func (c *commands) merge(other commands) {
+	for _, command := range other.kept {
+		c.add(command)
+	}
+	c.more = c.more || other.more
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+// longestNote is what the API server takes as the note of an Event, in bytes.
+const longestNote = 1024
+
+// Event is something that happened to a policy and that a person should know.
+type Event struct {
+	// Type is corev1.EventTypeNormal or corev1.EventTypeWarning.
+	Type string
+	// Reason is that of the condition which changed.
+	Reason string
+	// Note is the condition's message.
+	Note string
+}
+
+// Events tells what happened between two statuses of one policy: rules that
+// were published, conditions that turned bad, and those that turned good again.
+// Equal statuses have none.
+func Events(before, after v1alpha1.FunnelPolicyStatus) []Event {
+	var events []Event
+	if after.RulesDigest != before.RulesDigest && after.RulesDigest != "" {
+		events = append(events, Event{corev1.EventTypeNormal, v1alpha1.ReasonProgrammed,
+			fmt.Sprintf("ConfigMap %s holds new rules. Running pods keep theirs until they are replaced.", after.ConfigMap)})
+	}
+	for _, kind := range announced {
+		events = append(events, turned(kind, before.Conditions, after.Conditions)...)
+	}
+	return events
+}
+
+// announced are the conditions whose turns are told, in this order. Ready and
+// Stalled repeat others, and Programmed is told by the digest while it is True.
+var announced = []string{
+	v1alpha1.ConditionAccepted,
+	v1alpha1.ConditionResolvedRefs,
+	v1alpha1.ConditionProgrammed,
+	v1alpha1.ConditionSessionAffinity,
+	v1alpha1.ConditionSourceIPPreserved,
+	v1alpha1.ConditionAttached,
+	v1alpha1.ConditionMTUWarning,
+	v1alpha1.ConditionWarnings,
+}
+
+// turned tells of one condition. Bad news are told when the reason is new, good
+// ones when they end bad news; that pods attached is told each time.
+func turned(kind string, before, after []metav1.Condition) []Event {
+	was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
+	if is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason {
+		return nil
+	}
+	event := Event{corev1.EventTypeNormal, is.Reason, cut(is.Message, longestNote)}
+	switch {
+	case bad(is):
+		event.Type = corev1.EventTypeWarning
+	case is.Status == metav1.ConditionUnknown, inProgress(is):
+		return nil
+	case kind == v1alpha1.ConditionProgrammed:
+		return nil
+	case kind == v1alpha1.ConditionAttached:
+	case was == nil || !bad(was):
+		return nil
+	}
+	return []Event{event}
+}
+
+// bad reports whether somebody should act.
+func bad(c *metav1.Condition) bool {
+	if c.Type == v1alpha1.ConditionMTUWarning || c.Type == v1alpha1.ConditionWarnings {
+		return c.Status == metav1.ConditionTrue
+	}
+	return c.Status == metav1.ConditionFalse && !inProgress(c)
+}
+
+// inProgress reports whether time alone mends it.
+func inProgress(c *metav1.Condition) bool {
+	return c.Reason == v1alpha1.ReasonPodsPending || c.Reason == v1alpha1.ReasonAddressPending
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+// longAffinity is the timeout that True messages advise, in seconds: the
+// largest that the API allows.
+const longAffinity = 86400
+
+// carries reports whether the Service leads funneled packets to pods of this
+// policy: it selects them, and one of its ports arrives at a port that the
+// ingress rules unfunnel.
+func carries(s *corev1.Service, p *v1alpha1.FunnelPolicy, ingress rules.RuleSet, shapes []Shape) bool {
+	if len(s.Spec.Selector) == 0 || s.Namespace != p.Namespace {
+		return false
+	}
+	selector := labels.SelectorFromSet(s.Spec.Selector)
+	if selector.Matches(labels.Set(p.Spec.PodSelector.MatchLabels)) && carriesPort(s, ingress, Shape{}) {
+		return true
+	}
+	return slices.ContainsFunc(shapes, func(shape Shape) bool {
+		return selector.Matches(shape.Labels) && carriesPort(s, ingress, shape)
+	})
+}
+
+func carriesPort(s *corev1.Service, ingress rules.RuleSet, shape Shape) bool {
+	return slices.ContainsFunc(s.Spec.Ports, func(port corev1.ServicePort) bool {
+		target, ok := targetPort(port, shape)
+		return ok && slices.ContainsFunc(ingress, func(r rules.Rule) bool {
+			return r.Action.Verb == rules.Unfunnel && sameProtocol(r.Protocol, port.Protocol) && r.DestinationPorts.Contains(target)
+		})
+	})
+}
+
+// targetPort is the port that packets to the Service's port have when they
+// reach pods of that shape.
+func targetPort(port corev1.ServicePort, shape Shape) (uint16, bool) {
+	switch number := port.TargetPort.IntVal; {
+	case port.TargetPort.Type == intstr.String:
+		n, ok := shape.Ports[portKey(port.Protocol, port.TargetPort.StrVal)]
+		return uint16(n), ok
+	case number == 0:
+		return uint16(port.Port), true
+	default:
+		return uint16(number), true
+	}
+}
+
+func sameProtocol(p rules.Protocol, of corev1.Protocol) bool {
+	return p == rules.TCP && (of == corev1.ProtocolTCP || of == "") || p == rules.UDP && of == corev1.ProtocolUDP
+}
+
+// affinity answers whether the Services in front keep a client on one pod.
+func affinity(front []*corev1.Service) verdict {
+	if len(front) == 0 {
+		return unknown(v1alpha1.ReasonNoServices, "No Service that carries funneled packets is known.")
+	}
+	var lost, kept, short sample
+	for _, s := range front {
+		name := s.Namespace + "/" + s.Name
+		if s.Spec.SessionAffinity != corev1.ServiceAffinityClientIP {
+			lost.add(fmt.Sprintf("kubectl -n %s patch service %s -p '{\"spec\":{\"sessionAffinity\":\"ClientIP\"}}'", s.Namespace, s.Name))
+			continue
+		}
+		seconds := affinityTimeout(s)
+		kept.add(fmt.Sprintf("Service %s for %d s", name, seconds))
+		if seconds < longAffinity {
+			short.add(name)
+		}
+	}
+	if lost.total > 0 {
+		return no(v1alpha1.ReasonAffinityNone, fmt.Sprintf("spec.sessionAffinity is not ClientIP in %s, so that flows of one client reach different pods. Run: %s.", counted(lost.total, "Service"), lost))
+	}
+	return yes(v1alpha1.ReasonClientIP, sentences(fmt.Sprintf("ClientIP affinity is kept: %s.", kept), adviseTimeout(short)))
+}
+
+func adviseTimeout(short sample) string {
+	if short.total == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Only new connections refresh it: set spec.sessionAffinityConfig.clientIP.timeoutSeconds to %d in %s.", longAffinity, short)
+}
+
+func affinityTimeout(s *corev1.Service) int32 {
+	c := s.Spec.SessionAffinityConfig
+	if c == nil || c.ClientIP == nil || c.ClientIP.TimeoutSeconds == nil {
+		return corev1.DefaultClientIPServiceAffinitySeconds
+	}
+	return *c.ClientIP.TimeoutSeconds
+}
+
+// sourceIP answers whether packets reach the pods with their clients' addresses
+// and ports.
+func sourceIP(front []*corev1.Service, ingress rules.RuleSet) verdict {
+	if len(front) == 0 {
+		return unknown(v1alpha1.ReasonNoServices, "No Service that carries funneled packets is known.")
+	}
+	var masquerading, local sample
+	for _, s := range front {
+		if masquerades(s) {
+			masquerading.add(fmt.Sprintf("%s/%s (%s)", s.Namespace, s.Name, s.Spec.Type))
+			local.add(fmt.Sprintf("kubectl -n %s patch service %s -p '{\"spec\":{\"externalTrafficPolicy\":\"Local\"}}'", s.Namespace, s.Name))
+		}
+	}
+	if masquerading.total == 0 {
+		return yes(v1alpha1.ReasonSourceIPPreserved, "No Service in front masquerades its clients. Off-cluster clients of a cluster IP, and a pod that reaches itself through its own Service, are masqueraded all the same.")
+	}
+	return no(v1alpha1.ReasonTrafficPolicyCluster, fmt.Sprintf(
+		"spec.externalTrafficPolicy is Cluster in Service %s, so that clients from outside the cluster are masqueraded: %s. To keep their addresses run: %s.",
+		masquerading, consequence(ingress), local))
+}
+
+func masquerades(s *corev1.Service) bool {
+	outside := s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer || len(s.Spec.ExternalIPs) > 0
+	return outside && s.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal
+}
+
+// consequence says which effect of masquerading matters for these rules.
+func consequence(ingress rules.RuleSet) string {
+	var address, port bool
+	for _, r := range ingress {
+		address = address || len(r.Source.Prefixes) > 0
+		port = port || r.Action.Verb == rules.Unfunnel && len(r.SourcePorts.Ranges) > 0
+	}
+	switch {
+	case address && port:
+		return "rules that match source addresses see those of nodes, and unfunnel rules that match source ports miss packets, because source ports are drawn anew (match pushed instead)"
+	case port:
+		return "unfunnel rules that match source ports miss packets, because source ports are drawn anew (match pushed instead)"
+	case address:
+		return "rules that match source addresses see those of nodes"
+	}
+	return "the pods see addresses of nodes; the rules do not depend on them"
+}
+
+// selector of the policy's pods; one that does not parse selects none.
+func podSelector(p *v1alpha1.FunnelPolicy) labels.Selector {
+	selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
+	if err != nil {
+		return labels.Nothing()
+	}
+	return selector
+}
+
+func byName(a, b *corev1.Service) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}

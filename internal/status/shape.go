@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// shapesAtMost bounds how many kinds of pods a census tells apart.
+const shapesAtMost = 32
+
+// Shape is what a Service sees of pods: their labels, without those that differ
+// from pod to pod or from one rollout to the next, and their named ports.
+type Shape struct {
+	Labels labels.Set
+	// Ports holds port numbers by "protocol/name".
+	Ports map[string]int32
+}
+
+// passing are labels that controllers write to tell pods or revisions apart.
+var passing = []string{
+	appsv1.DefaultDeploymentUniqueLabelKey,
+	appsv1.ControllerRevisionHashLabelKey,
+	appsv1.StatefulSetPodNameLabel,
+	appsv1.PodIndexLabel,
+}
+
+func (c *Census) addShape(pod *corev1.Pod) {
+	shape := Shape{Labels: maps.Clone(pod.Labels), Ports: map[string]int32{}}
+	for _, key := range passing {
+		delete(shape.Labels, key)
+	}
+	for i := range pod.Spec.Containers {
+		for _, port := range pod.Spec.Containers[i].Ports {
+			if port.Name != "" {
+				shape.Ports[portKey(port.Protocol, port.Name)] = port.ContainerPort
+			}
+		}
+	}
+	c.keepShape(shape.key(), shape)
+}
+
+// keepShape keeps the shapes whose keys come first, so that the order of pods
+// does not matter.
+func (c *Census) keepShape(key string, shape Shape) {
+	c.shapes[key] = shape
+	if len(c.shapes) > shapesAtMost {
+		delete(c.shapes, slices.Max(slices.Collect(maps.Keys(c.shapes))))
+	}
+}
+
+func (s Shape) key() string {
+	ports := make([]string, 0, len(s.Ports))
+	for name, number := range s.Ports {
+		ports = append(ports, fmt.Sprintf("%s=%d", name, number))
+	}
+	slices.Sort(ports)
+	return s.Labels.String() + "|" + strings.Join(ports, ",")
+}
+
+func portKey(protocol corev1.Protocol, name string) string {
+	if protocol == "" {
+		protocol = corev1.ProtocolTCP
+	}
+	return string(protocol) + "/" + name
+}

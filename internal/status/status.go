@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+// servicesAtMost is the bound of status.services in the schema.
+const servicesAtMost = 64
+
+// Facts is all that a status is made from.
+type Facts struct {
+	// Policy as it is now; the status in it is the one before.
+	Policy *v1alpha1.FunnelPolicy
+	// Accepted is why the spec does not compile; zero: it does.
+	Accepted Failure
+	// Resolved is what the spec names and does not exist; zero: all of it does.
+	Resolved Failure
+	// ConfigMap is what the policy's ConfigMap holds after this reconcile.
+	ConfigMap ConfigMap
+	// Warnings are about the rules that the ConfigMap holds.
+	Warnings []Failure
+	// Services of the policy's namespace, and those that its rules name.
+	Services []*corev1.Service
+	// Addresses are those that the rules use, by Service. Services that the rules
+	// do not name have none here.
+	Addresses map[ServiceName][]string
+	// Pods that the policy selects.
+	Pods *Census
+	// Namespace of the policy.
+	Namespace Namespace
+}
+
+// Failure is a reason of a condition and its message.
+type Failure struct{ Reason, Message string }
+
+func (f Failure) happened() bool { return f.Reason != "" }
+
+// ServiceName is a Service's namespace and name.
+type ServiceName struct{ Namespace, Name string }
+
+// ConfigMap is what a policy's ConfigMap holds.
+type ConfigMap struct {
+	// Exists says that there is one and that it is ours.
+	Exists bool
+	// Current says that it holds the rules of the policy's generation.
+	Current bool
+	// Digest, Ingress and Egress are what it holds.
+	Digest          string
+	Ingress, Egress rules.RuleSet
+	// Failure is why it could not be written; zero: it could, or need not be.
+	Failure Failure
+}
+
+// Of returns the whole status. Conditions that did not change keep their
+// transition times, so that an equal status means that nothing is to be written.
+func Of(f Facts) v1alpha1.FunnelPolicyStatus {
+	shapes := slices.Collect(maps.Values(f.Pods.shapes))
+	carrying := filter(f.Services, func(s *corev1.Service) bool { return carries(s, f.Policy, f.ConfigMap.Ingress, shapes) })
+	status := v1alpha1.FunnelPolicyStatus{
+		ObservedGeneration: f.Policy.Generation,
+		RulesDigest:        f.ConfigMap.Digest,
+		Pods:               f.Pods.Counts(),
+		MTU:                f.Pods.mtuStatus(),
+		Services:           f.services(carrying),
+	}
+	if f.ConfigMap.Exists {
+		status.ConfigMap = v1alpha1.ConfigMapName(f.Policy.Name)
+	}
+	status.Conditions = f.conditions(carrying)
+	return status
+}
+
+// conditions keeps what of the conditions before still holds.
+func (f Facts) conditions(carrying []*corev1.Service) []metav1.Condition {
+	verdicts := f.verdicts(carrying)
+	kept := slices.DeleteFunc(slices.Clone(f.Policy.Status.Conditions), func(c metav1.Condition) bool {
+		_, present := verdicts[c.Type]
+		return !present
+	})
+	for _, kind := range slices.Sorted(maps.Keys(verdicts)) {
+		v := verdicts[kind]
+		meta.SetStatusCondition(&kept, metav1.Condition{
+			Type: kind, Status: v.status, Reason: v.reason, Message: v.message,
+			ObservedGeneration: f.Policy.Generation,
+		})
+	}
+	return kept
+}
+
+func (f Facts) verdicts(carrying []*corev1.Service) map[string]verdict {
+	front := f.front(carrying)
+	all := map[string]verdict{
+		v1alpha1.ConditionAccepted:          f.accepted(),
+		v1alpha1.ConditionResolvedRefs:      f.resolved(),
+		v1alpha1.ConditionProgrammed:        f.programmed(),
+		v1alpha1.ConditionSessionAffinity:   affinity(front),
+		v1alpha1.ConditionSourceIPPreserved: sourceIP(front, f.ConfigMap.Ingress),
+		v1alpha1.ConditionAttached:          f.Pods.attached(f.Namespace),
+		v1alpha1.ConditionMTUWarning:        f.Pods.mtuWarning(),
+		v1alpha1.ConditionWarnings:          f.warnings(),
+		v1alpha1.ConditionReady:             f.ready(),
+	}
+	if v := f.stalled(); v.isTrue() {
+		all[v1alpha1.ConditionStalled] = v
+	} else if v := f.reconciling(); v.isTrue() {
+		all[v1alpha1.ConditionReconciling] = v
+	}
+	return all
+}
+
+// front are the Services that funneled packets of these pods go through: those
+// that lead to them, and those that their funnel rules name.
+func (f Facts) front(carrying []*corev1.Service) []*corev1.Service {
+	through := throughServices(f.Policy)
+	front := slices.Clone(carrying)
+	for _, s := range f.Services {
+		if through[ServiceName{s.Namespace, s.Name}] && !slices.Contains(front, s) {
+			front = append(front, s)
+		}
+	}
+	slices.SortFunc(front, byName)
+	return front
+}
+
+// throughServices are the Services that packets are funneled to.
+func throughServices(p *v1alpha1.FunnelPolicy) map[ServiceName]bool {
+	through := map[ServiceName]bool{}
+	for _, r := range p.Spec.Rules.Egress {
+		to := r.Match.Destination
+		if r.Funnel == nil || to == nil || to.Service == nil || to.Not {
+			continue
+		}
+		name := ServiceName{to.Service.Namespace, to.Service.Name}
+		if name.Namespace == "" {
+			name.Namespace = p.Namespace
+		}
+		through[name] = true
+	}
+	return through
+}
+
+// services is status.services: those that the rules name, and those that lead
+// funneled packets to the pods.
+func (f Facts) services(carrying []*corev1.Service) []v1alpha1.ServiceStatus {
+	shown := filter(f.Services, func(s *corev1.Service) bool {
+		_, named := f.Addresses[ServiceName{s.Namespace, s.Name}]
+		return named || slices.Contains(carrying, s)
+	})
+	slices.SortFunc(shown, byName)
+	var list []v1alpha1.ServiceStatus
+	for _, s := range shown[:min(len(shown), servicesAtMost)] {
+		list = append(list, serviceStatus(s, f.Addresses[ServiceName{s.Namespace, s.Name}]))
+	}
+	return list
+}
+
+func serviceStatus(s *corev1.Service, addresses []string) v1alpha1.ServiceStatus {
+	status := v1alpha1.ServiceStatus{
+		Namespace:             s.Namespace,
+		Name:                  s.Name,
+		Addresses:             addresses,
+		Affinity:              string(s.Spec.SessionAffinity),
+		ExternalTrafficPolicy: string(s.Spec.ExternalTrafficPolicy),
+	}
+	if s.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
+		status.TimeoutSeconds = affinityTimeout(s)
+	}
+	if s.Spec.InternalTrafficPolicy != nil {
+		status.InternalTrafficPolicy = string(*s.Spec.InternalTrafficPolicy)
+	}
+	return status
+}
+
+func filter[T any](all []T, keep func(T) bool) []T {
+	var kept []T
+	for _, one := range all {
+		if keep(one) {
+			kept = append(kept, one)
+		}
+	}
+	return kept
+}
