@@ -4,6 +4,7 @@ package classifier
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"slices"
 )
 
@@ -33,10 +34,10 @@ func (t *Table) encode(sets []bitmap) error {
 		t.record = append(t.record, summary(set))
 		t.record = append(t.record, blocks.addAll(set, t.stride-1)...)
 	}
-	t.blocks = blocks.words
-	if n := len(t.blocks) / blockWords; n > maxNumber+1 {
+	if n := len(blocks.words) / blockWords; n > maxNumber+1 {
 		return &LimitError{Limit: maxNumber + 1, Wanted: n, What: "different blocks of 512 rules that ports and addresses satisfy"}
 	}
+	t.blocks = padded(blocks.words)
 	return nil
 }
 
@@ -59,6 +60,12 @@ func summary(set bitmap) uint64 {
 type blockStore struct {
 	words   []uint64
 	numbers map[[blockWords]uint64]int
+}
+
+// padded fills up to the next power of two.
+func padded(words []uint64) []uint64 {
+	n := 1 << bits.Len(uint(len(words)-1))
+	return append(words, make([]uint64, n-len(words))...)
 }
 
 // addAll stores a set block by block and returns the block numbers as they
@@ -111,6 +118,9 @@ type Layout struct {
 	// Records and Blocks are the word offsets of class records and of blocks;
 	// pages stand at 0.
 	Records, Blocks uint32
+	// BlockMask is the length of the blocks in words, a power of two, less one:
+	// the program masks with it instead of comparing. 0 without blocks.
+	BlockMask uint32
 	// Stride is the length of a class record in words; 1 when the record is
 	// the set of rules itself.
 	Stride uint32
@@ -121,18 +131,15 @@ type Layout struct {
 	Sources, Destinations uint32
 }
 
-// memorySlack are words at the end of Memory that nothing uses. They let the
-// program prove its bounds by checking the start of a class record only.
-const memorySlack = 4
-
 // Layout returns where things stand in Memory.
 func (t *Table) Layout() Layout {
 	records := uint32(len(t.pages.entries) / 4)
 	blocks := records + uint32(len(t.record))
 	return Layout{
-		Words:            blocks + uint32(len(t.blocks)) + memorySlack,
+		Words:            blocks + uint32(len(t.blocks)),
 		Records:          records,
 		Blocks:           blocks,
+		BlockMask:        uint32(max(len(t.blocks), 1) - 1),
 		Stride:           uint32(t.stride),
 		SourcePorts:      t.sourcePorts,
 		DestinationPorts: t.destinationPorts,
@@ -150,8 +157,7 @@ func (t *Table) Memory() []byte {
 		out = binary.NativeEndian.AppendUint16(out, entry)
 	}
 	out = append(out, words(t.record)...)
-	out = append(out, words(t.blocks)...)
-	return append(out, make([]byte, 8*memorySlack)...)
+	return append(out, words(t.blocks)...)
 }
 
 // Sources returns the prefixes of source addresses with their classes,

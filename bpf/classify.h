@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The first rule that a packet matches, at a cost that hardly grows with the
+ * number of rules.
+ *
+ * The tables are made by internal/classifier (its package comment explains the
+ * encoding) and put here by internal/datapath/classify.go, which sizes,
+ * fills and freezes:
+ *
+ *   classify_memory  pages, class records and blocks, one value
+ *   classify_saddr   prefixes of source addresses -> class
+ *   classify_daddr   prefixes of destination addresses -> class
+ *   classify_layout  where things stand in classify_memory (read-only data)
+ *
+ * Every program that includes this file has its own copies.
+ */
+#ifndef FUNNEL_CLASSIFY_H
+#define FUNNEL_CLASSIFY_H
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+/* A dimension that no rule restricts. */
+#define CLASSIFY_UNUSED 0xffffffffU
+#define CLASSIFY_PAGE_SIZE 256
+#define CLASSIFY_BLOCK_WORDS 8
+#define CLASSIFY_MAX_WORDS 64
+
+/*
+ * What rules can match. An IPv4 address stands in the first word, the rest of
+ * the array is zero. All bytes are set, pad included.
+ */
+struct tuple {
+	__be32 saddr[4];
+	__be32 daddr[4];
+	__be16 sport;
+	__be16 dport;
+	__u8 family;	/* 4 or 6 */
+	__u8 protocol;	/* IPPROTO_TCP or IPPROTO_UDP; no rule matches others */
+	__u8 pushed;	/* 1: TCP, and the header carries the magic */
+	__u8 pad;
+};
+
+_Static_assert(sizeof(struct tuple) == 40, "tuple has holes");
+
+/* Mirrors classifier.Layout; offsets and lengths in 64-bit words. */
+struct classify_layout {
+	__u32 words;
+	__u32 records;
+	__u32 blocks;
+	__u32 block_mask;
+	__u32 stride;
+	__u32 source_ports;
+	__u32 destination_ports;
+	__u32 inner_ports;
+	__u32 sources;
+	__u32 destinations;
+};
+
+_Static_assert(sizeof(struct classify_layout) == 40, "mirrored in Go");
+
+const volatile struct classify_layout classify_layout;
+
+/* Key of the prefix tries: 32 bits of family, then the address. */
+struct classify_prefix {
+	__u32 length;
+	__u32 family;
+	__be32 addr[4];
+};
+
+_Static_assert(sizeof(struct classify_prefix) == 24, "mirrored in Go");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u64)); /* sized to the rules */
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+} classify_memory SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(key_size, sizeof(struct classify_prefix));
+	__uint(value_size, sizeof(__u32));
+	__uint(max_entries, 1); /* sized to the rules */
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+} classify_saddr SEC(".maps"), classify_daddr SEC(".maps");
+
+/* The class records that a packet meets, as word offsets. */
+struct classify_found {
+	__u64 kind;
+	__u64 dport;
+	__u64 sport;
+	__u64 daddr;
+	__u64 saddr;
+};
+
+/* Keeps the compiler from moving arithmetic in front of a bounds check. */
+#define classify_opaque(x) asm volatile("" : "+r"(x))
+
+/*
+ * The number of the lowest bit set, below 64; x is not 0. Without branches, which
+ * would double the verifier's paths at each use. clang-14 crashes on
+ * __builtin_ctzll for BPF, and on what it recognises as one.
+ */
+static __always_inline __u64 classify_lowest(__u64 x)
+{
+	__u64 below = ~x & (x - 1);
+
+	classify_opaque(below);
+	return __builtin_popcountll(below) & 63;
+}
+
+static __always_inline const __u64 *classify_tables(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&classify_memory, &zero);
+}
+
+static __always_inline __u64 classify_entry(const __u64 *memory, __u64 i)
+{
+	classify_opaque(i);
+	if (i >= classify_layout.words * 4ULL)
+		return 0;
+	return ((const __u16 *)memory)[i];
+}
+
+static __always_inline __u64 classify_record(__u64 class)
+{
+	return classify_layout.records + class * classify_layout.stride;
+}
+
+/*
+ * The first word of a record: a summary, or the rules themselves. A record that
+ * can't be has no rules; after any other the verifier knows the record's bounds.
+ */
+static __always_inline __u64 classify_summary(const __u64 *memory, __u64 *record)
+{
+	classify_opaque(*record);
+	if (*record >= classify_layout.blocks)
+		return 0;
+	return memory[*record];
+}
+
+/* The record of a port, given in host order. */
+static __always_inline __u64 classify_port(const __u64 *memory, __u32 root, __u16 port)
+{
+	__u64 page;
+
+	page = classify_entry(memory, (__u64)root * CLASSIFY_PAGE_SIZE + (port >> 8));
+	return classify_record(classify_entry(memory, page * CLASSIFY_PAGE_SIZE + (port & 0xff)));
+}
+
+/* The record of an address; one that can't be when the trie lacks it. */
+static __always_inline __u64 classify_address(void *trie, __u8 family, const __be32 *addr)
+{
+	struct classify_prefix key = {
+		.length = family == 6 ? 32 + 128 : 32 + 32,
+		.family = family,
+		.addr = { addr[0], addr[1], addr[2], addr[3] },
+	};
+	__u32 *class;
+
+	class = bpf_map_lookup_elem(trie, &key);
+	if (!class)
+		return ~0ULL;
+	return classify_record(*class);
+}
+
+/*
+ * Word w, below CLASSIFY_MAX_WORDS, of the rules of a record that
+ * classify_summary has seen. It has no branch: five of them in a loop were too
+ * many paths for the verifier.
+ */
+static __always_inline __u64 classify_word(const __u64 *memory, __u64 record, __u64 w)
+{
+	const __u16 *blocks = (const __u16 *)(memory + record + 1);
+	__u64 i = blocks[w / CLASSIFY_BLOCK_WORDS];
+
+	i = i * CLASSIFY_BLOCK_WORDS + w % CLASSIFY_BLOCK_WORDS;
+	return memory[classify_layout.blocks + (i & classify_layout.block_mask)];
+}
+
+/*
+ * Looks up one dimension after the other, those that cost least first, until
+ * none is left or no rule can match. Returns what is left of the summaries.
+ */
+static __always_inline __u64 classify_dimensions(const __u64 *memory, const struct tuple *t,
+						 struct classify_found *found)
+{
+	__u64 hits;
+
+	found->kind = classify_record((t->protocol == IPPROTO_UDP) | !!t->pushed << 1 |
+				      (t->family == 6) << 2);
+	hits = classify_summary(memory, &found->kind);
+	if (classify_layout.destination_ports != CLASSIFY_UNUSED) {
+		found->dport = classify_port(memory, classify_layout.destination_ports,
+					     bpf_ntohs(t->dport));
+		hits &= classify_summary(memory, &found->dport);
+		if (!hits)
+			return 0;
+	}
+	if (classify_layout.source_ports != CLASSIFY_UNUSED) {
+		found->sport = classify_port(memory, classify_layout.source_ports,
+					     bpf_ntohs(t->sport));
+		hits &= classify_summary(memory, &found->sport);
+		if (!hits)
+			return 0;
+	}
+	if (classify_layout.destinations) {
+		found->daddr = classify_address(&classify_daddr, t->family, t->daddr);
+		hits &= classify_summary(memory, &found->daddr);
+		if (!hits)
+			return 0;
+	}
+	if (classify_layout.sources) {
+		found->saddr = classify_address(&classify_saddr, t->family, t->saddr);
+		hits &= classify_summary(memory, &found->saddr);
+	}
+	return hits;
+}
+
+/* The rules of word w that all dimensions satisfy. */
+static __always_inline __u64 classify_and(const __u64 *memory, const struct classify_found *found,
+					  __u64 w)
+{
+	__u64 rules = classify_word(memory, found->kind, w);
+
+	if (classify_layout.destination_ports != CLASSIFY_UNUSED)
+		rules &= classify_word(memory, found->dport, w);
+	if (classify_layout.source_ports != CLASSIFY_UNUSED)
+		rules &= classify_word(memory, found->sport, w);
+	if (classify_layout.destinations)
+		rules &= classify_word(memory, found->daddr, w);
+	if (classify_layout.sources)
+		rules &= classify_word(memory, found->saddr, w);
+	return rules;
+}
+
+/* The index of the first rule that matches, or -1. */
+static __always_inline int classify(const struct tuple *t)
+{
+	struct classify_found found = {};
+	const __u64 *memory;
+	__u64 hits, rules, w;
+	int i;
+
+	if (t->protocol != IPPROTO_TCP && t->protocol != IPPROTO_UDP)
+		return -1;
+	memory = classify_tables();
+	if (!memory)
+		return -1;
+	hits = classify_dimensions(memory, t, &found);
+	if (!hits)
+		return -1;
+	if (classify_layout.stride == 1)
+		return classify_lowest(hits);
+	for (i = 0; i < CLASSIFY_MAX_WORDS && hits; i++) {
+		w = classify_lowest(hits);
+		rules = classify_and(memory, &found, w);
+		if (rules)
+			return w * 64 + classify_lowest(rules);
+		hits &= hits - 1;
+	}
+	return -1;
+}
+
+/*
+ * Whether the action of a rule accepts an inner destination port; a rule
+ * without a set of ports accepts all. The rule is one that classify returned.
+ */
+static __always_inline bool port_allowed(__u32 rule, __be16 port)
+{
+	const __u64 *memory;
+	__u64 record, rules;
+
+	if (classify_layout.inner_ports == CLASSIFY_UNUSED)
+		return true;
+	memory = classify_tables();
+	if (!memory)
+		return false;
+	record = classify_port(memory, classify_layout.inner_ports, bpf_ntohs(port));
+	rules = classify_summary(memory, &record);
+	if (rules && classify_layout.stride != 1)
+		rules = classify_word(memory, record, rule / 64 % CLASSIFY_MAX_WORDS);
+	return rules >> rule % 64 & 1;
+}
+
+#endif
