@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+// Options say what to attach and where.
+type Options struct {
+	// Netns is the network namespace: a name below /run/netns, a path or the id
+	// of a process. Empty: that of this process.
+	Netns string
+	// Sets are the rules; where several hold for one interface they are joined
+	// in this order.
+	Sets []Set
+	// Directions are those that the call decides about: ours in a direction that
+	// is listed is replaced, or removed when it has no rules any more; ours in
+	// others stays. Empty: both.
+	Directions []rules.Direction
+	// Version goes into the names of the filters.
+	Version string
+	// Attempts is how often to look for interfaces that are not there yet, Delay
+	// the time between two looks. Nothing else is tried again, because nothing
+	// else heals.
+	Attempts int
+	Delay    time.Duration
+	// Waiting is called before each further look; it may be nil.
+	Waiting func(*MissingError)
+}
+
+// owns reports whether the call decides about a direction.
+func (o Options) owns(d rules.Direction) bool {
+	return len(o.Directions) == 0 || slices.Contains(o.Directions, d)
+}
+
+// Attached is an interface after Attach.
+type Attached struct {
+	Name  string
+	Index int
+	// MTU of the interface, Overhead the bytes that its rules add to a packet at
+	// most, Headroom by how many bytes the packets of local sockets stay below
+	// the MTU.
+	MTU, Overhead, Headroom int
+	// Ingress and Egress count the rules attached.
+	Ingress, Egress int
+	// InFront describes programs of others that run before ours and can keep
+	// packets from it.
+	InFront []string
+}
+
+// Attach loads the rules of all interfaces, then puts the programs in place.
+// When it fails it takes back what it had done, and nothing of it stays: no
+// filter, no qdisc, no device. The exception is an older program of ours that it
+// had replaced and, lacking SYS_ADMIN, can't put back; the error says so.
+//
+// Interfaces are those that the sets name. Ours on other interfaces is left
+// alone.
+func Attach(ctx context.Context, o Options) ([]Attached, error) {
+	var attached []Attached
+	err := inNamespace(o.Netns, func() (err error) {
+		attached, err = o.attach(ctx)
+		return explain(err)
+	})
+	return attached, err
+}
+
+func (o Options) attach(ctx context.Context) (_ []Attached, err error) {
+	targets, err := o.targets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var done undo
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, done.run())
+		}
+	}()
+	jobs, err := o.prepare(targets, &done)
+	defer jobs.close()
+	if err != nil {
+		return nil, err
+	}
+	if err := jobs.attach(&done); err != nil {
+		return nil, err
+	}
+	if err := jobs.removeUnused(); err != nil {
+		return nil, err
+	}
+	return jobs.describe()
+}
+
+// targets decides what goes where, and waits for interfaces.
+func (o Options) targets(ctx context.Context) ([]target, error) {
+	for attempt := 1; ; attempt++ {
+		devices, err := listDevices()
+		if err != nil {
+			return nil, err
+		}
+		targets, err := plan(devices, o.Sets)
+		var absent *MissingError
+		if !errors.As(err, &absent) || attempt >= o.Attempts {
+			return targets, err
+		}
+		if o.Waiting != nil {
+			o.Waiting(absent)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ctx.Err(), err)
+		case <-time.After(o.Delay):
+		}
+	}
+}
+
+// prepare does for all targets what can fail for a reason of its own. The jobs
+// are to be closed also when it fails.
+func (o Options) prepare(targets []target, done *undo) (jobs, error) {
+	var js jobs
+	for _, t := range targets {
+		j, err := o.newJob(t)
+		if err != nil {
+			return js, fmt.Errorf("attach %s: %w", t.name, err)
+		}
+		js = append(js, j)
+		if err := j.prepare(done); err != nil {
+			return js, fmt.Errorf("attach %s: %w", t.name, err)
+		}
+	}
+	return js, nil
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attach
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+
+	"github.com/sfunnel-io/funnel-operator/internal/classifier"
+	"github.com/sfunnel-io/funnel-operator/internal/datapath"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+// job is what is to be done for one interface.
+type job struct {
+	target
+	options  Options
+	link     netlink.Link
+	segment  *segmentDevice // nil when the rules need none
+	programs *datapath.Programs
+}
+
+type jobs []*job
+
+func (o Options) newJob(t target) (*job, error) {
+	if !o.owns(rules.Ingress) {
+		t.ingress = nil
+	}
+	if !o.owns(rules.Egress) {
+		t.egress = nil
+	}
+	link, err := netlink.LinkByIndex(t.index)
+	if err != nil {
+		return nil, err
+	}
+	return &job{target: t, options: o, link: link}, nil
+}
+
+// prepare makes the devices that the rules need, loads the programs and makes
+// sure that they can be attached.
+func (j *job) prepare(done *undo) error {
+	back, err := ensureClsact(j.link)
+	if err != nil {
+		return err
+	}
+	done.add(back)
+	if err := j.ensureSegment(done); err != nil {
+		return err
+	}
+	return j.load()
+}
+
+func (j *job) ensureSegment(done *undo) error {
+	if !datapath.NeedsSegmenting(j.egress) {
+		return nil
+	}
+	segment, back, err := ensureSegmentDevice(j.index)
+	if err != nil {
+		return err
+	}
+	done.add(back)
+	j.segment = segment
+	back, err = ensureClsact(segment.b)
+	done.add(back)
+	return err
+}
+
+func (j *job) load() error {
+	c := datapath.Config{Interface: datapath.Interface{Index: j.index, MTU: j.mtu, Ethernet: j.ethernet}}
+	if j.segment != nil {
+		c.Interface.SegmentA = j.segment.a.Attrs().Index
+		c.Interface.SegmentB = j.segment.b.Attrs().Index
+	}
+	var err error
+	if c.Ingress, err = compile(j.ingress, rules.Ingress); err != nil {
+		return err
+	}
+	if c.Egress, err = compile(j.egress, rules.Egress); err != nil {
+		return err
+	}
+	if c.Ingress == nil && c.Egress == nil {
+		j.programs = &datapath.Programs{}
+		return nil
+	}
+	j.programs, err = datapath.Load(c)
+	return err
+}
+
+// compile returns nil for a direction without rules.
+func compile(rs rules.RuleSet, d rules.Direction) (*classifier.Table, error) {
+	if len(rs) == 0 {
+		return nil, nil
+	}
+	if err := rules.Supported(rs, d); err != nil {
+		return nil, err
+	}
+	table, err := classifier.Compile(rs)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d, err)
+	}
+	return table, nil
+}
+
+func (js jobs) close() {
+	for _, j := range js {
+		if j.programs != nil {
+			_ = j.programs.Close()
+		}
+	}
+}
+
+// attach puts all programs in place: a segment program before the egress program
+// that sends packets to it.
+func (js jobs) attach(done *undo) error {
+	for _, j := range js {
+		if err := j.attach(done); err != nil {
+			return fmt.Errorf("attach %s: %w", j.name, err)
+		}
+	}
+	return nil
+}
+
+func (j *job) attach(done *undo) error {
+	p := j.programs
+	if p.Segment != nil {
+		if err := j.put(j.segment.b, p.Segment, Segment, done); err != nil {
+			return err
+		}
+	}
+	if err := j.put(j.link, p.Ingress, Ingress, done); err != nil {
+		return err
+	}
+	return j.put(j.link, p.Egress, Egress, done)
+}
+
+// put attaches one program; nil is nothing to attach.
+func (j *job) put(link netlink.Link, p *ebpf.Program, h Hook, done *undo) error {
+	if p == nil {
+		return nil
+	}
+	rs := j.egress
+	if h == Ingress {
+		rs = j.ingress
+	}
+	back, err := putFilter(link, p, Name{Hook: h, Version: j.options.Version, Digest: Digest(rs)})
+	if err != nil {
+		return fmt.Errorf("%s: %w", h, err)
+	}
+	done.add(back)
+	return nil
+}
+
+// removeUnused takes away what an earlier run left and these rules have no use
+// for.
+func (js jobs) removeUnused() error {
+	var errs []error
+	for _, j := range js {
+		if j.options.owns(rules.Ingress) && len(j.ingress) == 0 {
+			_, err := removeOwn(j.link, Ingress)
+			errs = append(errs, err)
+		}
+		if !j.options.owns(rules.Egress) {
+			continue
+		}
+		if len(j.egress) == 0 {
+			_, err := removeOwn(j.link, Egress)
+			errs = append(errs, err)
+		}
+		if j.segment == nil {
+			errs = append(errs, removeSegmentDevice(j.index))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (js jobs) describe() ([]Attached, error) {
+	all := make([]Attached, 0, len(js))
+	for _, j := range js {
+		a, err := j.describe()
+		if err != nil {
+			return nil, fmt.Errorf("look at %s: %w", j.name, err)
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}
+
+func (j *job) describe() (Attached, error) {
+	a := Attached{
+		Name: j.name, Index: j.index, MTU: j.mtu, Overhead: Overhead(j.egress),
+		Ingress: len(j.ingress), Egress: len(j.egress),
+	}
+	var err error
+	if a.Headroom, err = measureHeadroom(j.device); err != nil {
+		return a, err
+	}
+	for h, count := range map[Hook]int{Ingress: a.Ingress, Egress: a.Egress} {
+		if count == 0 {
+			continue
+		}
+		front, err := inFront(j.link, h)
+		if err != nil {
+			return a, err
+		}
+		for _, f := range front {
+			a.InFront = append(a.InFront, string(h)+": "+f)
+		}
+	}
+	return a, nil
+}
