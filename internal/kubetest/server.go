@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kubetest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// stopTimeout is how long a process may take to end before it is killed. The
+// API server waits a minute for its watchers, which nobody needs here.
+const stopTimeout = time.Second
+
+// Server is a running kube-apiserver with its etcd.
+type Server struct {
+	// Environment started them; AddUser makes further users.
+	*envtest.Environment
+	// Config is for clients with all rights; it does not limit their rate.
+	Config *rest.Config
+
+	dir string
+}
+
+// Option changes what is started, for instance the webhooks to install.
+type Option func(*envtest.Environment)
+
+// Start starts a server with the FunnelPolicy CRD. The caller stops it.
+func Start(options ...Option) (*Server, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	assets, err := Assets()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "kubetest-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(filepath.Join(dir, "certs"), 0o700); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	s := &Server{Environment: environment(root, assets, dir), dir: dir}
+	for _, option := range options {
+		option(s.Environment)
+	}
+	if s.Config, err = s.Environment.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start envtest: %w", err), s.Stop())
+	}
+	s.Config.QPS = -1
+	return s, nil
+}
+
+func environment(root, assets, dir string) *envtest.Environment {
+	e := &envtest.Environment{
+		CRDDirectoryPaths:        []string{filepath.Join(root, "config", "crd", "bases")},
+		ErrorIfCRDPathMissing:    true,
+		ControlPlaneStartTimeout: time.Minute,
+		ControlPlaneStopTimeout:  stopTimeout,
+	}
+	api := e.ControlPlane.GetAPIServer()
+	api.Path, api.CertDir = filepath.Join(assets, "kube-apiserver"), filepath.Join(dir, "certs")
+	e.ControlPlane.Etcd = &envtest.Etcd{Path: filepath.Join(assets, "etcd"), DataDir: filepath.Join(dir, "etcd")}
+	e.ControlPlane.KubectlPath = filepath.Join(assets, "kubectl")
+	return e
+}
+
+// Stop ends the server within about a second and removes its files.
+func (s *Server) Stop() error {
+	err := s.Environment.Stop()
+	if err != nil && onlyKilled(err) {
+		err = nil
+	}
+	return errors.Join(err, os.RemoveAll(s.dir))
+}
+
+// onlyKilled reports whether a process was killed because it did not end in
+// time, which is meant. The error has no type.
+func onlyKilled(err error) bool {
+	for _, line := range strings.Split(err.Error(), ", ") {
+		if !strings.Contains(line, "timeout waiting for process") {
+			return false
+		}
+	}
+	return true
+}
