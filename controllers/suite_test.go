@@ -5,10 +5,6 @@ package controllers
 import (
 	"context"
 	"log/slog"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,12 +13,11 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/kubetest"
 )
 
 // The API server of the suite has the FunnelPolicy CRD and no kubelet, no
@@ -31,8 +26,8 @@ import (
 var (
 	// suite ends when all cases have.
 	suite context.Context
-	// cfg is for managers under test.
-	cfg *rest.Config
+	// server is for managers under test.
+	server *kubetest.Server
 	// scheme knows the built-in kinds and FunnelPolicy.
 	scheme = runtime.NewScheme()
 	// api reads and writes the API server directly, as kubectl does.
@@ -55,29 +50,11 @@ var _ = BeforeSuite(func() {
 	Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 
-	environment := &envtest.Environment{
-		BinaryAssetsDirectory: kubeBinaries(),
-		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
-		ErrorIfCRDPathMissing: true,
-		Scheme:                scheme,
-	}
 	var err error
-	cfg, err = environment.Start()
+	server, err = kubetest.Start()
 	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(environment.Stop)
-	cfg.QPS = -1 // no limit of the client's own
+	DeferCleanup(func() error { return server.Stop() })
 
-	api, err = client.New(cfg, client.Options{Scheme: scheme})
+	api, err = client.New(server.Config, client.Options{Scheme: scheme})
 	Expect(err).NotTo(HaveOccurred())
 })
-
-// kubeBinaries is where kube-apiserver and etcd are; they are built when nobody
-// has built them yet.
-func kubeBinaries() string {
-	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
-		return dir
-	}
-	out, err := exec.Command(filepath.Join("..", "hack", "kube", "build.sh")).Output()
-	Expect(err).NotTo(HaveOccurred())
-	return strings.TrimSpace(string(out))
-}

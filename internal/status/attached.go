@@ -22,8 +22,8 @@ type Namespace struct {
 	Enforce string
 }
 
-// enabled reports whether new pods of the namespace are injected.
-func (n Namespace) enabled() bool { return n.Injection == v1alpha1.InjectionEnabled }
+// Enabled reports whether new pods of the namespace are injected.
+func (n Namespace) Enabled() bool { return n.Injection == v1alpha1.InjectionEnabled }
 
 // forbids reports whether the namespace refuses the capabilities that attaching
 // takes. Without the label the cluster's default decides, which can't be seen.
@@ -74,9 +74,9 @@ func (c *Census) problems(n Namespace) []problem {
 
 	add(c.counts[Failed] > 0, v1alpha1.ReasonAttachFailed,
 		"Attaching failed in %s: %s.", counted(c.counts[Failed], "pod"), c.named[Failed])
-	add(!n.enabled() && missing > 0, v1alpha1.ReasonNamespaceNotEnabled,
+	add(!n.Enabled() && missing > 0, v1alpha1.ReasonNamespaceNotEnabled,
 		"The namespace is not enabled for injection. Run: %s.", n.enableCommand())
-	add(n.forbids() && (missing > 0 || matched == 0 && n.enabled()), v1alpha1.ReasonPodSecurityForbids,
+	add(n.forbids() && (missing > 0 || matched == 0 && n.Enabled()), v1alpha1.ReasonPodSecurityForbids,
 		"The namespace enforces PodSecurity %s, which forbids the capabilities that attaching takes, so that injected pods are refused. Run: %s.", n.Enforce, n.permitCommand())
 	add(c.barred.total > 0, v1alpha1.ReasonHostNetworkPods,
 		"Can't be injected: %s: %s. Change that or keep them out of spec.podSelector.", counted(c.barred.total, "pod"), c.barred)
@@ -99,7 +99,7 @@ func (c *Census) optedOut() string {
 // caution tells what would go wrong with the next pod.
 func (n Namespace) caution() string {
 	switch {
-	case !n.enabled():
+	case !n.Enabled():
 		return fmt.Sprintf("New pods are not injected, because the namespace is not enabled. Run: %s.", n.enableCommand())
 	case n.forbids():
 		return fmt.Sprintf("New pods are refused, because the namespace enforces PodSecurity %s. Run: %s.", n.Enforce, n.permitCommand())

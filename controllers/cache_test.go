@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+func TestCutPodKeepsWhatIsRead(t *testing.T) {
+	ended := &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "report"}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "web-1", Namespace: "shop", UID: "1", ResourceVersion: "2",
+			Labels:        map[string]string{"app": "web"},
+			Annotations:   map[string]string{"large": "text"},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
+			Finalizers:    []string{"x"},
+			OwnerReferences: []metav1.OwnerReference{
+				{Kind: "Other", Name: "other", UID: "7"},
+				{Kind: "ReplicaSet", Name: "web-5d", UID: "8", Controller: ptr.To(true)},
+			},
+		},
+		Spec: corev1.PodSpec{
+			NodeName:       "node",
+			InitContainers: []corev1.Container{{Name: "other", Image: "i"}, {Name: v1alpha1.InitContainerName, Image: "i"}},
+			Containers:     []corev1.Container{{Name: "web", Image: "i", Ports: []corev1.ContainerPort{{ContainerPort: 1}, {Name: "http", ContainerPort: 80, Protocol: "TCP"}}}},
+			Volumes:        []corev1.Volume{{Name: v1alpha1.VolumeName}},
+			HostNetwork:    true,
+		},
+		Status: corev1.PodStatus{
+			Phase:      corev1.PodRunning,
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady}},
+			InitContainerStatuses: []corev1.ContainerStatus{
+				{Name: "other"},
+				{Name: v1alpha1.InitContainerName, Image: "i", RestartCount: 3,
+					State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "long"}},
+					LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "report", ContainerID: "c"}}},
+			},
+		},
+	}
+	want := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "web-1", Namespace: "shop", UID: "1", ResourceVersion: "2",
+			Labels:          map[string]string{"app": "web"},
+			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "web-5d", Controller: ptr.To(true)}},
+		},
+		Spec: corev1.PodSpec{
+			InitContainers: []corev1.Container{{Name: v1alpha1.InitContainerName}},
+			Containers:     []corev1.Container{{Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 80, Protocol: "TCP"}}}},
+			HostNetwork:    true,
+		},
+		Status: corev1.PodStatus{
+			Phase: corev1.PodRunning,
+			InitContainerStatuses: []corev1.ContainerStatus{{
+				Name:                 v1alpha1.InitContainerName,
+				State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
+				LastTerminationState: corev1.ContainerState{Terminated: ended},
+			}},
+		},
+	}
+	for range 2 { // a transform may see an object again
+		if _, err := cut(cutPod)(pod); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, pod); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+}
+
+func TestCutServiceKeepsAddresses(t *testing.T) {
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"a": "b"}},
+		Spec:       corev1.ServiceSpec{ClusterIPs: []string{"10.0.0.1"}},
+		Status: corev1.ServiceStatus{
+			Conditions:   []metav1.Condition{{Type: "x"}},
+			LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}},
+		},
+	}
+	want := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "web"},
+		Spec:       corev1.ServiceSpec{ClusterIPs: []string{"10.0.0.1"}},
+		Status:     corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}}},
+	}
+	if _, err := cut(cutService)(service); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, service); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCutNamespaceKeepsTwoLabels(t *testing.T) {
+	n := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "shop", Annotations: map[string]string{"a": "b"}, Labels: map[string]string{
+		"sfunnel.io/injection": "enabled", "pod-security.kubernetes.io/enforce": "privileged", "team": "x"}}}
+	if _, err := cut(cutNamespace)(n); err != nil {
+		t.Fatal(err)
+	}
+	want := metav1.ObjectMeta{Name: "shop", Labels: map[string]string{"sfunnel.io/injection": "enabled", "pod-security.kubernetes.io/enforce": "privileged"}}
+	if diff := cmp.Diff(want, n.ObjectMeta); diff != "" {
+		t.Error(diff)
+	}
+}
