@@ -59,6 +59,9 @@ type Interface struct {
 	// IngressRules and EgressRules count the rules of each direction.
 	IngressRules int `json:"ingressRules"`
 	EgressRules  int `json:"egressRules"`
+	// InFront describes programs of others that run before ours and can keep
+	// packets from it.
+	InFront []string `json:"inFront,omitempty"`
 }
 
 // Tight reports whether pushed packets of full size do not fit into the MTU.

@@ -21,7 +21,7 @@ func full() Report {
 		Digests: map[string]string{"nfacctd": digest, "web": digest[:20]},
 		Kernel:  "6.12.43+deb13-cloud-amd64",
 		Interfaces: []Interface{
-			{Name: "eth0", MTU: 1500, Overhead: 20, Headroom: 0, IngressRules: 2, EgressRules: 5},
+			{Name: "eth0", MTU: 1500, Overhead: 20, Headroom: 0, IngressRules: 2, EgressRules: 5, InFront: []string{"ingress: tcx program 7"}},
 			{Name: "net1", MTU: 9000, Overhead: 20, Headroom: 7500, IngressRules: 2, EgressRules: 5},
 		},
 	}
@@ -166,7 +166,7 @@ func checkCut(t *testing.T, whole Report, line string) {
 		}
 	}
 	for i, f := range got.Interfaces {
-		if whole.Interfaces[i] != f {
+		if !reflect.DeepEqual(whole.Interfaces[i], f) {
 			t.Fatalf("%q: interface %+v, was %+v", line, f, whole.Interfaces[i])
 		}
 	}

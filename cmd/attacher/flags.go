@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+// choices are what flags and variables say; a flag wins over its variable.
+type choices struct {
+	folder     string
+	netns      string
+	interfaces []string
+	directions []rules.Direction // nil when nothing was said
+	attempts   int
+	delay      time.Duration
+	json       bool
+}
+
+// raw holds flags before they are understood.
+type raw struct {
+	folder, netns, interfaces, direction, attempts, delay, output string
+}
+
+// readChoices reads the flags of a command; rest are the arguments behind
+// them.
+func readChoices(command string, args []string, getenv func(string) string) (c choices, rest []string, err error) {
+	var r raw
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&r.netns, "netns", getenv("NETNS"), "")
+	flags.StringVar(&r.interfaces, "interface", getenv("IFACES"), "")
+	flags.StringVar(&r.direction, "direction", getenv("DIRECTION"), "")
+	flags.StringVar(&r.folder, "rules", "/etc/sfunnel", "")
+	flags.StringVar(&r.attempts, "attempts", withDefault(getenv("N_ATTEMPTS"), "6"), "")
+	flags.StringVar(&r.delay, "retry-delay", withDefault(getenv("RETRY_DELAY"), "3"), "")
+	flags.StringVar(&r.output, "o", "", "")
+	if err := flags.Parse(args); err != nil {
+		return c, nil, err
+	}
+	c, err = r.understand()
+	return c, flags.Args(), err
+}
+
+func withDefault(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// understand checks all values and reports all faults.
+func (r raw) understand() (choices, error) {
+	c := choices{folder: r.folder, netns: r.netns, json: r.output == "json"}
+	c.interfaces = strings.FieldsFunc(r.interfaces, func(x rune) bool { return x == ',' || x == ' ' || x == '\n' || x == '\t' })
+	var errs [4]error
+	c.directions, errs[0] = directions(r.direction)
+	c.attempts, errs[1] = attempts(r.attempts)
+	c.delay, errs[2] = delay(r.delay)
+	if r.output != "" && !c.json {
+		errs[3] = fmt.Errorf("output %q: want json", r.output)
+	}
+	return c, errors.Join(errs[:]...)
+}
+
+func directions(s string) ([]rules.Direction, error) {
+	switch s {
+	case "":
+		return nil, nil
+	case "ingress":
+		return []rules.Direction{rules.Ingress}, nil
+	case "egress":
+		return []rules.Direction{rules.Egress}, nil
+	case "both":
+		return []rules.Direction{rules.Ingress, rules.Egress}, nil
+	}
+	return nil, fmt.Errorf("direction %q: want ingress, egress or both", s)
+}
+
+func attempts(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("number of attempts %q: want a whole number from 1", s)
+	}
+	return n, nil
+}
+
+// delay reads seconds, or a number with a unit.
+func delay(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		d, err = time.ParseDuration(s + "s")
+	}
+	if err != nil || d < 0 || d > time.Hour {
+		return 0, fmt.Errorf("retry delay %q: want seconds, at most an hour", s)
+	}
+	return d, nil
+}
+
+// wants reports whether the direction is among the chosen ones; all are when
+// nothing was said.
+func wants(chosen []rules.Direction, d rules.Direction) bool {
+	return len(chosen) == 0 || slices.Contains(chosen, d)
+}
+
+// isSet reads a variable that is a switch.
+func isSet(getenv func(string) string, name string) (bool, error) {
+	switch v := getenv(name); v {
+	case "", "0", "false":
+		return false, nil
+	case "1", "true":
+		return true, nil
+	default:
+		return false, fmt.Errorf("%s=%q: want 1 or 0", name, v)
+	}
+}

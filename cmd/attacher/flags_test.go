@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// variables is an environment written as "NAME=value NAME=value"; a comma in a
+// value stands for a space.
+func variables(text string) func(string) string {
+	values := map[string]string{}
+	for _, field := range strings.Fields(text) {
+		name, value, _ := strings.Cut(field, "=")
+		values[name] = strings.ReplaceAll(value, ",", " ")
+	}
+	return func(name string) string { return values[name] }
+}
+
+func TestFlagsWinOverVariables(t *testing.T) {
+	for name, c := range map[string]struct{ env, args, want string }{
+		"defaults":  {"", "", "/etc/sfunnel  [] [] 6 3s false"},
+		"variables": {"IFACES=eth0,net1 DIRECTION=both NETNS=blue N_ATTEMPTS=2 RETRY_DELAY=0.5", "", "/etc/sfunnel blue [eth0 net1] [ingress egress] 2 500ms false"},
+		"flags": {"IFACES=eth0 DIRECTION=both NETNS=blue N_ATTEMPTS=2 RETRY_DELAY=1",
+			"--interface net1,net2 --direction egress --netns /x --attempts 1 --retry-delay 2s --rules /r -o json", "/r /x [net1 net2] [egress] 1 2s true"},
+		"ingress": {"DIRECTION=ingress", "", "/etc/sfunnel  [] [ingress] 6 3s false"},
+	} {
+		got, _, err := readChoices("attach", strings.Fields(c.args), variables(c.env))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if s := fmt.Sprintf("%s %s %v %v %d %v %v", got.folder, got.netns, got.interfaces, got.directions, got.attempts, got.delay, got.json); s != c.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", name, s, c.want)
+		}
+	}
+}
+
+func TestBadFlagsAndVariablesAreAllNamed(t *testing.T) {
+	for env, want := range map[string]string{
+		"DIRECTION=out":                `direction "out": want ingress, egress or both`,
+		"N_ATTEMPTS=0":                 `number of attempts "0": want a whole number from 1`,
+		"N_ATTEMPTS=x RETRY_DELAY=-1":  "number of attempts \"x\": want a whole number from 1\nretry delay \"-1\": want seconds, at most an hour",
+		"RETRY_DELAY=NaN DIRECTION=up": "direction \"up\": want ingress, egress or both\nretry delay \"NaN\": want seconds, at most an hour",
+		"RETRY_DELAY=9999999999999999": "retry delay \"9999999999999999\": want seconds, at most an hour",
+	} {
+		if _, _, err := readChoices("attach", nil, variables(env)); err == nil || err.Error() != want {
+			t.Errorf("%s:\ngot  %v\nwant %s", env, err, want)
+		}
+	}
+	if _, _, err := readChoices("show", []string{"-o", "yaml"}, variables("")); err == nil || err.Error() != `output "yaml": want json` {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSwitches(t *testing.T) {
+	for value, want := range map[string]bool{"": false, "0": false, "1": true, "true": true, "false": false} {
+		if got, err := isSet(variables("X="+value), "X"); got != want || err != nil {
+			t.Errorf("%q: %v, %v", value, got, err)
+		}
+	}
+	if _, err := isSet(variables("CLEAN=yes"), "CLEAN"); err == nil || err.Error() != `CLEAN="yes": want 1 or 0` {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command attacher reads funneling rules, loads them into the kernel as TC
+// programs, attaches these to network interfaces, writes a report and exits.
+// It runs as an init container of pods, on gateways and by hand.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// The exit codes.
+const (
+	exitDone     = 0
+	exitFailed   = 1
+	exitBadInput = 2 // rules, settings, variables or flags
+)
+
+// outside is everything that a run takes from its surroundings.
+type outside struct {
+	getenv         func(string) string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], outside{os.Getenv, os.Stdin, os.Stdout, os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// run does what the arguments say and returns the exit code.
+func run(ctx context.Context, args []string, o outside) int {
+	command, rest := split(args)
+	switch command {
+	case "attach":
+		return attachCommand(ctx, rest, o)
+	case "detach":
+		return detachCommand(rest, o)
+	case "check":
+		return checkCommand(rest, o)
+	case "show":
+		return showCommand(rest, o)
+	case "version":
+		return versionCommand(rest, o)
+	case "help":
+		return help(o.stdout)
+	}
+	return o.bad("unknown command %q; see attacher --help", command)
+}
+
+// split takes the command off the arguments; without one it is attach.
+func split(args []string) (string, []string) {
+	if len(args) == 0 {
+		return "attach", nil
+	}
+	switch first := args[0]; {
+	case first == "-h" || first == "-help" || first == "--help":
+		return "help", nil
+	case first == "-version" || first == "--version":
+		return "version", nil
+	case first != "" && first[0] == '-':
+		return "attach", args
+	default:
+		return first, args[1:]
+	}
+}

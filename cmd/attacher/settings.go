@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+)
+
+// settings is the file of that name: one JSON object, all of it known.
+type settings struct {
+	Policy     string   `json:"policy"`
+	Digest     string   `json:"digest"`
+	Priority   int      `json:"priority"`
+	Interfaces []string `json:"interfaces"`
+	MTU        string   `json:"mtu"`
+}
+
+func readSettings(file string) (settings, error) {
+	var s settings
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return s, faults{err.Error()}
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&s); err != nil {
+		return s, faults{file + ": " + err.Error()}
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return s, faults{file + ": more than one JSON object"}
+	}
+	return s, nil
+}
+
+// check makes sure that the settings are those of the folder, that success can
+// be told by the digest and that nothing is asked for that this version can't do.
+func (s settings) check(file, folder string) error {
+	var all faults
+	if s.Policy != folder {
+		all.add(file, "policy is %q, want the folder's name %q", s.Policy, folder)
+	}
+	if s.Digest == "" {
+		all.add(file, "digest is missing")
+	}
+	if s.MTU != "" && s.MTU != "Warn" {
+		all.add(file, "mtu is %q, want Warn", s.MTU)
+	}
+	return all.orNil()
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+)
+
+const usage = `attacher puts funneling rules on network interfaces and exits. The rules stay
+for as long as the interfaces do; nothing keeps running.
+
+Usage:
+  attacher [attach] [flags]            attach the rules, in place of ours that are there
+  attacher detach [flags]              take away our programs and devices, and nothing else
+  attacher show [-o json] [flags]      what is attached, what runs in front, counters
+  attacher check [--direction D] FILE… check rules and print them in canonical form
+  attacher version
+  attacher help
+
+Flags of attach, detach and show:
+  --interface NAME[,NAME…]  interfaces for rules that name none   (IFACES)
+                            default: every one that is up, has an address, is not
+                            loopback and not enslaved; detach, show: all
+  --direction D             ingress, egress or both               (DIRECTION)
+  --netns NS                a name, /path or process id           (NETNS)
+Flags of attach:
+  --rules DIR               where the rules are                   /etc/sfunnel
+  --attempts N              how often to look for an interface    (N_ATTEMPTS)  6
+  --retry-delay SECONDS     that is not there yet                 (RETRY_DELAY) 3
+
+Rules are read from the first of these that is there; two at once are an error:
+  $SFUNNEL_RULESET                 rules for DIRECTION, ingress unless set
+  DIR/<policy>/                    ingress.rules, egress.rules, settings: one folder
+                                   per policy; joined per interface by priority
+  DIR/ingress.rules, egress.rules
+  DIR/ruleset                      rules for DIRECTION, ingress unless set
+The variable wins over DIR/ruleset. With DIRECTION=both one ruleset holds for both.
+
+Further variables:
+  CLEAN=1             detach instead of attach
+  DEBUG=1             say on the standard error what is done
+  SFUNNEL_POD=1       refuse the host's network; write a report
+  SFUNNEL_REPORT      where the report goes; with SFUNNEL_POD=1 /dev/termination-log
+  SFUNNEL_REPORT_MAX  its largest size in bytes
+
+Exit status: 0 done; 1 failed, nothing attached; 2 rules or arguments are wrong.
+It needs the capabilities BPF, NET_ADMIN and PERFMON, and SYS_ADMIN only for
+--netns and for the counters of show.
+`
+
+func help(w io.Writer) int {
+	fmt.Fprint(w, usage)
+	return exitDone
+}
