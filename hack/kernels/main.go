@@ -2,7 +2,7 @@
 
 // Command kernels runs test binaries under other Linux kernels than this
 // machine's: Debian's 6.1 and 6.12 in qemu, from an initramfs that holds static
-// Go binaries and kernel modules only. It exits with 0 only when on every kernel
+// Go binaries, kernel modules and the few commands that tests start. It exits with 0 only when on every kernel
 // every package ran at least one test, none failed, and the kernel neither
 // panicked nor warned. make test-kernels starts it.
 package main
@@ -40,6 +40,7 @@ func run(ctx context.Context, args []string) error {
 	wanted := flags.String("modules", modules, "kernel modules to load")
 	timeout := flags.Duration("timeout", 10*time.Minute, "how long a machine may run")
 	opts := options{}
+	commands := flags.String("commands", "sleep,ip,nft", "commands of this machine that the tests start")
 	flags.StringVar(&opts.run, "run", "", "regular expression of the tests to run")
 	flags.IntVar(&opts.seconds, "seconds", 300, "how long one test binary may run")
 	flags.Usage = func() {
@@ -53,11 +54,15 @@ func run(ctx context.Context, args []string) error {
 
 	if err := requireTools(ctx, map[string]string{
 		"qemu-system-x86_64": "qemu-system-x86", "xz": "xz-utils", "dpkg-deb": "dpkg",
+		"ip": "iproute2", "nft": "nftables",
 	}); err != nil {
 		return err
 	}
 	tests, err := buildSuite(ctx, opts)
 	if err != nil {
+		return err
+	}
+	if err := tests.files.addCommands(ctx, strings.Split(*commands, ",")); err != nil {
 		return err
 	}
 	return runAll(ctx, tests, strings.Split(*series, ","), strings.Split(*wanted, ","), *timeout)
