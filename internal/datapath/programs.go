@@ -3,8 +3,6 @@
 package datapath
 
 import (
-	"errors"
-
 	"github.com/cilium/ebpf"
 )
 
@@ -15,8 +13,8 @@ type Programs struct {
 	// Ingress and Egress go on the hooks of the interface.
 	Ingress, Egress *ebpf.Program
 	// Segment goes on the ingress hook of the segmenting device's end B. It is
-	// loaded when Egress is and NeedsSegmenting says so. It shares the maps of
-	// Egress.
+	// loaded when Egress is and NeedsSegmenting says so. It shares rules and
+	// counters with Egress.
 	Segment *ebpf.Program
 
 	collections []*ebpf.Collection
@@ -30,14 +28,4 @@ func (p *Programs) Close() error {
 	}
 	*p = Programs{}
 	return nil
-}
-
-// Load loads the programs for one interface, fills their maps and freezes
-// those that the programs only read. It attaches nothing. What it created is
-// gone when it fails.
-func Load(cfg Config) (*Programs, error) {
-	if err := cfg.validate(); err != nil {
-		return nil, err
-	}
-	return nil, errors.New("not built yet")
 }

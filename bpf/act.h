@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What a rule's action does to a packet, apart from where a header may be
+ * pushed, which each hook decides.
+ */
+#ifndef FUNNEL_ACT_H
+#define FUNNEL_ACT_H
+
+#include "config.h"
+#include "count.h"
+#include "funnel.h"
+#include "parse.h"
+#include "toobig.h"
+#include "unfunnel.h"
+
+/* rewritable returns REASON_NONE, or why header insertion can't serve this packet. */
+static __always_inline enum reason rewritable(const struct packet *p)
+{
+	if (p->extensions)
+		return REASON_EXTENSION;
+	return p->tuple.family == 4 ? REASON_NONE : REASON_IPV6;
+}
+
+/*
+ * push inserts the header of a funnel action into a packet that is on its way
+ * out of the interface. It must not be GSO, nor CHECKSUM_PARTIAL.
+ */
+static __always_inline int push(struct __sk_buff *skb, const struct packet *p,
+				const struct action *a)
+{
+	__u32 more = l4_header_len(a->protocol);
+	enum reason reason = rewritable(p);
+	__u32 mtu;
+
+	if (reason)
+		return untouched(reason);
+	if (!fits(skb, p, more, &mtu))
+		return too_big(skb, p, more, mtu);
+	reason = push_header(skb, p, a);
+	return reason ? dropped(reason) : untouched(REASON_FUNNELED);
+}
+
+/* act does all but funnel. */
+static __always_inline int act(struct __sk_buff *skb, const struct packet *p, __u32 rule,
+			       const struct action *a)
+{
+	enum reason reason;
+
+	switch (a->verb) {
+	case VERB_ACCEPT:
+		return untouched(REASON_ACCEPTED);
+	case VERB_UNFUNNEL:
+		reason = rewritable(p);
+		return reason ? untouched(reason) : unfunnel(skb, p, rule, a);
+	}
+	return dropped(REASON_DROPPED);
+}
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What the loader tells the programs: constants of the interface, and one
+ * action per rule.
+ */
+#ifndef FUNNEL_CONFIG_H
+#define FUNNEL_CONFIG_H
+
+#include "kernel.h"
+
+/* Octets before the IP header: ETH_HLEN, or 0 on a layer 3 device. */
+volatile const __u32 l2_len = ETH_HLEN;
+/* The interface the rules are for. */
+volatile const __u32 ifindex;
+/* The ends of the segmenting device, 0 without one. */
+volatile const __u32 segment_a;
+volatile const __u32 segment_b;
+/* How long a source port of a range is used before the next one, in ns. */
+volatile const __u64 source_port_ns = 30000000000ULL;
+
+enum verb {
+	VERB_ACCEPT,
+	VERB_DROP,
+	VERB_FUNNEL,
+	VERB_UNFUNNEL,
+};
+
+struct action {
+	__u8 verb;
+	__u8 protocol;		/* outer of a funnel, inner of an unfunnel */
+	__be16 port;		/* funnel: outer destination port */
+	__u16 first_source_port; /* funnel: outer source ports, host order */
+	__u16 source_ports;	/* how many, at least 1 */
+};
+_Static_assert(sizeof(struct action) == 8, "struct action is shared with Go");
+
+/* One entry per rule; the loader sets the size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__type(key, __u32);
+	__type(value, struct action);
+} actions SEC(".maps");
+
+/* The action of a rule that classify found; NULL if it found none. */
+static __always_inline struct action *action_of(int rule)
+{
+	__u32 key = rule;
+
+	return rule < 0 ? NULL : bpf_map_lookup_elem(&actions, &key);
+}
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Counters, and the one list of what can become of a packet. Every packet that
+ * enters a program is counted under exactly one reason.
+ */
+#ifndef FUNNEL_COUNT_H
+#define FUNNEL_COUNT_H
+
+#include "kernel.h"
+
+/*
+ * The Go side takes the numbers from here (bpf2go) and has the words in
+ * internal/datapath/reason.go. New reasons go before REASON_COUNT.
+ */
+enum reason {
+	REASON_NONE = 0,
+
+	/* left untouched: the next program on the hook sees the packet */
+	REASON_NO_MATCH,	/* no rule matches */
+	REASON_ACCEPTED,	/* a rule says accept */
+	REASON_FROM_SEGMENT,	/* comes back from the segmenting device */
+	REASON_NOT_IP,
+	REASON_VLAN,
+	REASON_OTHER_PROTOCOL,	/* neither TCP nor UDP */
+	REASON_IPSEC,		/* AH or ESP */
+	REASON_FRAGMENT,
+	REASON_SHORT,		/* ends before its headers do */
+	REASON_BAD_VERSION,	/* IP version other than the Ethertype says */
+	REASON_BAD_IHL,		/* IPv4 header length below 5 words */
+	REASON_BAD_LENGTH,	/* a length field contradicts the packet */
+	REASON_EXTENSION,	/* IPv6 extension headers, rule can't be applied */
+	REASON_IPV6,		/* IPv6, and the rule works on IPv4 only */
+
+	/* rewritten, or on the way to be */
+	REASON_FUNNELED,
+	REASON_UNFUNNELED,
+	REASON_TO_SEGMENT,	/* handed to the segmenting device */
+	REASON_PASSED_SEGMENT,	/* segmented, then no rule funnels it any more */
+
+	/* dropped */
+	REASON_DROPPED,		/* a rule says drop */
+	REASON_TOO_BIG,		/* does not fit the MTU with the pushed header */
+	REASON_TOO_BIG_ANSWERED, /* the same, and the sender was told so */
+	REASON_NO_SEGMENT,	/* needs the segmenting device; there is none here */
+	REASON_NOT_PUSHED,	/* outer header can't be a pushed one */
+	REASON_INNER_SHORT,	/* ends before the inner header does */
+	REASON_INNER_LENGTH,	/* an inner length field contradicts the packet */
+	REASON_INNER_PORT,	/* inner port that the rule does not accept */
+	REASON_MERGED,		/* pushed packets merged by a router on the way */
+	REASON_STRAY,		/* on the segmenting device, not sent there by us */
+	REASON_FAILED,		/* the kernel refused a change to the packet */
+
+	REASON_COUNT,
+};
+
+struct rule_count {
+	__u64 packets;
+	__u64 octets;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, REASON_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} reasons SEC(".maps");
+
+/* One entry per rule; the loader sets the size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct rule_count);
+} rule_counts SEC(".maps");
+
+static __always_inline void count(enum reason reason)
+{
+	__u32 key = reason;
+	__u64 *packets = bpf_map_lookup_elem(&reasons, &key);
+
+	if (packets)
+		(*packets)++;
+}
+
+/* A GSO packet counts as one; octets are those of the IP packet. */
+static __always_inline void count_rule(__u32 rule, __u32 octets)
+{
+	struct rule_count *c = bpf_map_lookup_elem(&rule_counts, &rule);
+
+	if (!c)
+		return;
+	c->packets++;
+	c->octets += octets;
+}
+
+static __always_inline int untouched(enum reason reason)
+{
+	count(reason);
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int dropped(enum reason reason)
+{
+	count(reason);
+	return TC_ACT_SHOT;
+}
+
+#endif

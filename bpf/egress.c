@@ -1,0 +1,87 @@
+//go:build ignore
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The programs for packets that leave: `egress` on the interface, `segment` on
+ * the ingress hook of end B of its segmenting device. They share rules and
+ * counters.
+ */
+#include "act.h"
+#include "classify.h"
+#include "config.h"
+#include "count.h"
+#include "parse.h"
+#include "segment.h"
+
+/*
+ * A header is pushed at once only into what is whole: one packet with a whole
+ * checksum. All else the segmenting device makes whole first.
+ *
+ * Also with an outer header that has no checksum itself (UDP over IPv4), the
+ * inner one must be whole: network cards that find the transport header on
+ * their own would complete the outer one and leave the inner.
+ */
+static __always_inline int funnel_at_egress(struct __sk_buff *skb, const struct packet *p,
+					    __u32 rule, const struct action *a)
+{
+	enum reason reason = rewritable(p);
+
+	if (reason)
+		return untouched(reason);
+	if (skb->gso_size || !checksum_is_whole(skb) || segmented_lately(&p->tuple))
+		return to_segment(skb, p);
+	count_rule(rule, p->l3_len);
+	return push(skb, p, a);
+}
+
+SEC("tc")
+int egress(struct __sk_buff *skb)
+{
+	struct action *a;
+	enum reason reason;
+	struct packet p;
+	int rule;
+
+	if (segment_b && skb->ingress_ifindex == segment_b)
+		return untouched(REASON_FROM_SEGMENT);
+	reason = parse(skb, l2_len, &p);
+	if (reason)
+		return untouched(reason);
+	rule = classify(&p.tuple);
+	a = action_of(rule);
+	if (!a)
+		return untouched(REASON_NO_MATCH);
+	if (a->verb == VERB_FUNNEL)
+		return funnel_at_egress(skb, &p, rule, a);
+	count_rule(rule, p.l3_len);
+	return act(skb, &p, rule, a);
+}
+
+/*
+ * Segments are looked up again: the device carries nothing but the packet. If
+ * the rules were replaced meanwhile, the new ones hold, and packets that they
+ * leave alone go out as they are. Nothing else has a way out of the device.
+ */
+SEC("tc")
+int segment(struct __sk_buff *skb)
+{
+	struct action *a;
+	struct packet p;
+	int rule, verdict;
+
+	if (parse(skb, ETH_HLEN, &p))
+		return dropped(REASON_STRAY);
+	rule = classify(&p.tuple);
+	a = action_of(rule);
+	if (!a) {
+		count(REASON_PASSED_SEGMENT);
+		return bpf_redirect(ifindex, 0);
+	}
+	count_rule(rule, p.l3_len);
+	if (a->verb == VERB_FUNNEL)
+		verdict = push(skb, &p, a);
+	else
+		verdict = act(skb, &p, rule, a);
+	return verdict == TC_ACT_UNSPEC ? bpf_redirect(ifindex, 0) : verdict;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

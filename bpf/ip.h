@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The IP header when the transport header behind it changes.
+ */
+#ifndef FUNNEL_IP_H
+#define FUNNEL_IP_H
+
+#include "csum.h"
+#include "parse.h"
+
+/* bpf_skb_adjust_room works behind this, in front of options. */
+#define IPV4_BASE sizeof(struct iphdr)
+#define IPV4_MAX_OPTIONS 40
+
+/* move_options moves the IPv4 options of the packet, if there are any. */
+static __always_inline int move_options(struct __sk_buff *skb, const struct packet *p, __u32 from,
+					__u32 to)
+{
+	__u8 options[IPV4_MAX_OPTIONS] = {};
+	__u32 len = p->l4 - p->l3 - IPV4_BASE;
+
+	opaque(len);
+	if (p->tuple.family != 4 || !len)
+		return 0;
+	if (len > sizeof(options) || bpf_skb_load_bytes(skb, from, options, len))
+		return -1;
+	return bpf_skb_store_bytes(skb, to, options, len, BPF_F_RECOMPUTE_CSUM);
+}
+
+/*
+ * The header checksum is kept by difference (RFC 1624), so that the header
+ * sums to what it summed to before.
+ */
+static __always_inline int rewrite_ipv4(struct __sk_buff *skb, __u32 l3, __u8 protocol, __u16 len)
+{
+	struct iphdr ip;
+	__u64 sum;
+
+	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+		return -1;
+	sum = (__u16)~ip.check;
+	sum += csum_negative(ip.tot_len) + csum_negative(bpf_htons(ip.protocol));
+	ip.tot_len = bpf_htons(len);
+	ip.protocol = protocol;
+	sum += ip.tot_len + bpf_htons(ip.protocol);
+	ip.check = csum_field(sum);
+	return bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0);
+}
+
+static __always_inline int rewrite_ipv6(struct __sk_buff *skb, __u32 l3, __u8 protocol, __u16 len)
+{
+	struct {
+		__be16 payload_len;
+		__u8 nexthdr;
+	} __attribute__((packed)) ip = { bpf_htons(len - sizeof(struct ipv6hdr)), protocol };
+
+	return bpf_skb_store_bytes(skb, l3 + offsetof(struct ipv6hdr, payload_len), &ip, sizeof(ip),
+				   BPF_F_RECOMPUTE_CSUM);
+}
+
+/* rewrite_ip sets the protocol and the length of the IP packet, header included. */
+static __always_inline int rewrite_ip(struct __sk_buff *skb, const struct packet *p, __u8 protocol,
+				      __u16 len)
+{
+	if (p->tuple.family == 6)
+		return rewrite_ipv6(skb, p->l3, protocol, len);
+	return rewrite_ipv4(skb, p->l3, protocol, len);
+}
+
+#endif

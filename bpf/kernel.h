@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What the programs use of the kernel: uapi headers, the helpers, and the one
+ * field of a kernel structure that is read.
+ */
+#ifndef FUNNEL_KERNEL_H
+#define FUNNEL_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_core_read.h>
+
+/* include/linux/ip.h of the kernel; not part of the uapi headers */
+#define IP_DF 0x4000
+#define IP_MF 0x2000
+#define IP_OFFSET 0x1fff
+
+#define CHECKSUM_PARTIAL 3
+
+/*
+ * Hides from the compiler what it knows of x, so that it neither drops nor
+ * rearranges the bounds checks that follow and that the verifier must see.
+ */
+#define opaque(x) asm volatile("" : "+r"(x))
+
+/*
+ * RFC 792, RFC 1191: destination unreachable, fragmentation needed. (linux/icmp.h
+ * pulls in what does not compile for this target.)
+ */
+#define ICMP_DEST_UNREACH 3
+#define ICMP_FRAG_NEEDED 4
+
+struct icmp_frag_needed {
+	__u8 type;
+	__u8 code;
+	__sum16 checksum;
+	__be16 unused;
+	__be16 mtu;
+};
+
+struct sk_buff {
+	__u8 ip_summed : 2;
+} __attribute__((preserve_access_index));
+
+/* since Linux 6.2 */
+extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym __weak;
+
+/*
+ * checksum_is_whole promises that the checksum field holds a whole checksum.
+ * False: it is, or may be, the sum of the pseudo header that the kernel or the
+ * device completes later (CHECKSUM_PARTIAL). Before Linux 6.2 a program can't
+ * know, and the answer is always false.
+ *
+ * (Not inline: clang-14 crashes on the field access in a larger function.)
+ */
+static __noinline bool checksum_is_whole(struct __sk_buff *skb)
+{
+	struct sk_buff *kernel_skb;
+
+	if (!bpf_cast_to_kern_ctx)
+		return false;
+	kernel_skb = bpf_cast_to_kern_ctx(skb);
+	return BPF_CORE_READ_BITFIELD(kernel_skb, ip_summed) != CHECKSUM_PARTIAL;
+}
+
+#endif

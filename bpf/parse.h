@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * From a packet to what the rules and the rewriting know of it. Nothing is
+ * believed that the packet does not hold: each header is checked against the
+ * packet's length, each length field against the others.
+ */
+#ifndef FUNNEL_PARSE_H
+#define FUNNEL_PARSE_H
+
+#include "classify.h"
+#include "count.h"
+#include "kernel.h"
+
+struct packet {
+	struct tuple tuple;
+	__u32 l3;	/* offset of the IP header */
+	__u32 l3_len;	/* octets of the IP packet, header included */
+	__u32 l4;	/* offset of the TCP or UDP header */
+	__u32 l4_len;	/* octets from there to the end of the IP packet */
+	__sum16 check;	/* the checksum field of that header */
+	__u8 doff;	/* TCP: header length in words */
+	bool dont_fragment;	/* always so for IPv6 */
+	bool extensions; /* IPv6: extension headers between l3 and l4 */
+};
+
+/* The fixed part of a TCP or UDP header; a pushed header has no other. */
+static __always_inline __u32 l4_header_len(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
+}
+
+/* A place in a packet. Nothing before it is looked at again. */
+struct cursor {
+	struct __sk_buff *skb;
+	__u32 off;
+};
+
+/*
+ * Pointers to the linear part of the packet. They are opaque so that the
+ * compiler does not join two of them in a 32-bit register, which the verifier
+ * would take for a number.
+ */
+static __always_inline void *packet_start(struct __sk_buff *skb)
+{
+	void *start = (void *)(long)skb->data;
+
+	opaque(start);
+	return start;
+}
+
+static __always_inline void *packet_end(struct __sk_buff *skb)
+{
+	void *end = (void *)(long)skb->data_end;
+
+	opaque(end);
+	return end;
+}
+
+/* No header that is looked at begins behind this; the verifier wants a bound. */
+#define MAX_HEADER_OFFSET 0x4000
+
+/*
+ * take returns a pointer to the next len octets and steps over them; NULL when
+ * the packet is shorter. It makes them linear if they are not, after which
+ * earlier pointers into the packet are dead.
+ */
+static __always_inline void *take(struct cursor *c, __u32 len)
+{
+	__u64 off = c->off;
+	void *at;
+
+	opaque(off);
+	if (off > MAX_HEADER_OFFSET)
+		return NULL;
+	at = packet_start(c->skb) + off;
+	if (at + len > packet_end(c->skb)) {
+		if (bpf_skb_pull_data(c->skb, off + len))
+			return NULL;
+		at = packet_start(c->skb) + off;
+		if (at + len > packet_end(c->skb))
+			return NULL;
+	}
+	c->off = off + len;
+	return at;
+}
+
+/*
+ * The magic of a pushed TCP header: words 1 to 3 (sequence, acknowledgement,
+ * data offset with SYN and window) and the urgent pointer. Words are as on the
+ * wire, read as big endian numbers.
+ */
+#define PUSHED_SEQ 0xcafebabe
+#define PUSHED_ACK 0xbabecafe
+#define PUSHED_FLAGS 0x50020400
+
+static __always_inline bool tcp_is_pushed(const struct tcphdr *tcp)
+{
+	const __be32 *word = (const __be32 *)tcp;
+
+	return word[1] == bpf_htonl(PUSHED_SEQ) && word[2] == bpf_htonl(PUSHED_ACK) &&
+	       word[3] == bpf_htonl(PUSHED_FLAGS) && !tcp->urg_ptr;
+}
+
+static __always_inline enum reason parse_tcp(struct cursor *c, struct packet *p)
+{
+	struct tcphdr *tcp;
+
+	if (p->l4_len < sizeof(*tcp))
+		return REASON_SHORT;
+	tcp = take(c, sizeof(*tcp));
+	if (!tcp)
+		return REASON_SHORT;
+	if (tcp->doff < sizeof(*tcp) / 4 || tcp->doff * 4 > p->l4_len)
+		return REASON_BAD_LENGTH;
+	p->tuple.sport = tcp->source;
+	p->tuple.dport = tcp->dest;
+	p->tuple.pushed = tcp_is_pushed(tcp);
+	p->doff = tcp->doff;
+	p->check = tcp->check;
+	return REASON_NONE;
+}
+
+/* The length field of a GSO packet is the kernel's business. */
+static __always_inline enum reason parse_udp(struct cursor *c, struct packet *p)
+{
+	struct udphdr *udp;
+
+	if (p->l4_len < sizeof(*udp))
+		return REASON_SHORT;
+	udp = take(c, sizeof(*udp));
+	if (!udp)
+		return REASON_SHORT;
+	if (bpf_ntohs(udp->len) != p->l4_len && !c->skb->gso_size)
+		return REASON_BAD_LENGTH;
+	p->tuple.sport = udp->source;
+	p->tuple.dport = udp->dest;
+	p->check = udp->check;
+	return REASON_NONE;
+}
+
+static __always_inline enum reason parse_l4(struct cursor *c, struct packet *p, __u8 protocol)
+{
+	p->l4 = c->off;
+	p->l4_len = p->l3_len - (p->l4 - p->l3);
+	p->tuple.protocol = protocol;
+	switch (protocol) {
+	case IPPROTO_TCP:
+		return parse_tcp(c, p);
+	case IPPROTO_UDP:
+		return parse_udp(c, p);
+	case IPPROTO_AH:
+	case IPPROTO_ESP:
+		return REASON_IPSEC;
+	}
+	return REASON_OTHER_PROTOCOL;
+}
+
+/*
+ * set_length settles how long the IP packet is. 0 with GSO is BIG TCP: what is
+ * there counts. Octets behind the packet (Ethernet padding) are not ours.
+ */
+static __always_inline enum reason set_length(struct cursor *c, struct packet *p, __u32 len)
+{
+	__u32 available = c->skb->len - p->l3;
+
+	if (!len && c->skb->gso_size)
+		len = available;
+	p->l3_len = len;
+	return len > available ? REASON_BAD_LENGTH : REASON_NONE;
+}
+
+static __always_inline enum reason parse_ipv4(struct cursor *c, struct packet *p)
+{
+	struct iphdr *ip = take(c, sizeof(*ip));
+	__u8 protocol;
+	__u32 ihl;
+
+	if (!ip)
+		return REASON_SHORT;
+	if (ip->version != 4)
+		return REASON_BAD_VERSION;
+	ihl = ip->ihl * 4;
+	if (ihl < sizeof(*ip))
+		return REASON_BAD_IHL;
+	if (ip->frag_off & bpf_htons(IP_MF | IP_OFFSET))
+		return REASON_FRAGMENT;
+	p->tuple.family = 4;
+	p->tuple.saddr[0] = ip->saddr;
+	p->tuple.daddr[0] = ip->daddr;
+	p->dont_fragment = ip->frag_off & bpf_htons(IP_DF);
+	protocol = ip->protocol;
+	if (set_length(c, p, bpf_ntohs(ip->tot_len)) || p->l3_len < ihl)
+		return REASON_BAD_LENGTH;
+	c->off += ihl - sizeof(*ip);
+	return parse_l4(c, p, protocol);
+}
+
+#define MAX_EXTENSIONS 6
+
+/* Steps over extension headers and returns the protocol behind them. */
+static __always_inline int skip_extensions(struct cursor *c, struct packet *p, __u8 protocol)
+{
+	struct ipv6_opt_hdr *extension;
+
+	for (int i = 0; i < MAX_EXTENSIONS; i++) {
+		if (protocol != IPPROTO_HOPOPTS && protocol != IPPROTO_ROUTING &&
+		    protocol != IPPROTO_DSTOPTS)
+			return protocol;
+		extension = take(c, sizeof(*extension));
+		if (!extension)
+			return -REASON_SHORT;
+		p->extensions = true;
+		protocol = extension->nexthdr;
+		c->off += extension->hdrlen * 8 + 8 - sizeof(*extension);
+		if (c->off - p->l3 > p->l3_len)
+			return -REASON_BAD_LENGTH;
+	}
+	return -REASON_EXTENSION;
+}
+
+static __always_inline enum reason parse_ipv6(struct cursor *c, struct packet *p)
+{
+	struct ipv6hdr *ip = take(c, sizeof(*ip));
+	__u32 payload;
+	int protocol;
+
+	if (!ip)
+		return REASON_SHORT;
+	if (ip->version != 6)
+		return REASON_BAD_VERSION;
+	p->tuple.family = 6;
+	p->dont_fragment = true;
+	__builtin_memcpy(p->tuple.saddr, &ip->saddr, sizeof(p->tuple.saddr));
+	__builtin_memcpy(p->tuple.daddr, &ip->daddr, sizeof(p->tuple.daddr));
+	payload = bpf_ntohs(ip->payload_len);
+	protocol = ip->nexthdr;
+	if (set_length(c, p, payload || !c->skb->gso_size ? payload + sizeof(*ip) : 0))
+		return REASON_BAD_LENGTH;
+	protocol = skip_extensions(c, p, protocol);
+	if (protocol < 0)
+		return -protocol;
+	if (protocol == IPPROTO_FRAGMENT)
+		return REASON_FRAGMENT;
+	return parse_l4(c, p, protocol);
+}
+
+/*
+ * parse fills in p and returns REASON_NONE, or returns why the packet must be
+ * left untouched; p is then not to be used. l2 is the offset of the IP header.
+ */
+static __always_inline enum reason parse(struct __sk_buff *skb, __u32 l2, struct packet *p)
+{
+	struct cursor c = { .skb = skb, .off = l2 };
+
+	__builtin_memset(p, 0, sizeof(*p));
+	p->l3 = l2;
+	if (skb->vlan_present)
+		return REASON_VLAN;
+	switch (skb->protocol) {
+	case bpf_htons(ETH_P_IP):
+		return parse_ipv4(&c, p);
+	case bpf_htons(ETH_P_IPV6):
+		return parse_ipv6(&c, p);
+	case bpf_htons(ETH_P_8021Q):
+	case bpf_htons(ETH_P_8021AD):
+		return REASON_VLAN;
+	}
+	return REASON_NOT_IP;
+}
+
+#endif

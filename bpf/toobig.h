@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Packets that don't fit the interface's MTU once a header is pushed. Senders
+ * that want to know (IPv4 with don't-fragment, IPv6 always) are told by ICMP
+ * how much would fit, as a router would tell them: the packet becomes the
+ * answer and arrives on the interface.
+ */
+#ifndef FUNNEL_TOOBIG_H
+#define FUNNEL_TOOBIG_H
+
+#include "config.h"
+#include "count.h"
+#include "csum.h"
+#include "ip.h"
+#include "parse.h"
+
+/* RFC 792: the IP header and 8 octets of what follows. */
+#define QUOTED_L4 8
+#define IPV4_MAX_QUOTE (IPV4_BASE + IPV4_MAX_OPTIONS + QUOTED_L4)
+
+struct answer_ipv4 {
+	struct iphdr ip;
+	struct icmp_frag_needed icmp;
+};
+
+/* fits reports whether the IP packet fits; else mtu is the interface's. */
+static __always_inline bool fits(struct __sk_buff *skb, const struct packet *p, __u32 more,
+				 __u32 *mtu)
+{
+	*mtu = p->l3_len;
+	return p->l3_len + more <= 0xffff && !bpf_check_mtu(skb, ifindex, mtu, more, 0);
+}
+
+/* Nobody is told about packets to a group (RFC 1122, section 3.2.2). */
+static __always_inline bool to_group(const struct packet *p)
+{
+	return p->tuple.family == 4 && bpf_ntohl(p->tuple.daddr[0]) >= 0xe0000000;
+}
+
+static __always_inline void fill_answer_ipv4(struct answer_ipv4 *a, const struct packet *p,
+					     __u32 quoted, __u64 quoted_sum, __u32 mtu)
+{
+	a->ip.version = 4;
+	a->ip.ihl = sizeof(a->ip) / 4;
+	a->ip.tos = 0xc0;
+	a->ip.tot_len = bpf_htons(sizeof(*a) + quoted);
+	a->ip.ttl = 64;
+	a->ip.protocol = IPPROTO_ICMP;
+	a->ip.saddr = p->tuple.daddr[0];
+	a->ip.daddr = p->tuple.saddr[0];
+	a->ip.check = csum_field(csum_words(&a->ip, sizeof(a->ip)));
+	a->icmp.type = ICMP_DEST_UNREACH;
+	a->icmp.code = ICMP_FRAG_NEEDED;
+	a->icmp.mtu = bpf_htons(mtu);
+	a->icmp.checksum = csum_field(csum_words(&a->icmp, sizeof(a->icmp)) + quoted_sum);
+}
+
+static __noinline int become_answer_ipv4(struct __sk_buff *skb, const struct packet *p, __u32 mtu)
+{
+	__u8 quote[IPV4_MAX_QUOTE] __attribute__((aligned(8))) = {};
+	__u32 quoted = p->l4 - p->l3 + QUOTED_L4;
+	struct answer_ipv4 answer = {};
+
+	opaque(quoted);
+	if (quoted < IPV4_BASE + QUOTED_L4 || quoted > sizeof(quote))
+		return -1;
+	if (bpf_skb_load_bytes(skb, p->l3, quote, quoted))
+		return -1;
+	fill_answer_ipv4(&answer, p, quoted, csum_words(quote, sizeof(quote)), mtu);
+	if (bpf_skb_change_tail(skb, p->l3 + sizeof(answer) + quoted, 0) ||
+	    bpf_skb_store_bytes(skb, p->l3, &answer, sizeof(answer), BPF_F_RECOMPUTE_CSUM))
+		return -1;
+	return bpf_skb_store_bytes(skb, p->l3 + sizeof(answer), quote, quoted,
+				   BPF_F_RECOMPUTE_CSUM);
+}
+
+static __always_inline int return_to_sender(struct __sk_buff *skb, __u32 l2)
+{
+	struct {
+		__u8 dest[ETH_ALEN], source[ETH_ALEN];
+	} ether, back;
+
+	if (!l2)
+		return 0;
+	if (bpf_skb_load_bytes(skb, 0, &ether, sizeof(ether)))
+		return -1;
+	__builtin_memcpy(back.dest, ether.source, ETH_ALEN);
+	__builtin_memcpy(back.source, ether.dest, ETH_ALEN);
+	return bpf_skb_store_bytes(skb, 0, &back, sizeof(back), 0);
+}
+
+/* mtu is the interface's, more what pushing would add. */
+static __always_inline int too_big(struct __sk_buff *skb, const struct packet *p, __u32 more,
+				   __u32 mtu)
+{
+	if (!p->dont_fragment || to_group(p) || p->tuple.family != 4)
+		return dropped(REASON_TOO_BIG);
+	if (become_answer_ipv4(skb, p, mtu - more) || return_to_sender(skb, p->l3))
+		return dropped(REASON_FAILED);
+	count(REASON_TOO_BIG_ANSWERED);
+	return bpf_redirect(ifindex, BPF_F_INGRESS);
+}
+
+#endif

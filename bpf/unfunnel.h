@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Pop: take the outer header off that the other side pushed, and complete the
+ * inner checksum with the addresses that are there now.
+ */
+#ifndef FUNNEL_UNFUNNEL_H
+#define FUNNEL_UNFUNNEL_H
+
+#include "config.h"
+#include "count.h"
+#include "csum.h"
+#include "ip.h"
+#include "parse.h"
+
+/*
+ * outer_is_plain reports whether the outer header has the length of a pushed
+ * one; there is nothing else that every sender would agree on.
+ */
+static __always_inline bool outer_is_plain(const struct packet *p)
+{
+	return p->tuple.protocol == IPPROTO_UDP || p->doff == sizeof(struct tcphdr) / 4;
+}
+
+/* parse_inner checks the inner header and fills in p as if the outer were gone. */
+static __always_inline enum reason parse_inner(struct __sk_buff *skb, const struct packet *outer,
+					       __u8 protocol, struct packet *p)
+{
+	__u32 len = l4_header_len(outer->tuple.protocol);
+	struct cursor c = { .skb = skb, .off = outer->l4 + len };
+	enum reason reason;
+
+	*p = *outer;
+	reason = parse_l4(&c, p, protocol);
+	if (reason == REASON_SHORT)
+		return REASON_INNER_SHORT;
+	if (reason)
+		return REASON_INNER_LENGTH;
+	p->l4 -= len;
+	p->l3_len -= len;
+	return REASON_NONE;
+}
+
+/*
+ * settle_udp_check decides what a checksum of 0 means that came out of
+ * completing one. Either it is a checksum that happens to be 0 and must be
+ * written as 0xffff. Or the datagram never had one and the sender's program
+ * took addresses out of nothing; what it took was given back just now. The
+ * datagram itself tells.
+ */
+static __noinline int settle_udp_check(struct __sk_buff *skb, const struct packet *p)
+{
+	__u32 off = check_offset(p->l4, IPPROTO_UDP);
+	__sum16 check;
+	__s64 sum;
+
+	if (bpf_skb_load_bytes(skb, off, &check, sizeof(check)))
+		return -1;
+	if (check)
+		return 0;
+	sum = csum_packet(skb, p->l4, p->l4_len);
+	if (sum < 0)
+		return -1;
+	sum += csum_addresses(&p->tuple);
+	sum += bpf_htons(p->l4_len) + bpf_htons(IPPROTO_UDP);
+	if (csum_field(sum) && p->tuple.family == 4)
+		return 0;
+	check = 0xffff;
+	return bpf_skb_store_bytes(skb, off, &check, sizeof(check), BPF_F_RECOMPUTE_CSUM);
+}
+
+/* recall_addresses is the reverse of forget_addresses. */
+static __always_inline int recall_addresses(struct __sk_buff *skb, const struct packet *p)
+{
+	if (bpf_l4_csum_replace(skb, check_offset(p->l4, p->tuple.protocol), 0,
+				csum_addresses(&p->tuple), BPF_F_PSEUDO_HDR))
+		return -1;
+	return p->tuple.protocol == IPPROTO_UDP ? settle_udp_check(skb, p) : 0;
+}
+
+/* pop_header takes len octets off in front of the inner header. */
+static __noinline enum reason pop_header(struct __sk_buff *skb, const struct packet *p, __u32 len)
+{
+	if (move_options(skb, p, p->l3 + IPV4_BASE, p->l3 + IPV4_BASE + len) ||
+	    bpf_skb_adjust_room(skb, -(__s32)len, BPF_ADJ_ROOM_NET, 0) ||
+	    rewrite_ip(skb, p, p->tuple.protocol, p->l3_len) || recall_addresses(skb, p))
+		return REASON_FAILED;
+	return REASON_NONE;
+}
+
+/* unfunnel undoes a push. From here on the packet is ours: broken means dropped. */
+static __always_inline int unfunnel(struct __sk_buff *skb, const struct packet *p, __u32 rule,
+				    const struct action *a)
+{
+	struct packet inner;
+	enum reason reason;
+
+	if (skb->gso_size)
+		return dropped(REASON_MERGED);
+	if (!outer_is_plain(p))
+		return dropped(REASON_NOT_PUSHED);
+	reason = parse_inner(skb, p, a->protocol, &inner);
+	if (reason)
+		return dropped(reason);
+	if (!port_allowed(rule, inner.tuple.dport))
+		return dropped(REASON_INNER_PORT);
+	reason = pop_header(skb, &inner, l4_header_len(p->tuple.protocol));
+	if (reason)
+		return dropped(reason);
+	bpf_set_hash_invalid(skb);
+	return untouched(REASON_UNFUNNELED);
+}
+
+#endif

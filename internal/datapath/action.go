@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/sfunnel-io/funnel-operator/bpf"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+// action is struct action of bpf/config.h.
+type action struct {
+	Verb            uint8 // enum verb: the order of rules.Verb
+	Protocol        uint8
+	Port            [2]byte // network byte order
+	FirstSourcePort uint16
+	SourcePorts     uint16 // how many
+}
+
+func actionOf(a rules.Action) action {
+	out := action{
+		Verb:            uint8(a.Verb),
+		Protocol:        uint8(a.Protocol),
+		Port:            [2]byte{byte(a.Port >> 8), byte(a.Port)},
+		FirstSourcePort: a.SourcePorts.First,
+	}
+	if a.Verb == rules.Funnel {
+		out.SourcePorts = a.SourcePorts.Last - a.SourcePorts.First + 1
+	}
+	return out
+}
+
+// sizeActions makes the maps that have an entry per rule as large as needed.
+func sizeActions(spec *ebpf.CollectionSpec, rs rules.RuleSet) {
+	entries := uint32(max(1, len(rs)))
+	spec.Maps[bpf.EgressMapActions].MaxEntries = entries
+	spec.Maps[bpf.EgressMapRuleCounts].MaxEntries = entries
+}
+
+// fillActions writes one action per rule and freezes them.
+func fillActions(coll *ebpf.Collection, rs rules.RuleSet) error {
+	actions := coll.Maps[bpf.EgressMapActions]
+	for i, r := range rs {
+		if err := actions.Put(uint32(i), actionOf(r.Action)); err != nil {
+			return fmt.Errorf("fill %s: %w", bpf.EgressMapActions, err)
+		}
+	}
+	if err := actions.Freeze(); err != nil {
+		return fmt.Errorf("freeze %s: %w", bpf.EgressMapActions, err)
+	}
+	return nil
+}
