@@ -79,6 +79,7 @@ const (
 	ReasonShadowedRules        = "ShadowedRules"
 	ReasonUnfunnelWithoutPorts = "UnfunnelWithoutPorts"
 	ReasonRuleWarnings         = "RuleWarnings"
+	ReasonAddressesUnusable    = "AddressesUnusable"
 	ReasonNoWarnings           = "NoWarnings"
 
 	// Ready; when it is False it carries the reason of the first condition that failed.

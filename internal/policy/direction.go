@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+// origin is where a compiled rule comes from.
+type origin struct {
+	path *field.Path
+	// where completes the path for people: the rule's name, or its place in text.
+	where string
+	// without6 says how to write the rule without IPv6.
+	without6 string
+}
+
+// String is "spec.rules.egress[3] (https)".
+func (o origin) String() string {
+	if o.where == "" {
+		return o.path.String()
+	}
+	return fmt.Sprintf("%s (%s)", o.path, o.where)
+}
+
+// direction compiles the list or the text of one direction.
+func (c *compiler) direction(d rules.Direction, path *field.Path) rules.RuleSet {
+	list, text := c.policy.Spec.Rules.Ingress, ""
+	if d == rules.Egress {
+		list = c.policy.Spec.Rules.Egress
+	}
+	if t := c.policy.Spec.Rules.Text; t != nil {
+		text = map[rules.Direction]string{rules.Ingress: t.Ingress, rules.Egress: t.Egress}[d]
+	}
+	var rs rules.RuleSet
+	var from []origin
+	textPath, listPath := path.Child("text", d.String()), path.Child(d.String())
+	switch {
+	case text != "" && len(list) > 0:
+		c.fail(field.Forbidden(textPath, fmt.Sprintf("%s has rules already: give the %s rules either as a list or as text", listPath, d)))
+		return nil
+	case text != "":
+		rs, from = c.text(textPath, text)
+	default:
+		rs, from = c.list(listPath, list)
+	}
+	c.checkSupported(rs, from, d)
+	c.addWarnings(rs, from, d)
+	return rs
+}
+
+// text parses rules in the rule language.
+func (c *compiler) text(path *field.Path, text string) (rules.RuleSet, []origin) {
+	rs, places, err := rules.ParsePositions(text)
+	var faults rules.Errors
+	if errors.As(err, &faults) {
+		for _, f := range faults {
+			c.fail(textFault(path, f))
+		}
+		return nil, nil
+	}
+	from := make([]origin, len(rs))
+	for i := range rs {
+		from[i] = origin{path: path, where: fmt.Sprintf("line %d", places[i].Line)}
+	}
+	return rs, from
+}
+
+func textFault(path *field.Path, f *rules.SyntaxError) *field.Error {
+	detail := fmt.Sprintf("line %d, column %d: %s", f.Line, f.Column, f.Message)
+	if f.Expected != "" {
+		detail += "; expected " + f.Expected
+	}
+	err := field.Invalid(path, f.Token, detail)
+	if strings.HasPrefix(f.Message, fmt.Sprintf("more than %d rules", rules.MaxRules)) {
+		return err.WithOrigin(v1alpha1.ReasonTooManyRules)
+	}
+	return err
+}
+
+// checkSupported refuses what today's datapath can't do, each rule once.
+func (c *compiler) checkSupported(rs rules.RuleSet, from []origin, d rules.Direction) {
+	var faults rules.RuleErrors
+	if !errors.As(rules.Supported(rs, d), &faults) {
+		return
+	}
+	for _, f := range faults {
+		o := from[f.Rule]
+		detail := strings.TrimPrefix(f.Message, d.String()+": ")
+		if rs[f.Rule].Family == rules.IPv6 {
+			detail += o.without6
+		}
+		if o.where != "" {
+			detail = o.where + ": " + detail
+		}
+		c.fail(field.Forbidden(o.path, detail))
+	}
+}
+
+// addWarnings tells what is legal and probably not meant.
+func (c *compiler) addWarnings(rs rules.RuleSet, from []origin, d rules.Direction) {
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+// list compiles a list of rules. Each becomes one rule, or one per IP family
+// when its addresses are of both.
+func (c *compiler) list(path *field.Path, list []v1alpha1.Rule) (rules.RuleSet, []origin) {
+	var rs rules.RuleSet
+	var from []origin
+	named := map[string]int{}
+	for i := range list {
+		at := path.Index(i)
+		c.uniqueName(at.Child("name"), list[i].Name, i, named)
+		compiled := c.rule(at, &list[i])
+		o := origin{path: at, where: list[i].Name, without6: without6(list[i].Match)}
+		for _, r := range compiled {
+			rs, from = append(rs, r.Canonical()), append(from, o)
+		}
+	}
+	return rs, from
+}
+
+// without6 says how to keep a rule's IPv4 part only.
+func without6(m v1alpha1.Match) string {
+	switch {
+	case m.Family != "":
+		return ""
+	case namesService(m):
+		return ", or set match.family: IPv4 to use the Service's IPv4 addresses only"
+	}
+	return ", or list IPv4 addresses only"
+}
+
+func namesService(m v1alpha1.Match) bool {
+	return m.Source != nil && m.Source.Service != nil || m.Destination != nil && m.Destination.Service != nil
+}
+
+func (c *compiler) uniqueName(path *field.Path, name string, index int, named map[string]int) {
+	if name == "" {
+		return
+	}
+	if _, taken := named[name]; taken {
+		c.fail(field.Duplicate(path, name))
+		return
+	}
+	named[name] = index
+}
+
+// rule compiles one rule; nil when it has faults or names what does not exist.
+func (c *compiler) rule(path *field.Path, r *v1alpha1.Rule) rules.RuleSet {
+	before := len(c.errs)
+	template := rules.Rule{Action: c.action(path, r)}
+	families := c.match(path.Child("match"), &r.Match, &template)
+	if len(c.errs) > before {
+		return nil
+	}
+	var rs rules.RuleSet
+	for _, f := range families {
+		one := template
+		one.Family, one.Source, one.Destination = f.family, f.source, f.destination
+		rs = append(rs, one)
+	}
+	c.checkRules(path, rs)
+	return rs
+}
+
+// checkRules reports what the language itself finds wrong with the rules made
+// here. The checks above leave nothing to be found, unless the language got
+// stricter.
+func (c *compiler) checkRules(path *field.Path, rs rules.RuleSet) {
+	if err := rs.Validate(); err != nil {
+		c.fail(field.Invalid(path, rs.String(), err.Error()))
+	}
+}
+
+func (c *compiler) action(path *field.Path, r *v1alpha1.Rule) rules.Action {
+	var actions []rules.Action
+	if r.Accept != nil {
+		actions = append(actions, rules.Action{Verb: rules.Accept})
+	}
+	if r.Drop != nil {
+		actions = append(actions, rules.Action{Verb: rules.Drop})
+	}
+	if r.Funnel != nil {
+		actions = append(actions, c.funnel(path.Child("funnel"), r.Funnel))
+	}
+	if r.Unfunnel != nil {
+		actions = append(actions, c.unfunnel(path.Child("unfunnel"), r.Unfunnel))
+	}
+	if len(actions) != 1 {
+		c.fail(field.Forbidden(path, fmt.Sprintf("the rule has %d actions: give exactly one of accept, drop, funnel and unfunnel", len(actions))))
+		return rules.Action{}
+	}
+	return actions[0]
+}
+
+func (c *compiler) funnel(path *field.Path, f *v1alpha1.Funnel) rules.Action {
+	a := rules.Action{
+		Verb:        rules.Funnel,
+		Protocol:    c.protocol(path.Child("protocol"), f.Protocol),
+		SourcePorts: c.portRange(path.Child("sourcePorts"), f.SourcePorts),
+	}
+	if f.DestinationPort < 1 || f.DestinationPort > 65535 {
+		c.fail(field.Invalid(path.Child("destinationPort"), f.DestinationPort, "write a port from 1 to 65535"))
+		return a
+	}
+	a.Port = uint16(f.DestinationPort)
+	return a
+}
+
+func (c *compiler) unfunnel(path *field.Path, u *v1alpha1.Unfunnel) rules.Action {
+	return rules.Action{
+		Verb:     rules.Unfunnel,
+		Protocol: c.protocol(path.Child("protocol"), u.Protocol),
+		Ports:    c.ports(path.Child("destinationPorts"), u.DestinationPorts),
+	}
+}
