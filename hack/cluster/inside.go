@@ -110,7 +110,7 @@ func (s *supervisor) spawn(p program) (int, error) {
 	}
 	defer null.Close()
 	return syscall.ForkExec(p.Args[0], p.Args, &syscall.ProcAttr{
-		Dir: "/", Env: append(os.Environ(), p.Env...),
+		Dir: "/", Env: append(p.Env[:len(p.Env):len(p.Env)], os.Environ()...), // the first of a name counts
 		Files: []uintptr{null.Fd(), output.Fd(), output.Fd()},
 	})
 }

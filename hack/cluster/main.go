@@ -19,6 +19,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -37,6 +38,8 @@ const usage = `usage: cluster COMMAND [-name NAME] …
   kubeconfig         print the path of the administrator's kubeconfig
   exec MACHINE [--] COMMAND…
                      run a command in a machine: control, node-1…, outside
+  settled NAMESPACE/SERVICE ADDRESS…
+                     wait until every node sends the Service's traffic to exactly these pods
   snapshot [-since FILE]
                      list what the host shows of namespaces, links, mounts, cgroups
                      and sysctls; with -since, only what FILE does not list (exit 1)
@@ -71,35 +74,40 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err := flags.Parse(args[1:]); err != nil {
 		return 2
 	}
-	cfg.Images = flags.Args()
-	if err := command(ctx, args[0], cfg, *since, stdout, stderr); err != nil {
+	if err := command(ctx, args[0], cfg, flags.Args(), *since, stdout, stderr); err != nil {
 		fmt.Fprintf(stderr, "cluster %s: %v\n", args[0], err)
 		return 1
 	}
 	return 0
 }
 
-func command(ctx context.Context, name string, cfg Config, since string, stdout, stderr io.Writer) error {
+func command(ctx context.Context, name string, cfg Config, args []string, since string, stdout, stderr io.Writer) error {
 	dir, err := directory(cfg.Name)
 	if err != nil {
 		return err
 	}
 	switch name {
 	case "up":
+		cfg.Images = args
 		return Up(ctx, dir, cfg, stderr)
 	case "down":
 		return Down(dir)
 	case "load":
-		return loadImages(ctx, dir, cfg.Images)
+		return loadImages(ctx, dir, args)
 	case "kubeconfig":
 		_, err := fmt.Fprintln(stdout, filepath.Join(dir, "admin.kubeconfig"))
 		return err
 	case "exec":
-		return enter(dir, cfg.Images)
+		return enter(dir, args)
+	case "settled":
+		if len(args) == 0 {
+			return errors.New("which Service?")
+		}
+		return settled(ctx, dir, args[0], args[1:])
 	case "snapshot":
 		return printSnapshot(stdout, since)
 	}
-	return fmt.Errorf("no such command; one of up, down, load, kubeconfig, exec, snapshot")
+	return fmt.Errorf("no such command; one of up, down, load, kubeconfig, exec, settled, snapshot")
 }
 
 // cacheDirectory is where everything is kept that is worth keeping outside the

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// settled waits until every node's kube-proxy sends the traffic of a Service
+// (NAMESPACE/NAME) to exactly these pods. Pods are ready a moment before that, and
+// what is sent in the meantime may go to pods that are gone.
+func settled(ctx context.Context, dir, service string, pods []string) error {
+	s, err := readState(dir)
+	if err != nil {
+		return err
+	}
+	want := slices.Sorted(slices.Values(pods))
+	for name := range s.Machines {
+		if name == controlName || name == outsideName {
+			continue
+		}
+		var got []string
+		for try := 0; !slices.Equal(got, want); try++ {
+			if try == 600 {
+				return fmt.Errorf("%s: %s leads to %v, not to %v", name, service, got, want)
+			}
+			if got, err = s.endpoints(ctx, name, service); err != nil {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}
+
+// endpoints lists the addresses that a node's rules send the Service's traffic to,
+// whatever kube-proxy's mode.
+func (s *state) endpoints(ctx context.Context, node, service string) ([]string, error) {
+	const list = "nft list ruleset 2>/dev/null; iptables-save -t nat 2>/dev/null; ip6tables-save -t nat 2>/dev/null; true"
+	line, err := s.inside(node, "sh", "-c", list)
+	if err != nil {
+		return nil, err
+	}
+	rules, err := exec.CommandContext(ctx, line[0], line[1:]...).Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s: list rules: %w", node, err)
+	}
+	return endpointsIn(string(rules), service), nil
+}
+
+// endpointsIn finds the jumps to endpoints: in nftables' names
+//
+//	goto endpoint-ABC-demo/echo/tcp/web__10.91.1.5/8081
+//
+// and in iptables' comments
+//
+//	--comment "demo/echo:web -> 10.91.1.5:8081" … -j KUBE-SEP-ABC
+func endpointsIn(rules, service string) []string {
+	name := regexp.QuoteMeta(service)
+	jump := regexp.MustCompile(`goto endpoint-[A-Z0-9]+-` + name + `/[^ ]*__([0-9a-f.:]+)/\d+|"` + name + `(?::[^ ]*)? -> \[?([0-9a-f.:]+?)\]?:\d+"`)
+	found := map[string]bool{}
+	for _, match := range jump.FindAllStringSubmatch(rules, -1) {
+		found[strings.Join(match[1:], "")] = true
+	}
+	return slices.Sorted(maps.Keys(found))
+}
