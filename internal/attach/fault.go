@@ -18,17 +18,23 @@ var needed = []struct {
 	bit  uint
 	name string
 }{
-	{unix.CAP_BPF, "BPF"},
-	{unix.CAP_NET_ADMIN, "NET_ADMIN"},
-	{unix.CAP_PERFMON, "PERFMON"},
+	{unix.CAP_BPF, "CAP_BPF"},
+	{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"},
+	{unix.CAP_PERFMON, "CAP_PERFMON"},
 }
+
+// loadError is an error of loading programs, which datapath has explained.
+type loadError struct{ error }
+
+func (e *loadError) Unwrap() error { return e.error }
 
 // explain puts in front of an error what would have to change for it not to
 // come back: a capability that is missing, a kernel without BPF. Other errors
 // stay as they are.
 func explain(err error) error {
-	if err == nil {
-		return nil
+	var loading *loadError
+	if err == nil || errors.As(err, &loading) {
+		return err
 	}
 	if reason := reasonOf(err, effective(), inUserNamespace()); reason != "" {
 		return fmt.Errorf("%s: %w", reason, err)
@@ -46,7 +52,7 @@ func reasonOf(err error, capabilities uint64, userNamespace bool) string {
 		return ""
 	}
 	if lacking := lacking(capabilities); len(lacking) > 0 {
-		return "missing capability " + strings.Join(lacking, ", ")
+		return "missing " + strings.Join(lacking, ", ")
 	}
 	if !errors.Is(err, unix.EPERM) {
 		return ""

@@ -26,12 +26,12 @@ func TestErrorsNameWhatIsMissing(t *testing.T) {
 		user         bool
 		want         string
 	}{
-		"nothing there":          {unix.EPERM, 0, false, "missing capability BPF, NET_ADMIN, PERFMON"},
-		"no BPF":                 {unix.EPERM, all &^ bpf, false, "missing capability BPF"},
-		"no NET_ADMIN":           {fmt.Errorf("x: %w", unix.EPERM), all &^ net, false, "missing capability NET_ADMIN"},
-		"no PERFMON":             {unix.EACCES, all &^ perfmon, false, "missing capability PERFMON"},
-		"no PERFMON, verifier":   {refusedByVerifier, all &^ perfmon, false, "missing capability PERFMON"},
-		"SYS_ADMIN has both":     {unix.EPERM, sys, false, "missing capability NET_ADMIN"},
+		"nothing there":          {unix.EPERM, 0, false, "missing CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON"},
+		"no BPF":                 {unix.EPERM, all &^ bpf, false, "missing CAP_BPF"},
+		"no NET_ADMIN":           {fmt.Errorf("x: %w", unix.EPERM), all &^ net, false, "missing CAP_NET_ADMIN"},
+		"no PERFMON":             {unix.EACCES, all &^ perfmon, false, "missing CAP_PERFMON"},
+		"no PERFMON, verifier":   {refusedByVerifier, all &^ perfmon, false, "missing CAP_PERFMON"},
+		"SYS_ADMIN has both":     {unix.EPERM, sys, false, "missing CAP_NET_ADMIN"},
 		"SYS_ADMIN and the rest": {refusedByVerifier, sys | net, false, ""},
 		"all there":              {unix.EPERM, all, false, "not permitted although all capabilities are there: seccomp, a security module or kernel lockdown forbids it"},
 		"user namespace":         {unix.EPERM, all, true, "a user namespace can't load BPF programs (hostUsers: false)"},

@@ -85,8 +85,10 @@ func (j *job) load() error {
 		j.programs = &datapath.Programs{}
 		return nil
 	}
-	j.programs, err = datapath.Load(c)
-	return err
+	if j.programs, err = datapath.Load(c); err != nil {
+		return &loadError{err}
+	}
+	return nil
 }
 
 // compile returns nil for a direction without rules.
