@@ -13,6 +13,7 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -26,7 +27,9 @@ import (
 var (
 	// suite ends when all cases have.
 	suite context.Context
-	// server is for managers under test.
+	// cfg is for managers under test; it has all rights.
+	cfg *rest.Config
+	// server makes other users.
 	server *kubetest.Server
 	// scheme knows the built-in kinds and FunnelPolicy.
 	scheme = runtime.NewScheme()
@@ -54,7 +57,8 @@ var _ = BeforeSuite(func() {
 	server, err = kubetest.Start()
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() error { return server.Stop() })
+	cfg = server.Config
 
-	api, err = client.New(server.Config, client.Options{Scheme: scheme})
+	api, err = client.New(cfg, client.Options{Scheme: scheme})
 	Expect(err).NotTo(HaveOccurred())
 })
