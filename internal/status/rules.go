@@ -4,22 +4,45 @@ package status
 
 import (
 	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/policy"
 )
 
+// accepted answers whether the spec compiles and fits the older policies of the
+// namespace.
 func (f Facts) accepted() verdict {
-	if f.Accepted.happened() {
-		return no(f.Accepted.Reason, sentences(f.Accepted.Message))
+	if problem := f.refusal(); problem.happened() {
+		return no(problem.Reason, problem.Message)
 	}
 	return yes(v1alpha1.ReasonAccepted, "The spec compiles.")
 }
 
+func (f Facts) refusal() Failure {
+	if len(f.Faults) > 0 {
+		return Failure{policy.Reason(f.Faults), firstFew(f.Faults, func(e *field.Error) string { return e.Error() })}
+	}
+	if len(f.Conflicts) > 0 {
+		return Failure{v1alpha1.ReasonConflicted, firstFew(f.Conflicts, func(c policy.Conflict) string { return c.Message })}
+	}
+	return Failure{}
+}
+
 func (f Facts) resolved() verdict {
-	if f.Resolved.happened() {
-		return no(f.Resolved.Reason, sentences(f.Resolved.Message))
+	if problem := f.missing(); problem.happened() {
+		return no(problem.Reason, problem.Message)
 	}
 	return yes(v1alpha1.ReasonResolvedRefs, "All that the spec names exists.")
+}
+
+func (f Facts) missing() Failure {
+	if len(f.Program.Unresolved) == 0 {
+		return Failure{}
+	}
+	return Failure{f.Program.Unresolved[0].Reason, firstFew(f.Program.Unresolved, func(u policy.Unresolved) string { return u.Message })}
 }
 
 func (f Facts) programmed() verdict {
@@ -37,30 +60,31 @@ func (f Facts) programmed() verdict {
 
 // obstacle is why there are no current rules.
 func (f Facts) obstacle() string {
-	if f.Accepted.happened() {
-		return cut(f.Accepted.Message, longestDetail)
+	if problem := f.refusal(); problem.happened() {
+		return cut(problem.Message, longestDetail)
 	}
-	return cut(f.Resolved.Message, longestDetail)
+	return cut(f.missing().Message, longestDetail)
 }
 
 func (f Facts) warnings() verdict {
-	if len(f.Warnings) == 0 {
+	all := f.Program.Warnings
+	if len(all) == 0 {
 		return no(v1alpha1.ReasonNoWarnings, "Nothing in the rules looks unintended.")
 	}
-	texts := make([]string, len(f.Warnings))
-	for i, w := range f.Warnings {
-		texts[i] = w.Message
-	}
-	return yes(f.Warnings[0].Reason, sentences(warningsAtMost(texts)...))
+	return yes(all[0].Reason, firstFew(all, func(w policy.Warning) string { return w.Message }))
 }
 
-// warningsAtMost names the first few.
-func warningsAtMost(texts []string) []string {
+// firstFew writes one sentence for each of the first few things found.
+func firstFew[T any](all []T, write func(T) string) string {
 	const most = 5
-	if len(texts) <= most {
-		return texts
+	var texts []string
+	for _, one := range all[:min(len(all), most)] {
+		texts = append(texts, strings.TrimSuffix(write(one), ".")+".")
 	}
-	return append(texts[:most:most], fmt.Sprintf("And %d more.", len(texts)-most))
+	if more := len(all) - most; more > 0 {
+		texts = append(texts, fmt.Sprintf("And %d more.", more))
+	}
+	return sentences(texts...)
 }
 
 // ready is True when the rules of this generation are in the ConfigMap. It does
@@ -76,22 +100,22 @@ func (f Facts) ready() verdict {
 
 // stalled tells that nothing changes until somebody acts.
 func (f Facts) stalled() verdict {
-	switch {
-	case f.Accepted.happened():
-		return yes(f.Accepted.Reason, sentences(f.Accepted.Message))
-	case f.ConfigMap.Failure.Reason == v1alpha1.ReasonConfigMapNotOwned:
-		return yes(f.ConfigMap.Failure.Reason, sentences(f.ConfigMap.Failure.Message))
+	if problem := f.refusal(); problem.happened() {
+		return yes(problem.Reason, problem.Message)
+	}
+	if problem := f.ConfigMap.Failure; problem.Reason == v1alpha1.ReasonConfigMapNotOwned {
+		return yes(problem.Reason, sentences(problem.Message))
 	}
 	return verdict{}
 }
 
 // reconciling tells what the controller waits for.
 func (f Facts) reconciling() verdict {
-	switch {
-	case f.Resolved.happened():
-		return yes(v1alpha1.ReasonWaiting, "Waiting for references: "+cut(f.Resolved.Message, longestDetail))
-	case f.ConfigMap.Failure.happened():
-		return yes(v1alpha1.ReasonWaiting, "Trying again: "+cut(f.ConfigMap.Failure.Message, longestDetail))
+	if problem := f.missing(); problem.happened() {
+		return yes(v1alpha1.ReasonWaiting, "Waiting for what the spec names: "+cut(problem.Message, longestDetail))
+	}
+	if problem := f.ConfigMap.Failure; problem.happened() {
+		return yes(v1alpha1.ReasonWaiting, "Trying again: "+cut(problem.Message, longestDetail))
 	}
 	return verdict{}
 }

@@ -9,8 +9,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/policy"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
@@ -21,19 +24,15 @@ const servicesAtMost = 64
 type Facts struct {
 	// Policy as it is now; the status in it is the one before.
 	Policy *v1alpha1.FunnelPolicy
-	// Accepted is why the spec does not compile; zero: it does.
-	Accepted Failure
-	// Resolved is what the spec names and does not exist; zero: all of it does.
-	Resolved Failure
-	// ConfigMap is what the policy's ConfigMap holds after this reconcile.
+	// Program and Faults are what policy.Compile made of it.
+	Program *policy.Program
+	Faults  field.ErrorList
+	// Conflicts are what keeps it from being accepted besides Faults.
+	Conflicts []policy.Conflict
+	// ConfigMap is what the policy's ConfigMap holds now.
 	ConfigMap ConfigMap
-	// Warnings are about the rules that the ConfigMap holds.
-	Warnings []Failure
 	// Services of the policy's namespace, and those that its rules name.
 	Services []*corev1.Service
-	// Addresses are those that the rules use, by Service. Services that the rules
-	// do not name have none here.
-	Addresses map[ServiceName][]string
 	// Pods that the policy selects.
 	Pods *Census
 	// Namespace of the policy.
@@ -45,18 +44,17 @@ type Failure struct{ Reason, Message string }
 
 func (f Failure) happened() bool { return f.Reason != "" }
 
-// ServiceName is a Service's namespace and name.
-type ServiceName struct{ Namespace, Name string }
-
 // ConfigMap is what a policy's ConfigMap holds.
 type ConfigMap struct {
 	// Exists says that there is one and that it is ours.
 	Exists bool
-	// Current says that it holds the rules of the policy's generation.
+	// Current says that it holds the Program.
 	Current bool
 	// Digest, Ingress and Egress are what it holds.
 	Digest          string
 	Ingress, Egress rules.RuleSet
+	// Overhead is how many bytes these rules add to a packet at most.
+	Overhead int
 	// Failure is why it could not be written; zero: it could, or need not be.
 	Failure Failure
 }
@@ -65,7 +63,7 @@ type ConfigMap struct {
 // transition times, so that an equal status means that nothing is to be written.
 func Of(f Facts) v1alpha1.FunnelPolicyStatus {
 	shapes := slices.Collect(maps.Values(f.Pods.shapes))
-	carrying := filter(f.Services, func(s *corev1.Service) bool { return carries(s, f.Policy, f.ConfigMap.Ingress, shapes) })
+	carrying := filter(f.Services, func(s *corev1.Service) bool { return carries(s, f.Policy, f.ingress(), shapes) })
 	status := v1alpha1.FunnelPolicyStatus{
 		ObservedGeneration: f.Policy.Generation,
 		RulesDigest:        f.ConfigMap.Digest,
@@ -78,6 +76,15 @@ func Of(f Facts) v1alpha1.FunnelPolicyStatus {
 	}
 	status.Conditions = f.conditions(carrying)
 	return status
+}
+
+// ingress are the rules that pods get; before there are any, those that the spec
+// asks for.
+func (f Facts) ingress() rules.RuleSet {
+	if f.ConfigMap.Exists {
+		return f.ConfigMap.Ingress
+	}
+	return f.Program.Ingress
 }
 
 // conditions keeps what of the conditions before still holds.
@@ -104,7 +111,7 @@ func (f Facts) verdicts(carrying []*corev1.Service) map[string]verdict {
 		v1alpha1.ConditionResolvedRefs:      f.resolved(),
 		v1alpha1.ConditionProgrammed:        f.programmed(),
 		v1alpha1.ConditionSessionAffinity:   affinity(front),
-		v1alpha1.ConditionSourceIPPreserved: sourceIP(front, f.ConfigMap.Ingress),
+		v1alpha1.ConditionSourceIPPreserved: sourceIP(front, f.ingress()),
 		v1alpha1.ConditionAttached:          f.Pods.attached(f.Namespace),
 		v1alpha1.ConditionMTUWarning:        f.Pods.mtuWarning(),
 		v1alpha1.ConditionWarnings:          f.warnings(),
@@ -124,7 +131,7 @@ func (f Facts) front(carrying []*corev1.Service) []*corev1.Service {
 	through := throughServices(f.Policy)
 	front := slices.Clone(carrying)
 	for _, s := range f.Services {
-		if through[ServiceName{s.Namespace, s.Name}] && !slices.Contains(front, s) {
+		if through[nameOf(s)] && !slices.Contains(front, s) {
 			front = append(front, s)
 		}
 	}
@@ -133,14 +140,14 @@ func (f Facts) front(carrying []*corev1.Service) []*corev1.Service {
 }
 
 // throughServices are the Services that packets are funneled to.
-func throughServices(p *v1alpha1.FunnelPolicy) map[ServiceName]bool {
-	through := map[ServiceName]bool{}
+func throughServices(p *v1alpha1.FunnelPolicy) map[types.NamespacedName]bool {
+	through := map[types.NamespacedName]bool{}
 	for _, r := range p.Spec.Rules.Egress {
 		to := r.Match.Destination
 		if r.Funnel == nil || to == nil || to.Service == nil || to.Not {
 			continue
 		}
-		name := ServiceName{to.Service.Namespace, to.Service.Name}
+		name := types.NamespacedName{Namespace: to.Service.Namespace, Name: to.Service.Name}
 		if name.Namespace == "" {
 			name.Namespace = p.Namespace
 		}
@@ -149,17 +156,21 @@ func throughServices(p *v1alpha1.FunnelPolicy) map[ServiceName]bool {
 	return through
 }
 
+func nameOf(s *corev1.Service) types.NamespacedName {
+	return types.NamespacedName{Namespace: s.Namespace, Name: s.Name}
+}
+
 // services is status.services: those that the rules name, and those that lead
 // funneled packets to the pods.
 func (f Facts) services(carrying []*corev1.Service) []v1alpha1.ServiceStatus {
 	shown := filter(f.Services, func(s *corev1.Service) bool {
-		_, named := f.Addresses[ServiceName{s.Namespace, s.Name}]
+		_, named := f.Program.Addresses[nameOf(s)]
 		return named || slices.Contains(carrying, s)
 	})
 	slices.SortFunc(shown, byName)
 	var list []v1alpha1.ServiceStatus
 	for _, s := range shown[:min(len(shown), servicesAtMost)] {
-		list = append(list, serviceStatus(s, f.Addresses[ServiceName{s.Namespace, s.Name}]))
+		list = append(list, serviceStatus(s, f.Program.Addresses[nameOf(s)]))
 	}
 	return list
 }

@@ -20,7 +20,7 @@ const (
 	currentDigest = "new"
 )
 
-func policy(edits ...func(*v1alpha1.FunnelPolicy)) *v1alpha1.FunnelPolicy {
+func webPolicy(edits ...func(*v1alpha1.FunnelPolicy)) *v1alpha1.FunnelPolicy {
 	p := &v1alpha1.FunnelPolicy{
 		ObjectMeta: metav1.ObjectMeta{Namespace: testNamespace, Name: testPolicy, Generation: 7},
 		Spec:       v1alpha1.FunnelPolicySpec{PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}},
