@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/policy"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+	"github.com/sfunnel-io/funnel-operator/internal/status"
+)
+
+// publish makes the policy's ConfigMap hold its program and returns what it holds
+// in the end. Without a program the last good rules stay. An error is also in
+// what it returns, for the status; it asks for another try.
+//
+// ConfigMaps: create and patch are what server-side apply takes; list and watch
+// are for those with our label, get for one that may be somebody else's.
+//
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch
+func (r *FunnelPolicyReconciler) publish(ctx context.Context, facts status.Facts, known *known) (status.ConfigMap, error) {
+	p, program := facts.Policy, facts.Program
+	have, err := r.configMap(ctx, client.ObjectKeyFromObject(p), known)
+	switch {
+	case err != nil:
+		return status.ConfigMap{}, err
+	case have != nil && !owned(have):
+		return status.ConfigMap{Failure: notOwned(p)}, nil
+	case program.Data == nil || len(facts.Conflicts) > 0:
+		return held(have), nil
+	case have != nil && holds(have, program.Data):
+		return current(program), nil
+	}
+	if err := r.apply(ctx, p, have, program.Data, known); err != nil {
+		applyErrors.WithLabelValues("configmap").Inc()
+		after := held(have)
+		after.Failure = applyFailed(p, err)
+		return after, err
+	}
+	return current(program), nil
+}
+
+// current is a ConfigMap that holds the program.
+func current(program *policy.Program) status.ConfigMap {
+	return status.ConfigMap{
+		Exists: true, Current: true, Digest: program.Digest,
+		Ingress: program.Ingress, Egress: program.Egress, Overhead: program.Overhead,
+	}
+}
+
+// held is what a ConfigMap of ours holds, nil for none. What can't be read in it,
+// because somebody else wrote there, counts as nothing.
+func held(c *corev1.ConfigMap) status.ConfigMap {
+	if c == nil {
+		return status.ConfigMap{}
+	}
+	ingress, _ := rules.Parse(c.Data[v1alpha1.FileIngress])
+	egress, _ := rules.Parse(c.Data[v1alpha1.FileEgress])
+	var settings struct{ Digest string }
+	_ = json.Unmarshal([]byte(c.Data[v1alpha1.FileSettings]), &settings)
+	return status.ConfigMap{
+		Exists: true, Digest: settings.Digest, Ingress: ingress, Egress: egress,
+		Overhead: max(status.Overhead(ingress), status.Overhead(egress)),
+	}
+}
+
+// configMap returns the ConfigMap of that policy's name, nil when there is none.
+// When the cache has none, or is behind our last write, it looks live: a foreign
+// one is not in the cache.
+func (r *FunnelPolicyReconciler) configMap(ctx context.Context, of types.NamespacedName, known *known) (*corev1.ConfigMap, error) {
+	have, err := getConfigMap(ctx, r.Client, of)
+	if err == nil && (have == nil || known.configMap.stale(have.ResourceVersion)) {
+		return getConfigMap(ctx, r.Live, of)
+	}
+	return have, err
+}
+
+// getConfigMap returns the ConfigMap of that policy's name, nil when there is
+// none.
+func getConfigMap(ctx context.Context, from client.Reader, of types.NamespacedName) (*corev1.ConfigMap, error) {
+	have, name := &corev1.ConfigMap{}, v1alpha1.ConfigMapName(of.Name)
+	err := from.Get(ctx, types.NamespacedName{Namespace: of.Namespace, Name: name}, have)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get ConfigMap %s: %w", name, err)
+	}
+	return have, nil
+}
+
+// owned reports whether the ConfigMap carries our label with the policy that its
+// name says. It may be left from a policy that was deleted, or the label may have
+// been put there to hand it over.
+func owned(c *corev1.ConfigMap) bool {
+	of := c.Labels[v1alpha1.LabelPolicy]
+	return of != "" && c.Name == v1alpha1.ConfigMapName(of)
+}
+
+// holds reports whether what we write is there. What others added stays.
+func holds(c *corev1.ConfigMap, data map[string]string) bool {
+	for key, value := range data {
+		if c.Data[key] != value {
+			return false
+		}
+	}
+	return c.Labels[labelManagedBy] == FieldManager
+}
+
+// labelManagedBy tells people and tools who writes an object.
+const labelManagedBy = "app.kubernetes.io/managed-by"
+
+// apply writes the ConfigMap. One that is there is only replaced while it is the
+// one that was seen to be ours; where none was seen, one that appears meanwhile
+// is not overwritten.
+func (r *FunnelPolicyReconciler) apply(ctx context.Context, p *v1alpha1.FunnelPolicy, have *corev1.ConfigMap, data map[string]string, known *known) error {
+	want := applycorev1.ConfigMap(v1alpha1.ConfigMapName(p.Name), p.Namespace).
+		WithLabels(map[string]string{v1alpha1.LabelPolicy: p.Name, labelManagedBy: FieldManager}).
+		WithData(maps.Clone(data))
+	opts := []client.ApplyOption{client.FieldOwner(FieldManager)}
+	before := ""
+	if have != nil {
+		before = have.ResourceVersion
+		want = want.WithUID(have.UID)
+		opts = append(opts, client.ForceOwnership)
+	}
+	if err := r.Client.Apply(ctx, want, opts...); err != nil {
+		return err
+	}
+	if want.ResourceVersion != nil {
+		known.configMap = written{from: before, to: *want.ResourceVersion}
+	}
+	return nil
+}
+
+func notOwned(p *v1alpha1.FunnelPolicy) status.Failure {
+	name := v1alpha1.ConfigMapName(p.Name)
+	return status.Failure{Reason: v1alpha1.ReasonConfigMapNotOwned, Message: fmt.Sprintf(
+		"ConfigMap %s belongs to somebody else and is left as it is: it lacks the label %s=%s. Rename the policy, or hand the ConfigMap over: kubectl -n %s label configmap %s %s=%s --overwrite.",
+		name, v1alpha1.LabelPolicy, p.Name, p.Namespace, name, v1alpha1.LabelPolicy, p.Name)}
+}
+
+func applyFailed(p *v1alpha1.FunnelPolicy, err error) status.Failure {
+	return status.Failure{Reason: v1alpha1.ReasonApplyFailed, Message: fmt.Sprintf(
+		"Writing ConfigMap %s failed: %v.", v1alpha1.ConfigMapName(p.Name), err)}
+}
+
+// lookAgain is when to look whether a foreign ConfigMap is gone: it is not
+// watched.
+func (r *FunnelPolicyReconciler) lookAgain(c status.ConfigMap) time.Duration {
+	if c.Failure.Reason == v1alpha1.ReasonConfigMapNotOwned {
+		return r.LookAgain
+	}
+	return 0
+}

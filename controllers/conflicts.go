@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/policy"
+)
+
+// conflicts returns the older policy that p yields to, if any.
+func (r *FunnelPolicyReconciler) conflicts(ctx context.Context, p *v1alpha1.FunnelPolicy, program *policy.Program) ([]policy.Conflict, error) {
+	others, err := r.policiesIn(ctx, p.Namespace, func(q *v1alpha1.FunnelPolicy) bool { return q.Name != p.Name })
+	if err != nil {
+		return nil, fmt.Errorf("list FunnelPolicies: %w", err)
+	}
+	beside := []policy.Compiled{{Policy: p, Program: program}}
+	for _, q := range reachable(p, others) {
+		compiled, err := r.inForce(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		beside = append(beside, policy.Compiled{Policy: q, Program: compiled})
+	}
+	if conflict, yields := policy.Conflicts(beside)[p.Name]; yields {
+		return []policy.Conflict{conflict}, nil
+	}
+	return nil, nil
+}
+
+// reachable are those of the others that may meet p on a pod, and those that may
+// meet them, and so on: whether one yields depends on those older than itself.
+func reachable(p *v1alpha1.FunnelPolicy, others []v1alpha1.FunnelPolicy) []*v1alpha1.FunnelPolicy {
+	var found []*v1alpha1.FunnelPolicy
+	left := make([]*v1alpha1.FunnelPolicy, len(others))
+	for i := range others {
+		left[i] = &others[i]
+	}
+	for next := []*v1alpha1.FunnelPolicy{p}; len(next) > 0; next = next[1:] {
+		here := next[0].Spec.PodSelector.MatchLabels
+		left = slices.DeleteFunc(left, func(q *v1alpha1.FunnelPolicy) bool {
+			if contradict(here, q.Spec.PodSelector.MatchLabels) {
+				return false
+			}
+			found, next = append(found, q), append(next, q)
+			return true
+		})
+	}
+	return found
+}
+
+// inForce is the program that pods get of a policy: what its spec compiles to,
+// or else its last good rules.
+func (r *FunnelPolicyReconciler) inForce(ctx context.Context, q *v1alpha1.FunnelPolicy) (*policy.Program, error) {
+	named, err := r.namedServices(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	program, _ := policy.Compile(q, named)
+	if program.Data != nil {
+		return program, nil
+	}
+	have, err := getConfigMap(ctx, r.Client, client.ObjectKeyFromObject(q))
+	if err != nil || have == nil || !owned(have) {
+		return program, err
+	}
+	last := held(have)
+	return &policy.Program{Ingress: last.Ingress, Egress: last.Egress, Data: have.Data}, nil
+}

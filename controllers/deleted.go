@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+// reconcileDeleted lets a ConfigMap outlive its policy: a pod that mounts it must
+// be able to start again when its node does. It goes when the policy has been
+// gone for KeepDeleted and a live list shows no unfinished pod that mounts it.
+//
+// The waiting begins anew when the controller restarts, which errs on the safe
+// side.
+func (r *FunnelPolicyReconciler) reconcileDeleted(ctx context.Context, of types.NamespacedName, known *known) (ctrl.Result, error) {
+	left, err := getConfigMap(ctx, r.Client, of)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if left == nil || !owned(left) {
+		r.memory.forget(of)
+		return ctrl.Result{}, nil
+	}
+	now := r.Clock.Now()
+	if known.orphanedAt.IsZero() {
+		known.orphanedAt = now
+	}
+	if rest := r.KeepDeleted - now.Sub(known.orphanedAt); rest > 0 {
+		return ctrl.Result{RequeueAfter: rest}, nil
+	}
+	removed, err := r.remove(ctx, of, left)
+	if err != nil || removed {
+		return ctrl.Result{}, err
+	}
+	known.orphanedAt = now
+	return ctrl.Result{RequeueAfter: r.KeepDeleted}, nil
+}
+
+// remove deletes the ConfigMap unless it is still needed. It decides by what the
+// API server says, not by the cache, and deletes only what it saw.
+//
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=delete
+func (r *FunnelPolicyReconciler) remove(ctx context.Context, of types.NamespacedName, left *corev1.ConfigMap) (removed bool, err error) {
+	mounted, err := r.mounted(ctx, left)
+	if err != nil || mounted {
+		return false, err
+	}
+	err = r.Live.Get(ctx, of, &v1alpha1.FunnelPolicy{})
+	if !apierrors.IsNotFound(err) {
+		return false, err // it is back: its own event follows
+	}
+	err = r.Delete(ctx, left, client.Preconditions{UID: &left.UID, ResourceVersion: &left.ResourceVersion})
+	return err == nil, client.IgnoreNotFound(err)
+}
+
+// mounted reports whether an unfinished pod mounts the ConfigMap, injected or
+// not: manifests may name it too.
+func (r *FunnelPolicyReconciler) mounted(ctx context.Context, c *corev1.ConfigMap) (found bool, err error) {
+	err = r.eachPod(ctx, c.Namespace, labels.Everything(), func(pod *corev1.Pod) bool {
+		found = slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return brings(v, c.Name) })
+		return !found
+	})
+	if err != nil {
+		return false, fmt.Errorf("list pods that may mount ConfigMap %s: %w", c.Name, err)
+	}
+	return found, nil
+}
+
+// brings reports whether the volume holds files of the ConfigMap.
+func brings(v corev1.Volume, configMap string) bool {
+	if v.ConfigMap != nil && v.ConfigMap.Name == configMap {
+		return true
+	}
+	return v.Projected != nil && slices.ContainsFunc(v.Projected.Sources, func(s corev1.VolumeProjection) bool {
+		return s.ConfigMap != nil && s.ConfigMap.Name == configMap
+	})
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+// FieldManager owns the fields that the controller writes.
+const FieldManager = "funnel-operator"
+
+// FunnelPolicyReconciler publishes the rules of FunnelPolicies in ConfigMaps and
+// what came of them in their status. The zero value of each time and of Workers
+// stands for its default.
+type FunnelPolicyReconciler struct {
+	// Client reads from a cache made with CacheOptions, and writes.
+	client.Client
+	// Live reads from the API server.
+	Live client.Reader
+	// Events tells people what happened.
+	Events events.EventRecorder
+	// Clock is the real one, but in tests.
+	Clock clock.PassiveClock
+
+	// Workers is how many policies are reconciled at a time. Default 4.
+	Workers int
+	// KeepDeleted is how long a ConfigMap stays when its policy is gone, and how
+	// long after finding pods that mount it they are looked for again. Default 10
+	// minutes.
+	KeepDeleted time.Duration
+	// ListAtMost is the least time between two lists of a policy's pods that were
+	// not injected. Default 2 seconds.
+	ListAtMost time.Duration
+	// ListSlowly is the longest time between two such lists while some pods were
+	// not injected; it is approached by doubling. Default 10 minutes.
+	ListSlowly time.Duration
+	// LookAgain is how often a foreign ConfigMap of a policy's name is looked for:
+	// it is not watched. Default 1 minute.
+	LookAgain time.Duration
+	// StatusAtMost is the least time between two status writes of one policy.
+	// Default 1 second.
+	StatusAtMost time.Duration
+
+	memory memory
+}
+
+// Reconcile does what one policy needs, or what its ConfigMap needs when the
+// policy is gone.
+//
+// +kubebuilder:rbac:groups=sfunnel.io,resources=funnelpolicies,verbs=get;list;watch
+func (r *FunnelPolicyReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	known := r.memory.of(req.NamespacedName)
+	known.Lock()
+	defer known.Unlock()
+
+	var p v1alpha1.FunnelPolicy
+	err := r.Get(ctx, req.NamespacedName, &p)
+	switch {
+	case apierrors.IsNotFound(err):
+		return r.reconcileDeleted(ctx, req.NamespacedName, known)
+	case err != nil:
+		return ctrl.Result{}, err
+	}
+	known.orphanedAt = time.Time{}
+	return r.reconcilePolicy(ctx, &p, known)
+}
+
+// reconcilePolicy publishes what can be published and tells what came of it. A
+// failed write is in the status, and tried again.
+func (r *FunnelPolicyReconciler) reconcilePolicy(ctx context.Context, p *v1alpha1.FunnelPolicy, known *known) (ctrl.Result, error) {
+	facts, err := r.gather(ctx, p)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	var applyErr error
+	facts.ConfigMap, applyErr = r.publish(ctx, facts, known)
+	if apierrors.IsConflict(applyErr) {
+		return ctrl.Result{}, applyErr // somebody was faster: look again before telling
+	}
+	listAgain, err := r.count(ctx, &facts, known)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	writeAgain, err := r.writeStatus(ctx, known, facts)
+	if err == nil {
+		err = applyErr
+	}
+	return ctrl.Result{RequeueAfter: soonest(listAgain, writeAgain, r.lookAgain(facts.ConfigMap))}, err
+}
+
+// soonest returns the smallest positive duration, or 0.
+func soonest(all ...time.Duration) time.Duration {
+	var first time.Duration
+	for _, d := range all {
+		if d > 0 && (first == 0 || d < first) {
+			first = d
+		}
+	}
+	return first
+}

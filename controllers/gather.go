@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/policy"
+	"github.com/sfunnel-io/funnel-operator/internal/status"
+)
+
+// gather reads what concerns the policy, all from the cache, and compiles it.
+// ConfigMap and Pods are left to be filled in.
+func (r *FunnelPolicyReconciler) gather(ctx context.Context, p *v1alpha1.FunnelPolicy) (status.Facts, error) {
+	facts := status.Facts{Policy: p}
+	named, err := r.namedServices(ctx, p)
+	if err != nil {
+		return facts, err
+	}
+	facts.Program, facts.Faults = policy.Compile(p, named)
+	if facts.Conflicts, err = r.conflicts(ctx, p, facts.Program); err != nil {
+		return facts, err
+	}
+	if facts.Services, err = r.services(ctx, p.Namespace, named); err != nil {
+		return facts, err
+	}
+	facts.Namespace, err = r.namespace(ctx, p.Namespace)
+	return facts, err
+}
+
+// namedServices returns those Services that the policy names and that exist.
+func (r *FunnelPolicyReconciler) namedServices(ctx context.Context, p *v1alpha1.FunnelPolicy) (map[types.NamespacedName]*corev1.Service, error) {
+	found := map[types.NamespacedName]*corev1.Service{}
+	for _, name := range policy.References(p) {
+		s := &corev1.Service{}
+		switch err := r.Get(ctx, name, s); {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return nil, fmt.Errorf("get Service %s: %w", name, err)
+		default:
+			found[name] = s
+		}
+	}
+	return found, nil
+}
+
+// services returns the Services of the namespace and the named ones elsewhere.
+func (r *FunnelPolicyReconciler) services(ctx context.Context, namespace string, named map[types.NamespacedName]*corev1.Service) ([]*corev1.Service, error) {
+	var list corev1.ServiceList
+	if err := r.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list Services: %w", err)
+	}
+	var all []*corev1.Service
+	for i := range list.Items {
+		all = append(all, &list.Items[i])
+	}
+	for name, s := range named {
+		if name.Namespace != namespace {
+			all = append(all, s)
+		}
+	}
+	return all, nil
+}
+
+// namespace reads the labels that decide about injection.
+func (r *FunnelPolicyReconciler) namespace(ctx context.Context, name string) (status.Namespace, error) {
+	n := &metav1.PartialObjectMetadata{}
+	n.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := r.Get(ctx, types.NamespacedName{Name: name}, n); err != nil {
+		return status.Namespace{}, fmt.Errorf("get Namespace %s: %w", name, err)
+	}
+	return status.Namespace{Name: name, Injection: n.Labels[v1alpha1.LabelInjection], Enforce: n.Labels[status.LabelEnforce]}, nil
+}

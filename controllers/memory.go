@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+// memory is what the controller remembers of each policy between two reconciles.
+// All of it can be lost: a restart costs reads and at most some waiting.
+type memory struct {
+	sync.Mutex
+	policies map[types.NamespacedName]*known
+}
+
+// known is what is remembered of one policy. The work queue gives a policy to one
+// worker at a time; the lock is for callers from outside.
+type known struct {
+	sync.Mutex
+	// orphanedAt is when the ConfigMap was first seen without its policy.
+	orphanedAt time.Time
+	// configMap tells a stale cache.
+	configMap written
+	// status tells a stale cache, and status that was written last.
+	status     written
+	lastStatus v1alpha1.FunnelPolicyStatus
+	// statusAt is when the status was written.
+	statusAt time.Time
+	// others are the pods that were not injected.
+	others listing
+}
+
+// written is one write to an object: a cached copy that still has the version
+// before it is stale.
+type written struct{ from, to string }
+
+func (w written) stale(version string) bool { return w.to != "" && w.from == version }
+
+func (m *memory) of(name types.NamespacedName) *known {
+	m.Lock()
+	defer m.Unlock()
+	k, ok := m.policies[name]
+	if !ok {
+		k = &known{}
+		if m.policies == nil {
+			m.policies = map[types.NamespacedName]*known{}
+		}
+		m.policies[name] = k
+	}
+	return k
+}
+
+func (m *memory) forget(name types.NamespacedName) {
+	m.Lock()
+	defer m.Unlock()
+	delete(m.policies, name)
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/status"
+)
+
+// applyErrors counts failed writes by what was to be written.
+var applyErrors = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Name: "sfunnel_apply_errors_total",
+	Help: "Failed writes of rules ConfigMaps and of FunnelPolicy statuses.",
+}, []string{"object"})
+
+func init() {
+	metrics.Registry.MustRegister(applyErrors)
+	applyErrors.WithLabelValues("configmap")
+	applyErrors.WithLabelValues("status")
+}
+
+var (
+	policiesDesc = prometheus.NewDesc("sfunnel_policies",
+		"FunnelPolicies by the status of each of their conditions.", []string{"condition", "status"}, nil)
+	podsDesc = prometheus.NewDesc("sfunnel_policy_pods",
+		"Pods that FunnelPolicies select, by namespace and state; a pod counts once for each policy.", []string{"namespace", "state"}, nil)
+)
+
+// collectTimeout bounds how long a scrape waits for the cache.
+const collectTimeout = 5 * time.Second
+
+// statusCollector sums up the statuses in the cache when it is scraped. The
+// manager starts it on the replica that leads only, so that sums over replicas
+// are right.
+type statusCollector struct{ cache client.Reader }
+
+// Start implements manager.Runnable. A second manager in one process, as test
+// suites have, leaves the metrics to the first.
+func (c statusCollector) Start(ctx context.Context) error {
+	var taken prometheus.AlreadyRegisteredError
+	switch err := metrics.Registry.Register(c); {
+	case errors.As(err, &taken):
+	case err != nil:
+		return err
+	default:
+		defer metrics.Registry.Unregister(c)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// Describe implements prometheus.Collector.
+func (c statusCollector) Describe(descs chan<- *prometheus.Desc) {
+	descs <- policiesDesc
+	descs <- podsDesc
+}
+
+// Collect implements prometheus.Collector.
+func (c statusCollector) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
+	defer cancel()
+	var policies v1alpha1.FunnelPolicyList
+	if err := c.cache.List(ctx, &policies, client.UnsafeDisableDeepCopy); err != nil {
+		out <- prometheus.NewInvalidMetric(policiesDesc, err)
+		return
+	}
+	sum(policies.Items, out)
+}
+
+type conditionStatus struct {
+	condition string
+	status    metav1.ConditionStatus
+}
+
+type namespaceState struct{ namespace, state string }
+
+func sum(policies []v1alpha1.FunnelPolicy, out chan<- prometheus.Metric) {
+	byCondition, byState := map[conditionStatus]int{}, map[namespaceState]int32{}
+	for i := range policies {
+		p := &policies[i]
+		for _, c := range p.Status.Conditions {
+			byCondition[conditionStatus{c.Type, c.Status}]++
+		}
+		for state, n := range states(p.Status.Pods) {
+			byState[namespaceState{p.Namespace, state}] += n
+		}
+	}
+	for k, n := range byCondition {
+		out <- prometheus.MustNewConstMetric(policiesDesc, prometheus.GaugeValue, float64(n), k.condition, string(k.status))
+	}
+	for k, n := range byState {
+		out <- prometheus.MustNewConstMetric(podsDesc, prometheus.GaugeValue, float64(n), k.namespace, k.state)
+	}
+}
+
+func states(n v1alpha1.PodCounts) map[string]int32 {
+	return map[string]int32{
+		status.Attached.String(): n.Attached,
+		status.Pending.String():  n.Pending,
+		status.Outdated.String(): n.Outdated,
+		status.Missing.String():  n.Missing,
+		status.Failed.String():   n.Failed,
+		status.OptedOut.String(): n.OptedOut,
+	}
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+)
+
+// operator is a running manager with the reconciler.
+type operator struct {
+	*FunnelPolicyReconciler
+	clock  *skewedClock
+	writes *writeLog
+}
+
+// startOperator runs one until stop, or the end of the case or container.
+func startOperator(as *rest.Config, edits ...func(*FunnelPolicyReconciler)) (o *operator, stop func()) {
+	GinkgoHelper()
+	o = &operator{clock: &skewedClock{}, writes: &writeLog{}}
+	o.FunnelPolicyReconciler = &FunnelPolicyReconciler{
+		Clock:      o.clock,
+		ListAtMost: 100 * time.Millisecond,
+		LookAgain:  200 * time.Millisecond,
+	}
+	for _, edit := range edits {
+		edit(o.FunnelPolicyReconciler)
+	}
+	logged := rest.CopyConfig(as)
+	logged.Wrap(o.writes.wrap)
+	anyName := true
+	mgr, err := ctrl.NewManager(logged, ctrl.Options{
+		Scheme:     scheme,
+		Cache:      CacheOptions(),
+		Metrics:    metricsserver.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: &anyName},
+	})
+	Expect(err).NotTo(HaveOccurred())
+	Expect(o.SetupWithManager(mgr)).To(Succeed())
+
+	ctx, cancel := context.WithCancel(suite)
+	ended := make(chan struct{})
+	go func() {
+		defer GinkgoRecover()
+		defer close(ended)
+		Expect(mgr.Start(ctx)).To(Succeed())
+	}()
+	stop = func() { cancel(); <-ended }
+	DeferCleanup(stop)
+	Expect(mgr.GetCache().WaitForCacheSync(ctx)).To(BeTrue())
+	return o, stop
+}
+
+// skewedClock runs as the real one does, ahead of it by what a case adds.
+type skewedClock struct{ ahead atomic.Int64 }
+
+func (c *skewedClock) Now() time.Time {
+	return time.Now().Add(time.Duration(c.ahead.Load()))
+}
+
+func (c *skewedClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+
+func (c *skewedClock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// writeLog notes each request of a client that writes.
+type writeLog struct {
+	sync.Mutex
+	requests []string
+	reads    int
+}
+
+func (w *writeLog) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		w.note(r)
+		return next.RoundTrip(r)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func (w *writeLog) note(r *http.Request) {
+	w.Lock()
+	defer w.Unlock()
+	if r.Method == http.MethodGet {
+		w.reads++
+		return
+	}
+	w.requests = append(w.requests, fmt.Sprintf("%s %s", r.Method, r.URL.Path))
+}
+
+// containing are the writes so far whose path holds all of the texts.
+func (w *writeLog) containing(texts ...string) []string {
+	w.Lock()
+	defer w.Unlock()
+	var found []string
+	for _, request := range w.requests {
+		if holdsAll(request, texts) {
+			found = append(found, request)
+		}
+	}
+	return found
+}
+
+func holdsAll(text string, parts []string) bool {
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			return false
+		}
+	}
+	return true
+}
