@@ -6,7 +6,8 @@
 //
 //	go run ./hack/image -name funnel-operator/attacher:dev -o attacher.tar bin/attacher
 //
-// containerd imports the archive under the name given and under name@digest.
+// containerd imports the archive under the name given and under name@digest. A
+// kubelet finds it there only if the name begins with a host, such as localhost.
 package main
 
 import (

@@ -83,13 +83,9 @@ func write(w io.Writer, name, user, binary string, content []byte) (digest strin
 // named lists a manifest under its name with the tag and under its name with the
 // digest, so that either finds it without asking a registry.
 func named(manifest descriptor, name string) []descriptor {
-	full := name
-	if first, _, _ := strings.Cut(name, "/"); !strings.ContainsAny(first, ".:") && first != "localhost" {
-		full = "docker.io/" + name // what runtimes make of a name without a host
-	}
-	repository, tag := full, "latest"
-	if colon := strings.LastIndexByte(full, ':'); colon > strings.LastIndexByte(full, '/') {
-		repository, tag = full[:colon], full[colon+1:]
+	repository, tag := name, "latest"
+	if colon := strings.LastIndexByte(name, ':'); colon > strings.LastIndexByte(name, '/') {
+		repository, tag = name[:colon], name[colon+1:]
 	}
 	byTag, byDigest := manifest, manifest
 	byTag.Annotations = map[string]string{annotationTag: tag, annotationName: repository + ":" + tag}

@@ -22,7 +22,7 @@ func TestSameBinaryGivesSameBytes(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	for name, want := range map[string][]string{
-		"team/echo:v1":          {"docker.io/team/echo:v1", "docker.io/team/echo@DIGEST"},
+		"team/echo:v1":          {"team/echo:v1", "team/echo@DIGEST"},
 		"localhost/echo":        {"localhost/echo:latest", "localhost/echo@DIGEST"},
 		"host.example:5000/e:x": {"host.example:5000/e:x", "host.example:5000/e@DIGEST"},
 	} {

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Builds our binaries and packs each as a container image, an OCI archive, without
+# Docker:
+#
+#   hack/images.sh [DIR]         manager and attacher, into bin/ or DIR
+#   hack/images.sh DIR test      also those of the test cluster: echo, pause
+#
+# IMG and ATTACHER_IMG are the images' names. DIR/NAME.digest has the name with the
+# digest in place of the tag, which is what to deploy.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+dir=${1:-bin}
+declare -A package=([manager]=./cmd/manager [attacher]=./cmd/attacher)
+declare -A image=(
+	[manager]=${IMG:-funnel-operator/manager:dev}
+	[attacher]=${ATTACHER_IMG:-funnel-operator/attacher:dev}
+)
+declare -A user=([attacher]=0:0)
+if [[ ${2:-} == test ]]; then
+	package+=([echo]=./test/echo [pause]=./hack/cluster/pause)
+	image+=([echo]=localhost/echo:dev [pause]=localhost/pause:dev)
+fi
+
+mkdir -p "$dir"
+# Nothing of the place or the time of the build goes into a binary, so that the same
+# source gives the same digest.
+for name in "${!package[@]}"; do
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$dir/$name" "${package[$name]}"
+	digest=$(go run ./hack/image -name "${image[$name]}" -user "${user[$name]:-65532:65532}" -o "$dir/$name.tar" "$dir/$name")
+	repository=${image[$name]}
+	[[ ${repository##*/} == *:* ]] && repository=${repository%:*}
+	echo "$repository@$digest" >"$dir/$name.digest"
+done
