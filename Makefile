@@ -42,6 +42,10 @@ e2e: deps ## The demo's claims as assertions, on 3 real nodes, in nftables and i
 test-kernels: ## The datapath's tests under Debian's 6.1 and 6.12 kernels, in qemu.
 	go run ./hack/kernels
 
+.PHONY: bench
+bench: deps ## Measure the datapath on this machine; writes docs/benchmarks/ (root). Flags: BENCH=.
+	go run ./hack/bench $(BENCH)
+
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME (default 30s) each.
 	hack/fuzz.sh

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// machine is where and when figures were taken.
+type machine struct {
+	cpu, kernel, load, commit string
+	cpus                      int
+	date                      time.Time
+}
+
+func describeMachine() machine {
+	return machine{
+		cpu: cpuModel(), cpus: runtime.NumCPU(), kernel: kernelRelease(),
+		load: loadAverage(), commit: headCommit(), date: time.Now().UTC(),
+	}
+}
+
+func (m machine) String() string {
+	return fmt.Sprintf("%d CPUs %s, Linux %s, %s, %s, commit %s; load average before it: %s",
+		m.cpus, m.cpu, m.kernel, runtime.Version(), m.date.Format(time.DateOnly), m.commit, m.load)
+}
+
+var modelLine = regexp.MustCompile(`(?m)^model name\s*:\s*(.+)$`)
+
+func cpuModel() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	if match := modelLine.FindSubmatch(text); match != nil {
+		return string(match[1])
+	}
+	return runtime.GOARCH
+}
+
+func kernelRelease() string {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(name.Release[:])
+}
+
+func loadAverage() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	return strings.Join(strings.Fields(string(text))[:3], " ")
+}
+
+// headCommit names the commit, with a plus when files differ from it.
+func headCommit() string {
+	text, err := exec.Command("git", "describe", "--always", "--dirty=+").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(text))
+}
+
+var (
+	brand    = regexp.MustCompile(`\((R|TM|r|tm)\)|@.*$|\b(CPU|Processor)\b`)
+	notAWord = regexp.MustCompile(`[^a-z0-9]+`)
+)
+
+// defaultName makes a file name of processor and number of CPUs.
+func defaultName() string {
+	words := notAWord.ReplaceAllString(strings.ToLower(brand.ReplaceAllString(cpuModel(), " ")), "-")
+	return fmt.Sprintf("%s-%dcpu", strings.Trim(words, "-"), runtime.NumCPU())
+}

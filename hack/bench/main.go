@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command bench measures the datapath on this machine, in network namespaces
+// only, and writes a page with tables and plots. make bench starts it; it needs
+// root. Every figure that compares is a ratio of samples taken one after the
+// other, because a shared machine's absolute speed wanders.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"time"
+)
+
+type options struct {
+	rounds   int
+	duration time.Duration // of one sample
+	only     *regexp.Regexp
+	peer     string // object file of another implementation
+	out      string // folder of the page
+	machine  string // name of the page
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) > 1 && args[0] == timedCommand {
+		return runTimed(args[1:])
+	}
+	opts, err := parseFlags(args)
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("needs root: it makes network namespaces and loads programs")
+	}
+	page := page{machine: describeMachine(), name: opts.machine, options: opts}
+	if err := page.measure(ctx); err != nil {
+		return err
+	}
+	return page.write()
+}
+
+func parseFlags(args []string) (options, error) {
+	var opts options
+	flags := flag.NewFlagSet("bench", flag.ExitOnError)
+	flags.IntVar(&opts.rounds, "rounds", 21, "samples of each figure")
+	flags.DurationVar(&opts.duration, "duration", 200*time.Millisecond, "length of one sample")
+	only := flags.String("only", "", "regular expression of the rows to measure")
+	flags.StringVar(&opts.peer, "peer", "", "object file of another implementation, to be shown as a column: its first TC program is attached to both ends, with the rules of hack/bench/README.md built in")
+	flags.StringVar(&opts.out, "out", filepath.Join("docs", "benchmarks"), "folder to write to; empty: print only")
+	flags.StringVar(&opts.machine, "machine", defaultName(), "name of the page")
+	_ = flags.Parse(args)
+	if flags.NArg() > 0 || opts.rounds < 1 {
+		return opts, fmt.Errorf("unexpected arguments: %q", flags.Args())
+	}
+	var err error
+	opts.only, err = regexp.Compile(*only)
+	return opts, err
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sfunnel-io/funnel-operator/internal/attach"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+// The ports on which the server listens and which the rules funnel.
+const (
+	innerUDP = 4739
+	innerTCP = 5201
+)
+
+// mode is a column: rules for both ends, or none.
+type mode struct {
+	name           string
+	udp, tcp       bool // whether it applies to rows of that protocol
+	client, server side
+	overhead       int    // bytes that it adds to a packet
+	peer           string // object file, instead of rules
+}
+
+// side is the rules of one end's device.
+type side struct{ egress, ingress string }
+
+func (s side) empty() bool { return s.egress == "" && s.ingress == "" }
+
+// native is what every other mode is compared with.
+const native = "native"
+
+// modes lists all columns. Rules say the same on both ends: what the client
+// funnels the server takes out, and for TCP the reverse.
+func modes(peer string) []mode {
+	idle := side{"tcp dport 9 accept", "tcp dport 9 accept"}
+	list := []mode{
+		{name: native, udp: true, tcp: true},
+		{name: "attached, no match", udp: true, tcp: true, client: idle, server: idle},
+		{name: "push UDP in TCP", udp: true, overhead: 20,
+			client: side{egress: "ip daddr 10.99.0.1 udp dport 4739 funnel tcp dport 179 sport 540"},
+			server: side{ingress: "ip tcp dport 1179 sport 540 unfunnel udp dport 4739"}},
+		{name: "push UDP in UDP", udp: true, overhead: 8,
+			client: side{egress: "ip daddr 10.99.0.1 udp dport 4739 funnel udp dport 179 sport 540"},
+			server: side{ingress: "ip udp dport 1179 sport 540 unfunnel udp dport 4739"}},
+		{name: "push TCP in TCP", tcp: true, overhead: 20,
+			client: side{
+				egress:  "ip daddr 10.99.0.1 tcp dport 5201 funnel tcp dport 179 sport 540",
+				ingress: "ip saddr 10.99.0.1 tcp sport 179 dport 540 unfunnel tcp"},
+			server: side{
+				egress:  "ip saddr 10.88.1.2 tcp sport 5201 funnel tcp dport 540 sport 1179",
+				ingress: "ip tcp dport 1179 sport 540 unfunnel tcp dport 5201"}},
+	}
+	if peer != "" {
+		list = append(list, mode{name: "peer", udp: true, tcp: true, overhead: 20, peer: peer})
+	}
+	return list
+}
+
+// attach puts the mode's programs on both ends of a lab.
+func (m mode) attach(l *lab) error {
+	if m.peer != "" {
+		return attachPeer(l, m.peer)
+	}
+	for namespace, s := range map[string]side{l.client: m.client, l.server: m.server} {
+		if s.empty() {
+			continue
+		}
+		set, err := s.parse()
+		if err != nil {
+			return err
+		}
+		_, err = attach.Attach(context.Background(), attach.Options{Netns: namespace, Sets: []attach.Set{set}, Version: "bench"})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s side) parse() (set attach.Set, err error) {
+	set.Interfaces = []string{"eth0"}
+	if set.Egress, err = rules.Parse(s.egress); err != nil {
+		return set, fmt.Errorf("%s: %w", s.egress, err)
+	}
+	if set.Ingress, err = rules.Parse(s.ingress); err != nil {
+		return set, fmt.Errorf("%s: %w", s.ingress, err)
+	}
+	return set, nil
+}
