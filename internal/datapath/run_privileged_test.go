@@ -13,7 +13,6 @@ import (
 
 	"github.com/sfunnel-io/funnel-operator/internal/classifier"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
-	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
 )
 
@@ -50,7 +49,7 @@ var ethernet = Interface{Index: loopback, Ethernet: true, SegmentA: 1000, Segmen
 
 func mustLoad(t testing.TB, ingress, egress string, i Interface) *Programs {
 	t.Helper()
-	testnet.RequireRoot(t)
+	requireRoot(t)
 	programs, err := Load(Config{Ingress: mustCompile(t, ingress), Egress: mustCompile(t, egress), Interface: i})
 	if err != nil {
 		var v *ebpf.VerifierError
@@ -106,6 +105,33 @@ type skBuff struct {
 	TstampType                                                                            uint8
 	_                                                                                     [3]uint8
 	HWTstamp                                                                              uint64
+}
+
+// reasonOf runs a program and returns the one reason that it counted, besides
+// verdict and frame.
+func reasonOf(t testing.TB, p *Programs, program *ebpf.Program, frame []byte, options ...func(*ebpf.RunOptions)) (Reason, int, []byte) {
+	t.Helper()
+	before := mustCount(t, p, program)
+	verdict, out := runOn(t, program, frame, options...)
+	var found []Reason
+	for reason, packets := range mustCount(t, p, program).Reasons {
+		for range packets - before.Reasons[reason] {
+			found = append(found, reason)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("counted %v, want one reason", found)
+	}
+	return found[0], verdict, out
+}
+
+func mustCount(t testing.TB, p *Programs, program *ebpf.Program) Counters {
+	t.Helper()
+	c, err := p.ReadCounters(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func sameFrame(t testing.TB, got, want []byte) {
