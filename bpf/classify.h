@@ -8,8 +8,8 @@
  * fills and freezes:
  *
  *   classify_memory  pages, class records and blocks, one value
- *   classify_saddr   prefixes of source addresses -> class
- *   classify_daddr   prefixes of destination addresses -> class
+ *   classify_saddr   prefixes of IPv6 source addresses -> class
+ *   classify_daddr   prefixes of IPv6 destination addresses -> class
  *   classify_layout  where things stand in classify_memory (read-only data)
  *
  * Every program that includes this file has its own copies.
@@ -56,22 +56,23 @@ struct classify_layout {
 	__u32 source_ports;
 	__u32 destination_ports;
 	__u32 inner_ports;
-	__u32 sources;
-	__u32 destinations;
+	__u32 sources4;
+	__u32 destinations4;
+	__u32 sources6;
+	__u32 destinations6;
 };
 
-_Static_assert(sizeof(struct classify_layout) == 40, "mirrored in Go");
+_Static_assert(sizeof(struct classify_layout) == 48, "mirrored in Go");
 
 const volatile struct classify_layout classify_layout;
 
-/* Key of the prefix tries: 32 bits of family, then the address. */
+/* Key of the prefix tries. */
 struct classify_prefix {
-	__u32 length;
-	__u32 family;
+	__u32 length; /* in bits */
 	__be32 addr[4];
 };
 
-_Static_assert(sizeof(struct classify_prefix) == 24, "mirrored in Go");
+_Static_assert(sizeof(struct classify_prefix) == 20, "mirrored in Go");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -121,10 +122,13 @@ static __always_inline const __u64 *classify_tables(void)
 	return bpf_map_lookup_elem(&classify_memory, &zero);
 }
 
-static __always_inline __u64 classify_entry(const __u64 *memory, __u64 i)
+/* The entry of a page for a byte. */
+static __always_inline __u64 classify_entry(const __u64 *memory, __u64 page, __u64 byte)
 {
+	__u64 i = page * CLASSIFY_PAGE_SIZE + byte;
+
 	classify_opaque(i);
-	if (i >= classify_layout.words * 4ULL)
+	if (i >= classify_layout.records * 4ULL)
 		return 0;
 	return ((const __u16 *)memory)[i];
 }
@@ -146,29 +150,35 @@ static __always_inline __u64 classify_summary(const __u64 *memory, __u64 *record
 	return memory[*record];
 }
 
-/* The record of a port, given in host order. */
-static __always_inline __u64 classify_port(const __u64 *memory, __u32 root, __u16 port)
+/* The record of a port. */
+static __always_inline __u64 classify_port(const __u64 *memory, __u64 root, const __be16 *port)
 {
-	__u64 page;
+	const __u8 *byte = (const __u8 *)port;
+	__u64 page = classify_entry(memory, root, byte[0]);
 
-	page = classify_entry(memory, (__u64)root * CLASSIFY_PAGE_SIZE + (port >> 8));
-	return classify_record(classify_entry(memory, page * CLASSIFY_PAGE_SIZE + (port & 0xff)));
+	return classify_record(classify_entry(memory, page, byte[1]));
 }
 
-/* The record of an address; one that can't be when the trie lacks it. */
-static __always_inline __u64 classify_address(void *trie, __u8 family, const __be32 *addr)
+static __always_inline __u64 classify_addr4(const __u64 *memory, __u64 root, const __be32 *addr)
+{
+	const __u8 *byte = (const __u8 *)addr;
+	__u64 page = classify_entry(memory, root, byte[0]);
+
+	page = classify_entry(memory, page, byte[1]);
+	page = classify_entry(memory, page, byte[2]);
+	return classify_record(classify_entry(memory, page, byte[3]));
+}
+
+/* A record that can't be when the trie lacks the address. */
+static __always_inline __u64 classify_addr6(void *trie, const __be32 *addr)
 {
 	struct classify_prefix key = {
-		.length = family == 6 ? 32 + 128 : 32 + 32,
-		.family = family,
+		.length = 128,
 		.addr = { addr[0], addr[1], addr[2], addr[3] },
 	};
-	__u32 *class;
+	__u32 *class = bpf_map_lookup_elem(trie, &key);
 
-	class = bpf_map_lookup_elem(trie, &key);
-	if (!class)
-		return ~0ULL;
-	return classify_record(*class);
+	return class ? classify_record(*class) : ~0ULL;
 }
 
 /*
@@ -187,41 +197,42 @@ static __always_inline __u64 classify_word(const __u64 *memory, __u64 record, __
 
 /*
  * Looks up one dimension after the other, those that cost least first, until
- * none is left or no rule can match. Returns what is left of the summaries.
+ * none is left or no rule can match. Returns what is left of the summaries. A
+ * dimension that no rule restricts is found in the kind's record again.
  */
 static __always_inline __u64 classify_dimensions(const __u64 *memory, const struct tuple *t,
 						 struct classify_found *found)
 {
+	bool ipv4 = t->family != 6;
 	__u64 hits;
 
-	found->kind = classify_record((t->protocol == IPPROTO_UDP) | !!t->pushed << 1 |
-				      (t->family == 6) << 2);
+	found->kind = classify_record((t->protocol == IPPROTO_UDP) | !!t->pushed << 1 | !ipv4 << 2);
 	hits = classify_summary(memory, &found->kind);
 	if (classify_layout.destination_ports != CLASSIFY_UNUSED) {
-		found->dport = classify_port(memory, classify_layout.destination_ports,
-					     bpf_ntohs(t->dport));
+		found->dport = classify_port(memory, classify_layout.destination_ports, &t->dport);
 		hits &= classify_summary(memory, &found->dport);
 		if (!hits)
 			return 0;
 	}
 	if (classify_layout.source_ports != CLASSIFY_UNUSED) {
-		found->sport = classify_port(memory, classify_layout.source_ports,
-					     bpf_ntohs(t->sport));
+		found->sport = classify_port(memory, classify_layout.source_ports, &t->sport);
 		hits &= classify_summary(memory, &found->sport);
 		if (!hits)
 			return 0;
 	}
-	if (classify_layout.destinations) {
-		found->daddr = classify_address(&classify_daddr, t->family, t->daddr);
-		hits &= classify_summary(memory, &found->daddr);
-		if (!hits)
-			return 0;
-	}
-	if (classify_layout.sources) {
-		found->saddr = classify_address(&classify_saddr, t->family, t->saddr);
-		hits &= classify_summary(memory, &found->saddr);
-	}
-	return hits;
+	found->daddr = found->saddr = found->kind;
+	if (ipv4 && classify_layout.destinations4 != CLASSIFY_UNUSED)
+		found->daddr = classify_addr4(memory, classify_layout.destinations4, t->daddr);
+	if (!ipv4 && classify_layout.destinations6)
+		found->daddr = classify_addr6(&classify_daddr, t->daddr);
+	hits &= classify_summary(memory, &found->daddr);
+	if (!hits)
+		return 0;
+	if (ipv4 && classify_layout.sources4 != CLASSIFY_UNUSED)
+		found->saddr = classify_addr4(memory, classify_layout.sources4, t->saddr);
+	if (!ipv4 && classify_layout.sources6)
+		found->saddr = classify_addr6(&classify_saddr, t->saddr);
+	return hits & classify_summary(memory, &found->saddr);
 }
 
 /* The rules of word w that all dimensions satisfy. */
@@ -234,9 +245,9 @@ static __always_inline __u64 classify_and(const __u64 *memory, const struct clas
 		rules &= classify_word(memory, found->dport, w);
 	if (classify_layout.source_ports != CLASSIFY_UNUSED)
 		rules &= classify_word(memory, found->sport, w);
-	if (classify_layout.destinations)
+	if (classify_layout.destinations4 != CLASSIFY_UNUSED || classify_layout.destinations6)
 		rules &= classify_word(memory, found->daddr, w);
-	if (classify_layout.sources)
+	if (classify_layout.sources4 != CLASSIFY_UNUSED || classify_layout.sources6)
 		rules &= classify_word(memory, found->saddr, w);
 	return rules;
 }
@@ -283,7 +294,7 @@ static __always_inline bool port_allowed(__u32 rule, __be16 port)
 	memory = classify_tables();
 	if (!memory)
 		return false;
-	record = classify_port(memory, classify_layout.inner_ports, bpf_ntohs(port));
+	record = classify_port(memory, classify_layout.inner_ports, &port);
 	rules = classify_summary(memory, &record);
 	if (rules && classify_layout.stride != 1)
 		rules = classify_word(memory, record, rule / 64 % CLASSIFY_MAX_WORDS);

@@ -11,7 +11,7 @@ import (
 // compiler gathers what the dimensions of one table share.
 type compiler struct {
 	classes classes
-	pages   pages
+	pages   *pages
 }
 
 // Compile builds the tables of a rule set. It fails with rules.RuleErrors when
@@ -24,37 +24,54 @@ func Compile(rs rules.RuleSet) (*Table, error) {
 		return nil, err
 	}
 	rs = rs.Canonical()
-	c := compiler{
-		classes: classes{numbers: map[string]int{}},
-		pages:   pages{numbers: map[string]int{}},
-	}
+	c := compiler{classes: classes{numbers: map[string]int{}}, pages: newPages()}
 	c.compileKinds(rs)
-	t := &Table{rules: rs}
-	if err := c.compileDimensions(t); err != nil {
+	t := &Table{rules: rs, pages: c.pages}
+	if err := c.compilePortDimensions(t); err != nil {
 		return nil, err
 	}
-	t.pages = c.pages
+	if err := c.compileAddressDimensions(t); err != nil {
+		return nil, err
+	}
+	if n := c.pages.count(); n > maxNumber+1 {
+		return nil, &LimitError{Limit: maxNumber + 1, Wanted: n, What: "pages of ports and IPv4 addresses"}
+	}
 	return t, t.encode(c.classes.bitmaps)
 }
 
-func (c *compiler) compileDimensions(t *Table) (err error) {
-	rs := t.rules
-	if t.sourcePorts, err = c.compilePorts(each(rs, func(r rules.Rule) rules.PortSet { return r.SourcePorts })); err != nil {
+func (c *compiler) compilePortDimensions(t *Table) (err error) {
+	if t.sourcePorts, err = c.compilePorts(each(t.rules, func(r rules.Rule) rules.PortSet { return r.SourcePorts })); err != nil {
 		return fmt.Errorf("source ports: %w", err)
 	}
-	if t.destinationPorts, err = c.compilePorts(each(rs, func(r rules.Rule) rules.PortSet { return r.DestinationPorts })); err != nil {
+	if t.destinationPorts, err = c.compilePorts(each(t.rules, func(r rules.Rule) rules.PortSet { return r.DestinationPorts })); err != nil {
 		return fmt.Errorf("destination ports: %w", err)
 	}
-	if t.innerPorts, err = c.compilePorts(each(rs, func(r rules.Rule) rules.PortSet { return r.Action.Ports })); err != nil {
+	if t.innerPorts, err = c.compilePorts(each(t.rules, func(r rules.Rule) rules.PortSet { return r.Action.Ports })); err != nil {
 		return fmt.Errorf("inner ports: %w", err)
 	}
-	if t.sources, err = c.compilePrefixes(each(rs, func(r rules.Rule) rules.AddrSet { return r.Source })); err != nil {
+	return nil
+}
+
+func (c *compiler) compileAddressDimensions(t *Table) (err error) {
+	sources := each(t.rules, func(r rules.Rule) rules.AddrSet { return r.Source })
+	destinations := each(t.rules, func(r rules.Rule) rules.AddrSet { return r.Destination })
+	if t.sources4, t.sources6, err = c.compileAddresses(sources); err != nil {
 		return fmt.Errorf("source addresses: %w", err)
 	}
-	if t.destinations, err = c.compilePrefixes(each(rs, func(r rules.Rule) rules.AddrSet { return r.Destination })); err != nil {
+	if t.destinations4, t.destinations6, err = c.compileAddresses(destinations); err != nil {
 		return fmt.Errorf("destination addresses: %w", err)
 	}
 	return nil
+}
+
+// compileAddresses returns the root page for IPv4 and the prefixes for IPv6.
+func (c *compiler) compileAddresses(sets []rules.AddrSet) (uint32, []PrefixClass, error) {
+	list4, err := c.compilePrefixes(everything4, sets)
+	if err != nil {
+		return 0, nil, err
+	}
+	list6, err := c.compilePrefixes(everything6, sets)
+	return c.pages.addPrefixes(list4), list6, err
 }
 
 func each[T any](rs rules.RuleSet, field func(rules.Rule) T) []T {

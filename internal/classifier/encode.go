@@ -124,11 +124,11 @@ type Layout struct {
 	// Stride is the length of a class record in words; 1 when the record is
 	// the set of rules itself.
 	Stride uint32
-	// The root pages of the port dimensions, 0xffffffff when no rule
-	// restricts the port.
-	SourcePorts, DestinationPorts, InnerPorts uint32
-	// The numbers of prefixes, 0 when no rule restricts the address.
-	Sources, Destinations uint32
+	// The root pages of ports and of IPv4 addresses, 0xffffffff when no rule
+	// restricts them.
+	SourcePorts, DestinationPorts, InnerPorts, Sources4, Destinations4 uint32
+	// The numbers of IPv6 prefixes, 0 when no rule restricts the address.
+	Sources6, Destinations6 uint32
 }
 
 // Layout returns where things stand in Memory.
@@ -144,8 +144,10 @@ func (t *Table) Layout() Layout {
 		SourcePorts:      t.sourcePorts,
 		DestinationPorts: t.destinationPorts,
 		InnerPorts:       t.innerPorts,
-		Sources:          uint32(len(t.sources)),
-		Destinations:     uint32(len(t.destinations)),
+		Sources4:         t.sources4,
+		Destinations4:    t.destinations4,
+		Sources6:         uint32(len(t.sources6)),
+		Destinations6:    uint32(len(t.destinations6)),
 	}
 }
 
@@ -160,9 +162,9 @@ func (t *Table) Memory() []byte {
 	return append(out, words(t.blocks)...)
 }
 
-// Sources returns the prefixes of source addresses with their classes,
-// nothing when no rule restricts the source address.
-func (t *Table) Sources() []PrefixClass { return t.sources }
+// Sources6 returns the prefixes of IPv6 source addresses with their classes,
+// nothing when no rule restricts them.
+func (t *Table) Sources6() []PrefixClass { return t.sources6 }
 
-// Destinations is Sources for destination addresses.
-func (t *Table) Destinations() []PrefixClass { return t.destinations }
+// Destinations6 is Sources6 for destination addresses.
+func (t *Table) Destinations6() []PrefixClass { return t.destinations6 }

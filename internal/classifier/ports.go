@@ -3,58 +3,13 @@
 package classifier
 
 import (
-	"encoding/binary"
 	"slices"
 
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
-const (
-	pageSize = 256   // entries of a page, and pages of a port dimension
-	allPorts = 65536 // number of ports, 0 included
-)
-
-// unused stands for a dimension that no rule restricts: it is not looked up.
-const unused = 1<<32 - 1
-
-// pages is a two-level table from port to class. A page has 256 entries. The
-// root page of a dimension gives, for the upper byte of a port, the number of
-// the page that gives the class for the lower byte. Equal pages are stored
-// once, so that a table is as large as the rules make it.
-type pages struct {
-	entries []uint16
-	numbers map[string]int
-}
-
-// add stores a page and returns its number.
-func (p *pages) add(page []uint16) int {
-	key := make([]byte, 0, 2*pageSize)
-	for _, entry := range page {
-		key = binary.NativeEndian.AppendUint16(key, entry)
-	}
-	if n, ok := p.numbers[string(key)]; ok {
-		return n
-	}
-	n := len(p.entries) / pageSize
-	p.numbers[string(key)] = n
-	p.entries = append(p.entries, page...)
-	return n
-}
-
-// addDimension stores the class of every port and returns the root page.
-func (p *pages) addDimension(classOf []uint16) uint32 {
-	root := make([]uint16, pageSize)
-	for i := range root {
-		root[i] = uint16(p.add(classOf[i*pageSize : (i+1)*pageSize]))
-	}
-	return uint32(p.add(root))
-}
-
-// class looks a port up, as port_class does in bpf/classify.h.
-func (p *pages) class(root uint32, port uint16) int {
-	page := p.entries[int(root)*pageSize+int(port>>8)]
-	return int(p.entries[int(page)*pageSize+int(port&0xff)])
-}
+// allPorts is the number of ports, 0 included.
+const allPorts = 65536
 
 // change is a port at which a rule begins or ceases to be satisfied.
 type change struct {
@@ -88,7 +43,7 @@ func (c *compiler) compilePorts(sets []rules.PortSet) (uint32, error) {
 	for ; port < allPorts; port++ {
 		classOf[port] = class
 	}
-	return c.pages.addDimension(classOf), err
+	return c.pages.addPorts(classOf), err
 }
 
 // portChanges returns the rules that port 0 satisfies and, in ascending order

@@ -4,6 +4,7 @@ package classifier
 
 import (
 	"math/bits"
+	"net/netip"
 
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
@@ -12,11 +13,12 @@ import (
 type Table struct {
 	rules rules.RuleSet
 
-	// The dimensions: root pages of the port tables, or unused, and the
-	// prefixes with their classes, empty when unused.
+	// The dimensions: root pages, or unused, and for IPv6 the prefixes with
+	// their classes, empty when unused.
 	sourcePorts, destinationPorts, innerPorts uint32
-	sources, destinations                     []PrefixClass
-	pages                                     pages
+	sources4, destinations4                   uint32
+	sources6, destinations6                   []PrefixClass
+	pages                                     *pages
 
 	// What the classes stand for; see encode.
 	stride int
@@ -61,16 +63,22 @@ func (t *Table) Lookup(p rules.Packet) (index int, ok bool) {
 func (t *Table) classesOf(p rules.Packet) []int {
 	found := []int{kind(rules.FamilyOf(p.Source), p.Protocol, p.Pushed)}
 	if t.destinationPorts != unused {
-		found = append(found, t.pages.class(t.destinationPorts, p.DestinationPort))
+		found = append(found, t.pages.port(t.destinationPorts, p.DestinationPort))
 	}
 	if t.sourcePorts != unused {
-		found = append(found, t.pages.class(t.sourcePorts, p.SourcePort))
+		found = append(found, t.pages.port(t.sourcePorts, p.SourcePort))
 	}
-	if len(t.destinations) > 0 {
-		found = append(found, newLongestMatch(t.destinations).class(p.Destination))
-	}
-	if len(t.sources) > 0 {
-		found = append(found, newLongestMatch(t.sources).class(p.Source))
+	found = t.addressClass(found, t.destinations4, t.destinations6, p.Destination)
+	return t.addressClass(found, t.sources4, t.sources6, p.Source)
+}
+
+// addressClass appends the class of an address, if the dimension is used.
+func (t *Table) addressClass(found []int, root uint32, list []PrefixClass, a netip.Addr) []int {
+	switch {
+	case a.Is4() && root != unused:
+		return append(found, t.pages.address(root, a))
+	case !a.Is4() && len(list) > 0:
+		return append(found, longestMatch(list, a))
 	}
 	return found
 }
@@ -81,7 +89,7 @@ func (t *Table) PortAllowed(rule int, port uint16) bool {
 	if t.innerPorts == unused {
 		return true
 	}
-	class := t.pages.class(t.innerPorts, port)
+	class := t.pages.port(t.innerPorts, port)
 	word := t.summary(class)
 	if !t.direct() {
 		word = t.word(class, rule/64)

@@ -4,7 +4,6 @@ package datapath
 
 import (
 	"fmt"
-	"net/netip"
 
 	"github.com/cilium/ebpf"
 
@@ -19,12 +18,10 @@ const (
 	classifyLayout = "classify_layout"
 )
 
-// prefixKey is struct classify_prefix: a number of bits, the first 32 of which
-// are the family in the byte order of this machine, then the address in
-// network byte order, IPv4 in the first word.
+// prefixKey is struct classify_prefix: the number of bits that count, then the
+// address in network byte order.
 type prefixKey struct {
 	Length  uint32
-	Family  uint32
 	Address [16]byte
 }
 
@@ -38,8 +35,8 @@ func sizeClassifier(spec *ebpf.CollectionSpec, t *classifier.Table) error {
 		return fmt.Errorf("the object has no classifier")
 	}
 	memory.ValueSize = 8 * layout.Words
-	saddr.MaxEntries = max(1, layout.Sources)
-	daddr.MaxEntries = max(1, layout.Destinations)
+	saddr.MaxEntries = max(1, layout.Sources6)
+	daddr.MaxEntries = max(1, layout.Destinations6)
 	if err := variable.Set(layout); err != nil {
 		return fmt.Errorf("set %s: %w", classifyLayout, err)
 	}
@@ -52,10 +49,10 @@ func fillClassifier(coll *ebpf.Collection, t *classifier.Table) error {
 	if err := coll.Maps[classifyMemory].Put(uint32(0), t.Memory()); err != nil {
 		return fmt.Errorf("fill %s: %w", classifyMemory, err)
 	}
-	if err := fillTrie(coll.Maps[classifySaddr], t.Sources()); err != nil {
+	if err := fillTrie(coll.Maps[classifySaddr], t.Sources6()); err != nil {
 		return fmt.Errorf("fill %s: %w", classifySaddr, err)
 	}
-	if err := fillTrie(coll.Maps[classifyDaddr], t.Destinations()); err != nil {
+	if err := fillTrie(coll.Maps[classifyDaddr], t.Destinations6()); err != nil {
 		return fmt.Errorf("fill %s: %w", classifyDaddr, err)
 	}
 	for _, name := range []string{classifyMemory, classifySaddr, classifyDaddr} {
@@ -73,17 +70,9 @@ func fillTrie(trie *ebpf.Map, list []classifier.PrefixClass) error {
 	keys := make([]prefixKey, len(list))
 	classes := make([]uint32, len(list))
 	for i, p := range list {
-		keys[i], classes[i] = keyOf(p.Prefix), p.Class
+		keys[i] = prefixKey{uint32(p.Prefix.Bits()), p.Prefix.Addr().As16()}
+		classes[i] = uint32(p.Class)
 	}
 	_, err := trie.BatchUpdate(keys, classes, nil)
 	return err
-}
-
-func keyOf(p netip.Prefix) prefixKey {
-	key := prefixKey{Length: uint32(32 + p.Bits()), Family: 6}
-	if p.Addr().Is4() {
-		key.Family = 4
-	}
-	copy(key.Address[:], p.Addr().AsSlice())
-	return key
 }

@@ -55,6 +55,13 @@ func (in classifyInput) bytes() []byte {
 // Load does it for the real ones.
 func loadClassifier(t testing.TB, table *classifier.Table) *ebpf.Collection {
 	t.Helper()
+	coll := openClassifier(t, table)
+	t.Cleanup(coll.Close)
+	return coll
+}
+
+func openClassifier(t testing.TB, table *classifier.Table) *ebpf.Collection {
+	t.Helper()
 	spec, err := bpf.LoadClassifyTest()
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +77,6 @@ func loadClassifier(t testing.TB, table *classifier.Table) *ebpf.Collection {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(coll.Close)
 	if err := fillClassifier(coll, table); err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +93,7 @@ func run(t testing.TB, program *ebpf.Program, in classifyInput) int {
 }
 
 func TestKernelAgreesWithMatch(t *testing.T) {
+	requireRoot(t)
 	seed := uint64(time.Now().UnixNano())
 	for _, n := range []int{0, 1, 2, 5, 63, 64, 65, 128, 480, 511, 512, 513, 1000, 2500, 4096} {
 		for round := range max(1, 10-n/100) {
@@ -99,10 +106,7 @@ func kernelAgrees(t *testing.T, seed uint64, n, packets int) {
 	t.Helper()
 	rng := rulestest.New(seed)
 	rs := rulestest.RuleSet(rng, n)
-	table, err := classifier.Compile(rs)
-	if err != nil {
-		t.Fatal(err)
-	}
+	table := tableOf(t, rs)
 	start := time.Now()
 	coll := loadClassifier(t, table)
 	t.Logf("seed %d: %d rules, memory %d, load %v", seed, n, table.Layout().Words*8, time.Since(start))
@@ -115,4 +119,13 @@ func kernelAgrees(t *testing.T, seed uint64, n, packets int) {
 			t.Fatalf("seed %d, %d rules, %+v: the program says %d, Match %d", seed, n, p, got, want)
 		}
 	}
+}
+
+func tableOf(t testing.TB, rs rules.RuleSet) *classifier.Table {
+	t.Helper()
+	table, err := classifier.Compile(rs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
 }

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package classifier
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// pageSize is the number of entries of a page: one for each value of a byte.
+const pageSize = 256
+
+// unused stands for a dimension that no rule restricts: it is not looked up.
+const unused = 1<<32 - 1
+
+// pages is a tree from ports and IPv4 addresses to classes, which takes one
+// byte at each level. The entries of a page are numbers of pages, at the last
+// level classes: the path of a port is two pages long, that of an address
+// four. Equal pages are stored once, so that a tree is as large as the rules
+// make it.
+type pages struct {
+	entries []uint16
+	numbers map[[pageSize]uint16]int
+	uniform map[uniform]uint16
+}
+
+// uniform is a subtree all of whose leaves are one class.
+type uniform struct {
+	levels int
+	class  uint16
+}
+
+func newPages() *pages {
+	return &pages{numbers: map[[pageSize]uint16]int{}, uniform: map[uniform]uint16{}}
+}
+
+// count is the number of pages.
+func (p *pages) count() int {
+	return len(p.entries) / pageSize
+}
+
+// add stores a page and returns its number. Numbers beyond maxNumber are
+// wrong; the caller checks count in the end.
+func (p *pages) add(page [pageSize]uint16) uint16 {
+	if n, ok := p.numbers[page]; ok {
+		return uint16(n)
+	}
+	n := p.count()
+	p.numbers[page] = n
+	p.entries = append(p.entries, page[:]...)
+	return uint16(n)
+}
+
+// addUniform returns the number of a subtree of so many levels in which all is
+// one class: without levels, the class itself.
+func (p *pages) addUniform(levels int, class uint16) uint16 {
+	if levels == 0 {
+		return class
+	}
+	key := uniform{levels, class}
+	if n, ok := p.uniform[key]; ok {
+		return n
+	}
+	n := p.add(filled(p.addUniform(levels-1, class)))
+	p.uniform[key] = n
+	return n
+}
+
+func filled(entry uint16) (page [pageSize]uint16) {
+	for i := range page {
+		page[i] = entry
+	}
+	return page
+}
+
+// addPorts stores the class of every port and returns the root page.
+func (p *pages) addPorts(classOf []uint16) uint32 {
+	var root [pageSize]uint16
+	for i := range root {
+		root[i] = p.add([pageSize]uint16(classOf[i*pageSize:]))
+	}
+	return uint32(p.add(root))
+}
+
+// addPrefixes stores the class of every IPv4 address and returns the root
+// page, unused for an empty list.
+func (p *pages) addPrefixes(list []PrefixClass) uint32 {
+	if len(list) == 0 {
+		return unused
+	}
+	return uint32(p.addSubtree(0, list, 0))
+}
+
+// addSubtree stores the page that decides on byte number depth of an address.
+// The list holds the prefixes within, containing ones first; class is what
+// holds where none of them does.
+func (p *pages) addSubtree(depth int, list []PrefixClass, class uint16) uint16 {
+	classes := filled(class)
+	var longer [pageSize][]PrefixClass
+	for _, prefix := range list {
+		first, last := entriesOf(prefix.Prefix, depth)
+		for i := first; i <= last; i++ {
+			if prefix.Prefix.Bits() > 8*(depth+1) {
+				longer[i] = append(longer[i], prefix)
+			} else {
+				classes[i] = prefix.Class
+			}
+		}
+	}
+	const levels = 4
+	var page [pageSize]uint16
+	for i := range page {
+		if len(longer[i]) > 0 {
+			page[i] = p.addSubtree(depth+1, longer[i], classes[i])
+		} else {
+			page[i] = p.addUniform(levels-depth-1, classes[i])
+		}
+	}
+	return p.add(page)
+}
+
+// entriesOf returns which values byte number depth has in the addresses of an
+// IPv4 prefix.
+func entriesOf(prefix netip.Prefix, depth int) (first, last int) {
+	first = int(prefix.Addr().As4()[depth])
+	free := max(0, 8*(depth+1)-prefix.Bits()) // bits of the byte that are open
+	return first, first + 1<<min(free, 8) - 1
+}
+
+// port and address look a value up, as bpf/classify.h does.
+func (p *pages) port(root uint32, port uint16) int {
+	return p.walk(root, binary.BigEndian.AppendUint16(nil, port))
+}
+
+func (p *pages) address(root uint32, a netip.Addr) int {
+	return p.walk(root, a.AsSlice())
+}
+
+func (p *pages) walk(root uint32, value []byte) int {
+	at := int(root)
+	for _, b := range value {
+		at = int(p.entries[at*pageSize+int(b)])
+	}
+	return at
+}
