@@ -45,33 +45,36 @@ type FunnelPolicyList struct {
 // FunnelPolicySpec is the wish of the user.
 type FunnelPolicySpec struct {
 	// podSelector selects the pods, in the policy's own namespace, that these
-	// rules are for. An empty selector selects every pod of the namespace.
+	// rules are for. An empty selector ({}) selects every pod of the namespace.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist'])",message="operator of a matchExpression must be In, NotIn, Exists or DoesNotExist"
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn'] ? has(e.values) && size(e.values) > 0 : !(e.operator in ['Exists', 'DoesNotExist']) || !has(e.values) || size(e.values) == 0)",message="a matchExpression has values with the operators In and NotIn, and none with Exists and DoesNotExist"
 	PodSelector metav1.LabelSelector `json:"podSelector"`
 
 	// rules lists, per direction, what is done to the pods' packets.
 	// +required
 	Rules Rules `json:"rules"`
 
-	// interfaces names the pod's interfaces that the rules hold on. When it is
-	// absent they hold on every interface that is up and has an address, lo
-	// excepted.
+	// interfaces names the pod's interfaces that the rules hold on, as ip link
+	// shows them. When it is absent or empty they hold on every interface that is
+	// up and has an address, lo excepted.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=15
-	// +kubebuilder:validation:items:Pattern=`^[^\s/:]+$`
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[^ \\t\\n/:]{1,15}$') && self != '.' && self != '..'",message="write the name of an interface as ip link shows it: 1 to 15 characters, without space, / or :"
 	Interfaces []string `json:"interfaces,omitempty"`
 
-	// mtu says what happens about the bytes that a pushed header adds. Warn: the
-	// condition MTUWarning tells where there is no room.
+	// mtu says what happens about the bytes that a pushed header adds to a
+	// packet. Warn: nothing is changed, and the condition MTUWarning tells where
+	// there is no room.
 	// +optional
 	// +kubebuilder:default=Warn
 	MTU MTUMode `json:"mtu,omitempty"`
 
 	// priority orders the policies that select one pod: the rules of the higher
-	// one come first. Policies of equal priority follow by name.
+	// one come first. Policies of equal priority follow in the order of their
+	// names.
 	// +optional
 	// +kubebuilder:default=0
 	// +kubebuilder:validation:Minimum=-1000000
@@ -93,38 +96,48 @@ const MTUWarn MTUMode = "Warn"
 //
 // +kubebuilder:validation:XValidation:rule="!(has(self.egress) && size(self.egress) > 0 && has(self.text) && has(self.text.egress))",message="give the egress rules either as the list rules.egress or as rules.text.egress, not both"
 // +kubebuilder:validation:XValidation:rule="!(has(self.ingress) && size(self.ingress) > 0 && has(self.text) && has(self.text.ingress))",message="give the ingress rules either as the list rules.ingress or as rules.text.ingress, not both"
-// +kubebuilder:validation:XValidation:rule="(has(self.egress) && size(self.egress) > 0) || (has(self.ingress) && size(self.ingress) > 0) || (has(self.text) && (has(self.text.egress) || has(self.text.ingress)))",message="rules is empty: give at least one rule in rules.egress, rules.ingress or rules.text"
+// +kubebuilder:validation:XValidation:rule="!has(self.egress) || self.egress.all(r, !has(r.name) || self.egress.exists_one(other, has(other.name) && other.name == r.name))",message="two rules of egress have the same name: give each its own, or none"
+// +kubebuilder:validation:XValidation:rule="!has(self.ingress) || self.ingress.all(r, !has(r.name) || self.ingress.exists_one(other, has(other.name) && other.name == r.name))",message="two rules of ingress have the same name: give each its own, or none"
+// +kubebuilder:validation:XValidation:rule="(has(self.egress) && size(self.egress) > 0) || (has(self.ingress) && size(self.ingress) > 0) || has(self.text)",message="rules is empty: give at least one rule in rules.egress, rules.ingress or rules.text"
 type Rules struct {
-	// egress holds for packets that leave the pod.
+	// egress holds for packets that leave the pod. The first rule that matches
+	// decides; a packet that none matches is left untouched.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=128
 	Egress []Rule `json:"egress,omitempty"`
 
-	// ingress holds for packets that reach the pod.
+	// ingress holds for packets that reach the pod. The first rule that matches
+	// decides; a packet that none matches is left untouched.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=128
 	Ingress []Rule `json:"ingress,omitempty"`
 
-	// text gives the rules of a direction in the rule language (docs/rules.md)
-	// instead of as a list.
+	// text gives the rules of a direction in the rule language instead of as a
+	// list, for instance
+	// "udp dport 4739 funnel tcp dport 179 sport 540".
 	// +optional
 	Text *RulesText `json:"text,omitempty"`
 }
 
-// RulesText is rules in the rule language, at most 4,096 per direction.
+// RulesText is rules in the rule language (docs/rules.md): one per line or
+// semicolon, # begins a comment, at most 4,096 per direction.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.egress) || has(self.ingress)",message="text is empty: give the rules in text.egress or text.ingress, or leave text out"
 type RulesText struct {
 	// egress holds for packets that leave the pod.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=262144
+	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 262144",message="the text of a direction has at most 262144 bytes: shorten its comments, or divide the rules between several policies"
 	Egress string `json:"egress,omitempty"`
 
 	// ingress holds for packets that reach the pod.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=262144
+	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 262144",message="the text of a direction has at most 262144 bytes: shorten its comments, or divide the rules between several policies"
 	Ingress string `json:"ingress,omitempty"`
 }
 
@@ -132,10 +145,11 @@ type RulesText struct {
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.accept) ? 1 : 0) + (has(self.drop) ? 1 : 0) + (has(self.funnel) ? 1 : 0) + (has(self.unfunnel) ? 1 : 0) == 1",message="a rule has exactly one of accept, drop, funnel and unfunnel"
 type Rule struct {
-	// name is for people; messages about the rule quote it.
+	// name is for people: messages about the rule quote it. No two rules of a
+	// list have the same.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="write a rule's name in lower-case letters, digits and dashes, beginning and ending with a letter or digit"
 	Name string `json:"name,omitempty"`
 
 	// match says which packets the rule is for: those for which every field
@@ -161,6 +175,11 @@ type Rule struct {
 }
 
 // Match says which packets a rule is for. A field that is absent holds for all.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.pushed) || !self.pushed || self.protocol == 'TCP'",message="pushed needs protocol TCP: a UDP header has no room for the marks of a pushed one; tell pushed packets apart by sourcePorts"
+// +kubebuilder:validation:XValidation:rule="!has(self.family) || !has(self.source) || !has(self.source.cidrs) || self.source.cidrs.all(c, c.contains(':') == (self.family == 'IPv6'))",message="source.cidrs has an address that is not of match.family: write one rule for each family, or leave family out"
+// +kubebuilder:validation:XValidation:rule="!has(self.family) || !has(self.destination) || !has(self.destination.cidrs) || self.destination.cidrs.all(c, c.contains(':') == (self.family == 'IPv6'))",message="destination.cidrs has an address that is not of match.family: write one rule for each family, or leave family out"
+// +kubebuilder:validation:XValidation:rule="!has(self.source) || !has(self.source.cidrs) || !has(self.destination) || !has(self.destination.cidrs) || self.source.cidrs.exists(s, s.contains(':')) && self.destination.cidrs.exists(d, d.contains(':')) || self.source.cidrs.exists(s, !s.contains(':')) && self.destination.cidrs.exists(d, !d.contains(':'))",message="source.cidrs and destination.cidrs have no IP family in common, so that no packet matches: give both sides addresses of one family"
 type Match struct {
 	// family is the IP family. Absent: both, or the one of the addresses given.
 	// +optional
@@ -220,14 +239,14 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="has(self.cidrs) != has(self.service)",message="name the addresses by exactly one of cidrs and service"
 type Peer struct {
-	// cidrs are addresses (10.0.0.1) and prefixes (10.0.0.0/8), all of one IP
+	// cidrs are addresses ("10.0.0.1") and prefixes ("10.0.0.0/8"), of one IP
 	// family or of both.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
-	// +kubebuilder:validation:items:MinLength=2
 	// +kubebuilder:validation:items:MaxLength=49
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self) || isCIDR(self)",message="write an address (10.0.0.1, 2001:db8::1) or a prefix (10.0.0.0/8, 2001:db8::/32)"
 	CIDRs []string `json:"cidrs,omitempty"`
 
 	// service stands for the addresses of a Service: its cluster IPs,
@@ -236,7 +255,7 @@ type Peer struct {
 	// +optional
 	Service *ServiceReference `json:"service,omitempty"`
 
-	// not inverts: every address but these.
+	// not inverts: every address but these, of the families that these are of.
 	// +optional
 	Not bool `json:"not,omitempty"`
 }
@@ -245,14 +264,14 @@ type Peer struct {
 type ServiceReference struct {
 	// name of the Service.
 	// +required
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="write the name of a Service: lower-case letters, digits and dashes"
 	Name string `json:"name"`
 
 	// namespace of the Service. Absent: that of the policy.
 	// +optional
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="write the name of a namespace, or leave it out for that of the policy"
 	Namespace string `json:"namespace,omitempty"`
 }
 
@@ -263,7 +282,7 @@ type Ports struct {
 	// +required
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	Values []PortRange `json:"values"`
 
 	// not inverts: every port but these.
@@ -274,9 +293,9 @@ type Ports struct {
 // PortRange is a port ("443") or a range of ports ("8000-8100", both ends
 // included), from 1 to 65535.
 //
-// +kubebuilder:validation:MinLength=1
-// +kubebuilder:validation:MaxLength=11
-// +kubebuilder:validation:Pattern=`^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$`
+// +kubebuilder:validation:MaxLength=20
+// +kubebuilder:validation:XValidation:rule="self.matches('^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$') && self.split('-').all(p, int(p) <= 65535)",message="write a port from 1 to 65535 (\"443\") or a range of them (\"8000-8100\")"
+// +kubebuilder:validation:XValidation:rule="!self.matches('^[0-9]{1,5}-[0-9]{1,5}$') || int(self.split('-')[0]) <= int(self.split('-')[1])",message="the range of ports is reversed: write the lower port first (\"8000-8100\")"
 type PortRange string
 
 // Accept has no settings.

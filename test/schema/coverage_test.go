@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package schema
+
+import (
+	"os"
+	"path/filepath"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sfunnel-io/funnel-operator/internal/kubetest"
+)
+
+var _ = It("has a case for every rule of the schema", func() {
+	source, err := os.ReadFile("refused_test.go")
+	Expect(err).NotTo(HaveOccurred())
+	seen := 0
+	walk(schemaOf(), func(s apiextensionsv1.JSONSchemaProps) {
+		for _, v := range s.XValidations {
+			seen++
+			Expect(string(source)).To(ContainSubstring(v.Message), "no case expects this message")
+		}
+	})
+	Expect(seen).To(BeNumerically(">", 20))
+})
+
+func schemaOf() apiextensionsv1.JSONSchemaProps {
+	root, err := kubetest.Root()
+	Expect(err).NotTo(HaveOccurred())
+	text, err := os.ReadFile(filepath.Join(root, "config", "crd", "bases", "sfunnel.io_funnelpolicies.yaml"))
+	Expect(err).NotTo(HaveOccurred())
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	Expect(yaml.UnmarshalStrict(text, crd)).To(Succeed())
+	return *crd.Spec.Versions[0].Schema.OpenAPIV3Schema
+}
+
+// walk visits a schema and all below it.
+func walk(s apiextensionsv1.JSONSchemaProps, visit func(apiextensionsv1.JSONSchemaProps)) {
+	visit(s)
+	for _, property := range s.Properties {
+		walk(property, visit)
+	}
+	if s.Items != nil {
+		walk(*s.Items.Schema, visit)
+	}
+}

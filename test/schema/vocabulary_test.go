@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package schema
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+)
+
+// manifest is an object in YAML.
+type manifest string
+
+func (m manifest) object() *unstructured.Unstructured {
+	object := &unstructured.Unstructured{}
+	Expect(yaml.Unmarshal([]byte(m), &object.Object)).To(Succeed(), string(m))
+	return object
+}
+
+// named is a policy of that name with that spec in YAML.
+func named(name, spec string) manifest {
+	return manifest(fmt.Sprintf("apiVersion: sfunnel.io/v1alpha1\nkind: FunnelPolicy\nmetadata: {namespace: default, name: %q}\nspec:\n%s\n", name, indent(spec)))
+}
+
+// spec is a policy with that spec.
+func spec(text string) manifest { return named("case", text) }
+
+// with is a policy that is right and has these lines in its spec, too.
+func with(lines string) manifest {
+	return spec("podSelector: {}\nrules: {text: {egress: udp drop}}\n" + lines)
+}
+
+// selecting is a policy with that podSelector.
+func selecting(selector string) manifest {
+	return spec("podSelector: " + selector + "\nrules: {text: {egress: udp drop}}")
+}
+
+// holding is a policy with those rules.
+func holding(rules string) manifest {
+	return spec("podSelector: {}\nrules:\n" + indent(rules))
+}
+
+// rule is a policy with one egress rule.
+func rule(text string) manifest {
+	return holding("egress:\n- " + strings.TrimSpace(strings.ReplaceAll(text, "\n", "\n  ")))
+}
+
+// match is a policy with one rule that drops what matches.
+func match(text string) manifest {
+	return rule("drop: {}\nmatch: " + text)
+}
+
+// ports is a policy whose one rule matches those ports.
+func ports(values string) manifest {
+	return match("{protocol: TCP, destinationPorts: {values: " + values + "}}")
+}
+
+// source is a policy whose one rule matches that source.
+func source(peer string) manifest {
+	return match("{protocol: TCP, source: " + peer + "}")
+}
+
+// action is a policy whose one rule does that.
+func action(text string) manifest {
+	return rule("match: {protocol: TCP}\n" + text)
+}
+
+func indent(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
+}
+
+// refusals are the faults, each with its field and without the value,
+// for which the API server does
+// not create an object.
+func refusals(m manifest) []string {
+	err := api.Create(ctx, m.object(), client.DryRunAll)
+	if err == nil {
+		return nil
+	}
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return []string{err.Error()}
+	}
+	var faults []string
+	for _, cause := range status.Status().Details.Causes {
+		if !strings.Contains(cause.Message, "some validation rules were not checked") {
+			faults = append(faults, cause.Field+": "+wrongValue.ReplaceAllString(cause.Message, ""))
+		}
+	}
+	return faults
+}
+
+// wrongValue is how the API server begins most messages.
+var wrongValue = regexp.MustCompile(`^Invalid value: (("[^"]*"|[0-9]+): )?`)
