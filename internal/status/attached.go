@@ -111,7 +111,7 @@ func (n Namespace) caution() string {
 func (c commands) String() string {
 	text := strings.Join(c.kept, "; ")
 	if c.more {
-		text += "; and likewise for the other workloads"
+		text += "; and likewise for the others"
 	}
 	return text
 }

@@ -59,7 +59,7 @@ func TestAttached(t *testing.T) {
 		{"many", enabled, repeat(100, outdated),
 			no("PodsOutdated", "Without the current rules: 100 pods: pod-000, pod-001, pod-002 and 97 more. "+restart)},
 		{"many that nobody owns", enabled, repeat(100, outdated, owner("Job", "batch")),
-			no("PodsOutdated", "Without the current rules: 100 pods: pod-000, pod-001, pod-002 and 97 more. Run: kubectl -n shop delete pod pod-000; kubectl -n shop delete pod pod-001; kubectl -n shop delete pod pod-002; and likewise for the other workloads.")},
+			no("PodsOutdated", "Without the current rules: 100 pods: pod-000, pod-001, pod-002 and 97 more. Run: kubectl -n shop delete pod pod-000; kubectl -n shop delete pod pod-001; kubectl -n shop delete pod pod-002; and likewise for the others.")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := censusOf(0, test.pods...).attached(test.namespace)

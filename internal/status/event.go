@@ -83,7 +83,11 @@ func bad(c *metav1.Condition) bool {
 	return c.Status == metav1.ConditionFalse && !inProgress(c)
 }
 
-// inProgress reports whether time alone mends it.
+// inProgress reports whether time alone mends it, or another condition tells why.
 func inProgress(c *metav1.Condition) bool {
-	return c.Reason == v1alpha1.ReasonPodsPending || c.Reason == v1alpha1.ReasonAddressPending
+	switch c.Reason {
+	case v1alpha1.ReasonPodsPending, v1alpha1.ReasonAddressPending, v1alpha1.ReasonNeverProgrammed:
+		return true
+	}
+	return false
 }

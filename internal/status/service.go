@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -69,10 +68,12 @@ func affinity(front []*corev1.Service) verdict {
 		return unknown(v1alpha1.ReasonNoServices, "No Service that carries funneled packets is known.")
 	}
 	var lost, kept, short sample
+	var set commands
 	for _, s := range front {
-		name := s.Namespace + "/" + s.Name
+		name := nameOf(s).String()
 		if s.Spec.SessionAffinity != corev1.ServiceAffinityClientIP {
-			lost.add(fmt.Sprintf("kubectl -n %s patch service %s -p '{\"spec\":{\"sessionAffinity\":\"ClientIP\"}}'", s.Namespace, s.Name))
+			lost.add(name)
+			set.add(patchService(s, "sessionAffinity", "ClientIP"))
 			continue
 		}
 		seconds := affinityTimeout(s)
@@ -82,9 +83,14 @@ func affinity(front []*corev1.Service) verdict {
 		}
 	}
 	if lost.total > 0 {
-		return no(v1alpha1.ReasonAffinityNone, fmt.Sprintf("spec.sessionAffinity is not ClientIP in %s, so that flows of one client reach different pods. Run: %s.", counted(lost.total, "Service"), lost))
+		return no(v1alpha1.ReasonAffinityNone, fmt.Sprintf("spec.sessionAffinity is not ClientIP in Service %s, so that flows of one client reach different pods. Run: %s.", lost, set))
 	}
 	return yes(v1alpha1.ReasonClientIP, sentences(fmt.Sprintf("ClientIP affinity is kept: %s.", kept), adviseTimeout(short)))
+}
+
+// patchService is the command that sets a field of the Service's spec.
+func patchService(s *corev1.Service, field, value string) string {
+	return fmt.Sprintf(`kubectl -n %s patch service %s -p '{"spec":{"%s":"%s"}}'`, s.Namespace, s.Name, field, value)
 }
 
 func adviseTimeout(short sample) string {
@@ -108,11 +114,12 @@ func sourceIP(front []*corev1.Service, ingress rules.RuleSet) verdict {
 	if len(front) == 0 {
 		return unknown(v1alpha1.ReasonNoServices, "No Service that carries funneled packets is known.")
 	}
-	var masquerading, local sample
+	var masquerading sample
+	var set commands
 	for _, s := range front {
 		if masquerades(s) {
-			masquerading.add(fmt.Sprintf("%s/%s (%s)", s.Namespace, s.Name, s.Spec.Type))
-			local.add(fmt.Sprintf("kubectl -n %s patch service %s -p '{\"spec\":{\"externalTrafficPolicy\":\"Local\"}}'", s.Namespace, s.Name))
+			masquerading.add(withDetail(nameOf(s).String(), string(s.Spec.Type)))
+			set.add(patchService(s, "externalTrafficPolicy", "Local"))
 		}
 	}
 	if masquerading.total == 0 {
@@ -120,7 +127,7 @@ func sourceIP(front []*corev1.Service, ingress rules.RuleSet) verdict {
 	}
 	return no(v1alpha1.ReasonTrafficPolicyCluster, fmt.Sprintf(
 		"spec.externalTrafficPolicy is Cluster in Service %s, so that clients from outside the cluster are masqueraded: %s. To keep their addresses run: %s.",
-		masquerading, consequence(ingress), local))
+		masquerading, consequence(ingress), set))
 }
 
 func masquerades(s *corev1.Service) bool {
@@ -144,15 +151,6 @@ func consequence(ingress rules.RuleSet) string {
 		return "rules that match source addresses see those of nodes"
 	}
 	return "the pods see addresses of nodes; the rules do not depend on them"
-}
-
-// selector of the policy's pods; one that does not parse selects none.
-func podSelector(p *v1alpha1.FunnelPolicy) labels.Selector {
-	selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
-	if err != nil {
-		return labels.Nothing()
-	}
-	return selector
 }
 
 func byName(a, b *corev1.Service) int {

@@ -47,6 +47,9 @@ func (c *Census) addShape(pod *corev1.Pod) {
 	c.keepShape(shape.key(), shape)
 }
 
+// Shapes returns the kinds of pods that were counted, in no order.
+func (c *Census) Shapes() []Shape { return slices.Collect(maps.Values(c.shapes)) }
+
 // keepShape keeps the shapes whose keys come first, so that the order of pods
 // does not matter.
 func (c *Census) keepShape(key string, shape Shape) {

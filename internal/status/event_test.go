@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+// at is a status with conditions given as "Type=Status/Reason".
+func at(digest string, conditions ...string) v1alpha1.FunnelPolicyStatus {
+	s := v1alpha1.FunnelPolicyStatus{RulesDigest: digest, ConfigMap: "web-funnel"}
+	for _, text := range conditions {
+		c := metav1.Condition{Message: "m"}
+		var rest string
+		if _, err := fmt.Sscanf(text, "%s %s %s", &c.Type, &rest, &c.Reason); err != nil {
+			panic(err)
+		}
+		c.Status = metav1.ConditionStatus(rest)
+		s.Conditions = append(s.Conditions, c)
+	}
+	return s
+}
+
+func TestEvents(t *testing.T) {
+	published := Event{"Normal", "Programmed", "ConfigMap web-funnel holds new rules. Running pods keep theirs until they are replaced."}
+	warning := func(reason string) Event { return Event{"Warning", reason, "m"} }
+	normal := func(reason string) Event { return Event{"Normal", reason, "m"} }
+	for _, test := range []struct {
+		name          string
+		before, after v1alpha1.FunnelPolicyStatus
+		want          []Event
+	}{
+		{"nothing", at("a", "Accepted True Accepted"), at("a", "Accepted True Accepted"), nil},
+		{"first rules", at(""), at("a", "Accepted True Accepted", "Programmed True Programmed"), []Event{published}},
+		{"new rules", at("a", "Programmed True Programmed"), at("b", "Programmed True Programmed"), []Event{published}},
+		{"invalid from the start", at(""), at("", "Accepted False Invalid", "Programmed False NeverProgrammed"), []Event{warning("Invalid")}},
+		{"an invalid edit", at("a", "Accepted True Accepted", "Programmed True Programmed"), at("a", "Accepted False Invalid", "Programmed False StaleRules"), []Event{warning("Invalid"), warning("StaleRules")}},
+		{"still invalid", at("a", "Accepted False Invalid"), at("a", "Accepted False Invalid"), nil},
+		{"invalid, then conflicting", at("a", "Accepted False Invalid"), at("a", "Accepted False Conflicted"), []Event{warning("Conflicted")}},
+		{"mended", at("a", "Accepted False Invalid", "Programmed False StaleRules"), at("a", "Accepted True Accepted", "Programmed True Programmed"), []Event{normal("Accepted")}},
+		{"waiting for an address is not bad", at(""), at("", "ResolvedRefs False AddressPending", "Programmed False NeverProgrammed"), nil},
+		{"a Service is gone", at(""), at("", "ResolvedRefs False ServiceNotFound"), []Event{warning("ServiceNotFound")}},
+		{"pods start", at("a", "Attached Unknown NoMatchingPods"), at("a", "Attached False PodsPending"), nil},
+		{"pods attached", at("a", "Attached False PodsPending"), at("a", "Attached True Attached"), []Event{normal("Attached")}},
+		{"pods failed", at("a", "Attached False PodsPending"), at("a", "Attached False AttachFailed"), []Event{warning("AttachFailed")}},
+		{"pods gone", at("a", "Attached True Attached"), at("a", "Attached Unknown NoMatchingPods"), nil},
+		{"no room", at("a", "MTUWarning Unknown NoReports"), at("a", "MTUWarning True InsufficientHeadroom"), []Event{warning("InsufficientHeadroom")}},
+		{"room from the start", at("a", "MTUWarning Unknown NoReports"), at("a", "MTUWarning False HeadroomSufficient"), nil},
+		{"room again", at("a", "MTUWarning True InsufficientHeadroom"), at("a", "MTUWarning False HeadroomSufficient"), []Event{normal("HeadroomSufficient")}},
+		{"Ready and Stalled repeat others", at("a", "Ready True Ready"), at("a", "Ready False Invalid", "Stalled True Invalid"), nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, Events(test.before, test.after)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
