@@ -92,22 +92,22 @@ static long csum_chunk(__u32 index, void *context)
 {
 	struct csum_walk *w = context;
 	__u8 chunk[CSUM_CHUNK] __attribute__((aligned(8))) = {};
-	__u32 len = w->len;
+	__u32 last = w->len - 1; /* octet of the chunk */
 	__s64 sum;
 
-	if (len > CSUM_CHUNK)
-		len = CSUM_CHUNK;
-	opaque(len);
-	if (!len || len > CSUM_CHUNK)
+	if (!w->len)
 		return 1;
-	if (bpf_skb_load_bytes(w->skb, w->off, chunk, len)) {
+	if (last >= CSUM_CHUNK)
+		last = CSUM_CHUNK - 1;
+	opaque(last);
+	if (last >= CSUM_CHUNK || bpf_skb_load_bytes(w->skb, w->off, chunk, last + 1)) {
 		w->failed = true;
 		return 1;
 	}
 	sum = bpf_csum_diff(NULL, 0, (__be32 *)chunk, sizeof(chunk), w->sum);
 	w->sum = sum;
-	w->off += len;
-	w->len -= len;
+	w->off += last + 1;
+	w->len -= last + 1;
 	return 0;
 }
 

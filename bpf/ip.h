@@ -17,14 +17,15 @@ static __always_inline int move_options(struct __sk_buff *skb, const struct pack
 					__u32 to)
 {
 	__u8 options[IPV4_MAX_OPTIONS] = {};
-	__u32 len = p->l4 - p->l3 - IPV4_BASE;
+	__u32 last = p->l4 - p->l3 - IPV4_BASE - 1; /* octet; ~0 when there is none */
 
-	opaque(len);
-	if (p->tuple.family != 4 || !len)
+	opaque(last);
+	if (p->tuple.family != 4 || last == ~0U)
 		return 0;
-	if (len > sizeof(options) || bpf_skb_load_bytes(skb, from, options, len))
+	/* Before Linux 6.8 the verifier learns nothing of "not 0", but a range from 0 plus 1. */
+	if (last >= sizeof(options) || bpf_skb_load_bytes(skb, from, options, last + 1))
 		return -1;
-	return bpf_skb_store_bytes(skb, to, options, len, BPF_F_RECOMPUTE_CSUM);
+	return bpf_skb_store_bytes(skb, to, options, last + 1, BPF_F_RECOMPUTE_CSUM);
 }
 
 /*
