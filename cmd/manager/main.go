@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command manager is the operator: it turns FunnelPolicies into rules, injects
+// pods, and reports what came of it. It runs on no node in particular, without
+// privileges.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+func main() {
+	os.Exit(run(ctrl.SetupSignalHandler(), os.Args[1:], os.Getenv, os.Stderr))
+}
+
+// run is the program: it ends with the context and returns the exit status, 0
+// after an orderly end, 1 after a failure, 2 for bad flags.
+func run(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer) int {
+	opts, err := parse(args, getenv, stderr)
+	if err != nil {
+		return 2
+	}
+	logger := logr.FromSlogHandler(opts.log.handler(stderr))
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger)
+
+	if err := serve(ctx, opts); err != nil {
+		fmt.Fprintln(stderr, "manager:", err)
+		return 1
+	}
+	return 0
+}

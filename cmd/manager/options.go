@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+
+	"github.com/sfunnel-io/funnel-operator/internal/inject"
+)
+
+// options is what flags decide.
+type options struct {
+	namespace   string
+	leaderElect bool
+	metrics     string
+	probes      string
+	webhook     webhookOptions
+	inject      inject.Options
+	log         logOptions
+}
+
+type webhookOptions struct {
+	port    int
+	certDir string
+}
+
+// parse reads the flags. What is wrong with them, and their help, goes to
+// stderr.
+func parse(args []string, getenv func(string) string, stderr io.Writer) (options, error) {
+	opts := options{inject: inject.Options{CPU: inject.DefaultCPU.DeepCopy(), Memory: inject.DefaultMemory.DeepCopy()}}
+	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	config.RegisterFlags(flags)
+
+	flags.StringVar(&opts.namespace, "namespace", getenv("POD_NAMESPACE"), "The operator's own namespace; $POD_NAMESPACE when not given.")
+	flags.BoolVar(&opts.leaderElect, "leader-elect", true, "Reconcile on one replica at a time. The webhook answers on all.")
+	flags.StringVar(&opts.metrics, "metrics-bind-address", ":8443", `Where metrics are served, by TLS and to authorised clients only; "0" for nowhere.`)
+	flags.StringVar(&opts.probes, "health-probe-bind-address", ":8081", `Where /healthz and /readyz answer; "0" for nowhere.`)
+	flags.IntVar(&opts.webhook.port, "webhook-port", 9443, "The port on which the webhook answers.")
+	flags.StringVar(&opts.webhook.certDir, "webhook-cert-dir", "", "A directory with tls.crt and tls.key that somebody else renews, and who then also writes the caBundle. When not given the manager keeps a certificate of its own.")
+	flags.StringVar(&opts.inject.Image, "attacher-image", "", "The image of the injected init container, best by digest (registry.example/attacher@sha256:…). Required.")
+	flags.Var(pullPolicy{&opts.inject.PullPolicy}, "attacher-image-pull-policy", "When nodes pull it: IfNotPresent, Always or Never.")
+	flags.Var(quantity{&opts.inject.CPU}, "attacher-cpu", "CPU request and limit of the injected init container. BestEffort pods get none.")
+	flags.Var(quantity{&opts.inject.Memory}, "attacher-memory", "Memory request and limit of the injected init container. BestEffort pods get none.")
+	flags.TextVar(&opts.log.level, "log-level", slog.LevelInfo, "The least level to log: debug, info, warn or error.")
+	flags.TextVar(&opts.log.format, "log-format", logFormat("json"), "How to log: json or text.")
+
+	if err := flags.Parse(args); err != nil {
+		return options{}, err
+	}
+	if err := opts.check(flags.Args()); err != nil {
+		fmt.Fprintln(stderr, err)
+		return options{}, err
+	}
+	return opts, nil
+}
+
+// check names everything that is missing or too much.
+func (o options) check(rest []string) error {
+	var faults []error
+	if o.inject.Image == "" {
+		faults = append(faults, errors.New("manager: flag -attacher-image is required"))
+	}
+	if o.namespace == "" {
+		faults = append(faults, errors.New("manager: flag -namespace (or $POD_NAMESPACE) is required"))
+	}
+	if len(rest) > 0 {
+		faults = append(faults, fmt.Errorf("manager: unexpected arguments %q", rest))
+	}
+	return errors.Join(faults...)
+}
+
+// logOptions say what is logged, and how.
+type logOptions struct {
+	level  slog.Level
+	format logFormat
+}
+
+func (o logOptions) handler(w io.Writer) slog.Handler {
+	handling := &slog.HandlerOptions{Level: o.level}
+	if o.format == "text" {
+		return slog.NewTextHandler(w, handling)
+	}
+	return slog.NewJSONHandler(w, handling)
+}
+
+type logFormat string
+
+var _ encoding.TextUnmarshaler = (*logFormat)(nil)
+
+func (f logFormat) MarshalText() ([]byte, error) { return []byte(f), nil }
+
+func (f *logFormat) UnmarshalText(text []byte) error {
+	if *f = logFormat(text); *f != "json" && *f != "text" {
+		return errors.New("want json or text")
+	}
+	return nil
+}
+
+// quantity is a flag with a positive amount (100m, 64Mi).
+type quantity struct{ *resource.Quantity }
+
+func (q quantity) String() string {
+	if q.Quantity == nil {
+		return ""
+	}
+	return q.Quantity.String()
+}
+
+func (q quantity) Set(text string) error {
+	amount, err := resource.ParseQuantity(text)
+	if err != nil {
+		return err
+	}
+	if amount.Sign() <= 0 {
+		return errors.New("want a positive amount")
+	}
+	*q.Quantity = amount
+	return nil
+}
+
+type pullPolicy struct{ *corev1.PullPolicy }
+
+func (p pullPolicy) String() string {
+	if p.PullPolicy == nil || *p.PullPolicy == "" {
+		return string(corev1.PullIfNotPresent)
+	}
+	return string(*p.PullPolicy)
+}
+
+func (p pullPolicy) Set(text string) error {
+	switch policy := corev1.PullPolicy(text); policy {
+	case corev1.PullIfNotPresent, corev1.PullAlways, corev1.PullNever:
+		*p.PullPolicy = policy
+		return nil
+	}
+	return errors.New("want IfNotPresent, Always or Never")
+}
