@@ -19,7 +19,7 @@ func attachCommand(ctx context.Context, args []string, o outside) int {
 	if clean, err := isSet(o.getenv, "CLEAN"); err != nil {
 		return j.finish(faults{err.Error()})
 	} else if clean {
-		return detachCommand(args, o)
+		return cleanCommand(args, o)
 	}
 	return j.finish(j.run(ctx, args))
 }
@@ -39,6 +39,9 @@ func (a *attachment) run(ctx context.Context, args []string) error {
 	}
 	if err := a.checkPod(); err != nil {
 		return err
+	}
+	if a.debug {
+		a.explain()
 	}
 	interfaces, err := attach.Attach(ctx, attach.Options{
 		Netns: a.netns, Sets: a.sets(a.interfaces), Directions: a.input.directions, Version: version(),
@@ -111,5 +114,19 @@ func (a *attachment) tell(interfaces []attach.Attached) {
 			Name: i.Name, MTU: i.MTU, Overhead: i.Overhead, Headroom: i.Headroom,
 			IngressRules: i.Ingress, EgressRules: i.Egress, InFront: i.InFront,
 		})
+	}
+}
+
+// explain prints what is about to be attached.
+func (a *attachment) explain() {
+	a.note("attacher %s, kernel %s", version(), kernelRelease())
+	for _, p := range a.policies {
+		a.note("policy %q: digest %s, priority %d, interfaces %q", p.name, p.digest, p.priority, p.interfaces)
+		for _, r := range p.ingress {
+			a.note("  ingress: %s", r)
+		}
+		for _, r := range p.egress {
+			a.note("  egress:  %s", r)
+		}
 	}
 }

@@ -3,18 +3,43 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/sfunnel-io/funnel-operator/internal/attach"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
 // detachCommand takes away what is ours.
 func detachCommand(args []string, o outside) int {
-	c, rest, err := readChoices("detach", args, o.getenv)
+	c, err := detachChoices(args, o)
 	if err != nil {
 		return o.bad("%s", oneLine(err))
 	}
-	if len(rest) > 0 {
-		return o.bad("detach takes no argument, found %q", rest[0])
+	return o.detach(c)
+}
+
+// cleanCommand is what the variable CLEAN asks for: like attaching a ruleset, it
+// is about ingress unless a direction is named.
+func cleanCommand(args []string, o outside) int {
+	c, err := detachChoices(args, o)
+	if err != nil {
+		return o.bad("%s", oneLine(err))
 	}
+	if len(c.directions) == 0 {
+		c.directions = []rules.Direction{rules.Ingress}
+	}
+	return o.detach(c)
+}
+
+func detachChoices(args []string, o outside) (choices, error) {
+	c, rest, err := readChoices("detach", args, o.getenv)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("detach takes no argument, found %q", rest[0])
+	}
+	return c, err
+}
+
+func (o outside) detach(c choices) int {
 	gone, err := attach.Detach(attach.Where{Netns: c.netns, Interfaces: c.interfaces, Directions: c.directions})
 	for _, d := range gone {
 		o.print("%s: %s rules detached", d.Interface, d.Name.Hook)

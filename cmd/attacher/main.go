@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
@@ -37,6 +38,9 @@ func main() {
 // run does what the arguments say and returns the exit code.
 func run(ctx context.Context, args []string, o outside) int {
 	command, rest := split(args)
+	if slices.ContainsFunc(rest, isHelp) {
+		command = "help"
+	}
 	switch command {
 	case "attach":
 		return attachCommand(ctx, rest, o)
@@ -60,7 +64,7 @@ func split(args []string) (string, []string) {
 		return "attach", nil
 	}
 	switch first := args[0]; {
-	case first == "-h" || first == "-help" || first == "--help":
+	case isHelp(first):
 		return "help", nil
 	case first == "-version" || first == "--version":
 		return "version", nil
@@ -69,4 +73,8 @@ func split(args []string) (string, []string) {
 	default:
 		return first, args[1:]
 	}
+}
+
+func isHelp(arg string) bool {
+	return arg == "-h" || arg == "-help" || arg == "--help"
 }

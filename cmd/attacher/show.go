@@ -4,8 +4,14 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/cilium/ebpf"
 
 	"github.com/sfunnel-io/funnel-operator/internal/attach"
+	"github.com/sfunnel-io/funnel-operator/internal/datapath"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
 // shown is what show says of one program.
@@ -17,9 +23,30 @@ type shown struct {
 	Version   string   `json:"version"`
 	Digest    string   `json:"digest"`
 	InFront   []string `json:"inFront,omitempty"`
+	// Rules and Reasons are missing where counters may not be read, and for
+	// segment programs, which share those of their egress program.
+	Rules   []shownRule   `json:"rules,omitempty"`
+	Reasons []shownReason `json:"reasons,omitempty"`
 }
 
-// showCommand lists our programs and what runs in front of them.
+// shownRule is a rule with its counters. Text is missing when the files hold
+// other rules than the program.
+type shownRule struct {
+	Text    string `json:"text,omitempty"`
+	Packets uint64 `json:"packets"`
+	Octets  uint64 `json:"octets"`
+}
+
+// shownReason is what became of packets, and of how many.
+type shownReason struct {
+	Reason  string `json:"reason"`
+	Words   string `json:"words"`
+	Dropped bool   `json:"dropped"`
+	Packets uint64 `json:"packets"`
+}
+
+// showCommand lists our programs, what runs in front of them, and what they
+// counted if it may be read.
 func showCommand(args []string, o outside) int {
 	c, rest, err := readChoices("show", args, o.getenv)
 	if err != nil {
@@ -32,12 +59,17 @@ func showCommand(args []string, o outside) int {
 	if err != nil {
 		return o.failed(err)
 	}
+	in, _ := source{folder: c.folder, variable: o.getenv("SFUNNEL_RULESET"), directions: c.directions}.read()
 	all := make([]shown, len(found))
+	var unread error
 	for i, a := range found {
-		all[i] = shown{
-			Interface: a.Interface, Device: a.Device, Hook: string(a.Name.Hook),
-			Program: a.Program, Version: a.Name.Version, Digest: a.Name.Digest, InFront: a.InFront,
+		all[i] = describe(a)
+		if err := all[i].count(in.rulesOf(a, c.interfaces)); err != nil {
+			unread = err
 		}
+	}
+	if unread != nil {
+		o.note("attacher: counters are not shown, reading them needs SYS_ADMIN: %v", unread)
 	}
 	if c.json {
 		return o.showJSON(all)
@@ -45,9 +77,53 @@ func showCommand(args []string, o outside) int {
 	return o.showText(all)
 }
 
+func describe(a attach.Attachment) shown {
+	return shown{
+		Interface: a.Interface, Device: a.Device, Hook: string(a.Name.Hook),
+		Program: a.Program, Version: a.Name.Version, Digest: a.Name.Digest, InFront: a.InFront,
+	}
+}
+
+// rulesOf returns the rules in a program if they are those of the files, else
+// nil.
+func (in input) rulesOf(a attach.Attachment, interfaces []string) rules.RuleSet {
+	ingress, egress := attach.Join(in.sets(interfaces), a.Interface)
+	for _, rs := range []rules.RuleSet{ingress, egress} {
+		if attach.Digest(rs) == a.Name.Digest {
+			return rs
+		}
+	}
+	return nil
+}
+
+// count reads the counters of a program.
+func (s *shown) count(rs rules.RuleSet) error {
+	if s.Hook == string(attach.Segment) {
+		return nil
+	}
+	counters, err := datapath.AttachedCounters(ebpf.ProgramID(s.Program))
+	if err != nil {
+		return err
+	}
+	for i, c := range counters.Rules {
+		r := shownRule{Packets: c.Packets, Octets: c.Octets}
+		if i < len(rs) {
+			r.Text = rs[i].String()
+		}
+		s.Rules = append(s.Rules, r)
+	}
+	for _, r := range datapath.Reasons() {
+		if n := counters.Reasons[r]; n > 0 {
+			s.Reasons = append(s.Reasons, shownReason{r.String(), r.Words(), r.Drops(), n})
+		}
+	}
+	return nil
+}
+
 func (o outside) showJSON(all []shown) int {
 	enc := json.NewEncoder(o.stdout)
 	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
 	if err := enc.Encode(all); err != nil {
 		return o.failed(err)
 	}
@@ -59,10 +135,34 @@ func (o outside) showText(all []shown) int {
 		o.print("nothing of ours is attached")
 	}
 	for _, s := range all {
-		o.print("%s %s: program %d, attacher %s, rules %s", s.Interface, s.Hook, s.Program, s.Version, s.Digest)
+		o.print("%s %s: program %d of attacher %s, rules %s", s.Interface, s.Hook, s.Program, s.Version, s.Digest)
 		for _, f := range s.InFront {
 			o.print("  in front: %s", f)
 		}
+		if err := s.table(o); err != nil {
+			return o.failed(err)
+		}
 	}
 	return exitDone
+}
+
+// table prints the counters of a program: numbers to the right, words to the
+// left.
+func (s shown) table(o outside) error {
+	if len(s.Rules)+len(s.Reasons) == 0 {
+		return nil
+	}
+	w := tabwriter.NewWriter(o.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "packets\tbytes\t\n")
+	for i, r := range s.Rules {
+		fmt.Fprintf(w, "%d\t%d\t  rule %d: %s\n", r.Packets, r.Octets, i+1, r.Text)
+	}
+	for _, r := range s.Reasons {
+		drop := ""
+		if r.Dropped {
+			drop = "DROPPED: "
+		}
+		fmt.Fprintf(w, "%d\t\t  %s%s\n", r.Packets, drop, r.Words)
+	}
+	return w.Flush()
 }

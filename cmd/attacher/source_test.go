@@ -32,9 +32,9 @@ func settingsOf(policy, more string) string {
 	return `{"policy":"` + policy + `","digest":"sha256:` + policy + `"` + more + `}`
 }
 
-// describe prints an input in one line: per policy name, digest, priority,
+// summary prints an input in one line: per policy name, digest, priority,
 // interfaces and the number of rules in and out, then the directions.
-func describe(in input) string {
+func summary(in input) string {
 	var out []string
 	for _, p := range in.policies {
 		line := []string{p.name, p.digest, strings.Join(p.interfaces, "+")}
@@ -93,7 +93,7 @@ func TestRulesAreReadFromTheirPlaces(t *testing.T) {
 		in, err := source{tree(t, c.files), c.variable, c.chosen}.read()
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
-		} else if got := describe(in); got != c.want {
+		} else if got := summary(in); got != c.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", name, got, c.want)
 		}
 	}
@@ -165,7 +165,7 @@ func TestAProjectedVolumeIsRead(t *testing.T) {
 		}
 	}
 	in, err := source{root, "", nil}.read()
-	if got := describe(in); err != nil || got != "web sha256:web  in=53" {
+	if got := summary(in); err != nil || got != "web sha256:web  in=53" {
 		t.Errorf("%s, %v", got, err)
 	}
 }

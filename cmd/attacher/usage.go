@@ -12,7 +12,7 @@ for as long as the interfaces do; nothing keeps running.
 
 Usage:
   attacher [attach] [flags]            attach the rules, in place of ours that are there
-  attacher detach [flags]              take away our programs and devices, and nothing else
+  attacher detach [flags]              take away what is ours and nothing else
   attacher show [-o json] [flags]      what is attached, what runs in front, counters
   attacher check [--direction D] FILE… check rules and print them in canonical form
   attacher version
@@ -38,7 +38,7 @@ Rules are read from the first of these that is there; two at once are an error:
 The variable wins over DIR/ruleset. With DIRECTION=both one ruleset holds for both.
 
 Further variables:
-  CLEAN=1             detach instead of attach
+  CLEAN=1             detach instead of attach; ingress unless DIRECTION is set
   DEBUG=1             say on the standard error what is done
   SFUNNEL_POD=1       refuse the host's network; write a report
   SFUNNEL_REPORT      where the report goes; with SFUNNEL_POD=1 /dev/termination-log

@@ -80,3 +80,15 @@ func (s Set) covers(d device) bool {
 	}
 	return slices.ContainsFunc(s.Interfaces, d.named)
 }
+
+// Join returns the rules that the sets have for an interface which is a default
+// one if no set names it.
+func Join(sets []Set, name string) (ingress, egress rules.RuleSet) {
+	for _, s := range sets {
+		if len(s.Interfaces) == 0 || slices.Contains(s.Interfaces, name) {
+			ingress = append(ingress, s.Ingress...)
+			egress = append(egress, s.Egress...)
+		}
+	}
+	return ingress, egress
+}
