@@ -5,15 +5,18 @@ package controllers
 import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
 
-var _ = Describe("A rules ConfigMap", Ordered, func() {
+var _ = Describe("Rules", Ordered, func() {
 	var o *operator
 	BeforeAll(func() { o, _ = startOperator(cfg) })
 
-	It("holds the rules and settings, and nothing that ties its life to the policy", func() {
+	It("are in a ConfigMap of one field manager, and nothing ties its life to the policy", func() {
 		s := newShop()
 		p := s.policy("collector")
 		digest := digestOf(p)
@@ -28,6 +31,194 @@ var _ = Describe("A rules ConfigMap", Ordered, func() {
 		Expect(c.ManagedFields).To(HaveLen(1))
 		Expect(c.ManagedFields[0].Manager).To(Equal(FieldManager))
 		Expect(string(c.ManagedFields[0].Operation)).To(Equal("Apply"))
-		Expect(o.writes.containing("/configmaps/", string(s))).To(HaveLen(1))
+		Expect(statusOf(p).ConfigMap).To(Equal("collector-funnel"))
+	})
+
+	It("are written when they differ, not when the policy does", func() {
+		s := newShop()
+		p := s.policy("collector")
+		first := digestOf(p)
+		change(p, func() { p.Spec.Rules.Text.Ingress = "# in other words\n" + backendRules })
+		Expect(digestOf(p)).To(Equal(first))
+		Expect(o.writes.containing("configmaps", string(s))).To(HaveLen(1))
+
+		change(p, func() { p.Spec.Rules.Text.Ingress = backendRules + "\ntcp dport 22 drop" })
+		Expect(digestOf(p)).NotTo(Equal(first))
+		Expect(rulesOf(p).Data[v1alpha1.FileIngress]).To(HaveSuffix("tcp dport 22 actions drop\n"))
+		Expect(o.writes.containing("configmaps", string(s))).To(HaveLen(2))
+	})
+
+	It("come back when somebody edits or deletes them, and leave alone what others added", func() {
+		s := newShop()
+		p := s.policy("collector")
+		digestOf(p)
+		want := rulesOf(p).Data[v1alpha1.FileIngress]
+
+		c := rulesOf(p)
+		change(c, func() {
+			c.Data[v1alpha1.FileIngress] = "tcp dport 1 drop"
+			c.Data["note"] = "by hand"
+			c.Labels["team"] = "net"
+		})
+		Eventually(func() string { return rulesOf(p).Data[v1alpha1.FileIngress] }).Should(Equal(want))
+		Expect(rulesOf(p).Data).To(HaveKeyWithValue("note", "by hand"))
+		Expect(rulesOf(p).Labels).To(HaveKeyWithValue("team", "net"))
+
+		Expect(api.Delete(suite, rulesOf(p))).To(Succeed())
+		Eventually(func() *corev1.ConfigMap { return rulesOf(p) }).ShouldNot(BeNil())
+		Expect(rulesOf(p).Data[v1alpha1.FileIngress]).To(Equal(want))
+	})
+
+	It("stay byte for byte through an invalid edit", func() {
+		s := newShop()
+		p := s.policy("collector")
+		digest := digestOf(p)
+		before := rulesOf(p)
+
+		change(p, func() { p.Spec.Rules.Text.Ingress = "tcp dport 179 unfunel udp" })
+		Eventually(condition(p, v1alpha1.ConditionProgrammed)).Should(Equal("False/StaleRules"))
+		Expect(condition(p, v1alpha1.ConditionAccepted)()).To(Equal("False/Invalid"))
+		Expect(message(p, v1alpha1.ConditionAccepted)()).To(ContainSubstring("spec.rules.text.ingress"))
+		Expect(message(p, v1alpha1.ConditionAccepted)()).To(ContainSubstring("line 1, column 15"))
+		Expect(rulesOf(p)).To(Equal(before))
+		Expect(statusOf(p).RulesDigest).To(Equal(digest))
+
+		change(p, func() { p.Spec.Rules.Text.Ingress = backendRules })
+		Expect(digestOf(p)).To(Equal(digest))
+		Expect(rulesOf(p)).To(Equal(before))
+	})
+
+	It("follow the addresses of a Service, and stay when it vanishes", func() {
+		s := newShop()
+		service := s.service("collector", ofType(corev1.ServiceTypeLoadBalancer))
+		p := s.policy("exporter", selects("exporter"), through("collector"))
+		digestOf(p)
+		Expect(rulesOf(p).Data[v1alpha1.FileEgress]).To(ContainSubstring("daddr " + service.Spec.ClusterIP + " "))
+
+		service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.7"}}
+		Expect(api.Status().Update(suite, service)).To(Succeed())
+		Eventually(func() string { return rulesOf(p).Data[v1alpha1.FileEgress] }).Should(ContainSubstring("192.0.2.7"))
+		Eventually(func() []string { return statusOf(p).Services[0].Addresses }).Should(ConsistOf(service.Spec.ClusterIP, "192.0.2.7"))
+
+		before := rulesOf(p)
+		Expect(api.Delete(suite, service)).To(Succeed())
+		Eventually(condition(p, v1alpha1.ConditionProgrammed)).Should(Equal("False/StaleRules"))
+		Expect(condition(p, v1alpha1.ConditionResolvedRefs)()).To(Equal("False/ServiceNotFound"))
+		Expect(rulesOf(p)).To(Equal(before))
+
+		again := s.service("collector")
+		Eventually(func() string { return rulesOf(p).Data[v1alpha1.FileEgress] }).Should(ContainSubstring("daddr " + again.Spec.ClusterIP + " "))
+		Eventually(condition(p, v1alpha1.ConditionReady)).Should(Equal("True/Ready"))
+	})
+
+	It("follow a Service of another namespace", func() {
+		s, other := newShop(), newShop()
+		p := s.policy("exporter", selects("exporter"), through("collector"), func(p *v1alpha1.FunnelPolicy) {
+			p.Spec.Rules.Egress[0].Match.Destination.Service.Namespace = string(other)
+		})
+		Eventually(condition(p, v1alpha1.ConditionResolvedRefs)).Should(Equal("False/ServiceNotFound"))
+		Expect(rulesOf(p)).To(BeNil())
+		service := other.service("collector")
+		digestOf(p)
+		Expect(rulesOf(p).Data[v1alpha1.FileEgress]).To(ContainSubstring(service.Spec.ClusterIP))
+	})
+
+	It("never go into somebody else's ConfigMap", func() {
+		s := newShop()
+		theirs := &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "collector-funnel"},
+			Data:       map[string]string{v1alpha1.FileIngress: "theirs"},
+		}
+		Expect(api.Create(suite, theirs)).To(Succeed())
+		p := s.policy("collector")
+		Eventually(condition(p, v1alpha1.ConditionProgrammed)).Should(Equal("False/ConfigMapNotOwned"))
+		Expect(condition(p, v1alpha1.ConditionStalled)()).To(Equal("True/ConfigMapNotOwned"))
+		Expect(condition(p, v1alpha1.ConditionReady)()).To(Equal("False/ConfigMapNotOwned"))
+		Expect(statusOf(p).ConfigMap).To(BeEmpty())
+		Expect(rulesOf(p)).To(Equal(theirs))
+
+		By("being handed over with the command that the message names")
+		Expect(message(p, v1alpha1.ConditionProgrammed)()).To(ContainSubstring(
+			"kubectl -n " + string(s) + " label configmap collector-funnel sfunnel.io/policy=collector --overwrite"))
+		change(theirs, func() { theirs.Labels = map[string]string{v1alpha1.LabelPolicy: "collector"} })
+		digestOf(p)
+		Expect(rulesOf(p).UID).To(Equal(theirs.UID))
+		Expect(rulesOf(p).Data[v1alpha1.FileIngress]).To(Equal(backendRules + "\n"))
+		Expect(condition(p, v1alpha1.ConditionStalled)()).To(BeEmpty())
+	})
+
+	It("are published when somebody else's ConfigMap is gone, though it is not watched", func() {
+		s := newShop()
+		theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "collector-funnel", Labels: map[string]string{v1alpha1.LabelPolicy: "another"}}}
+		Expect(api.Create(suite, theirs)).To(Succeed())
+		p := s.policy("collector")
+		Eventually(condition(p, v1alpha1.ConditionProgrammed)).Should(Equal("False/ConfigMapNotOwned"))
+		Expect(api.Delete(suite, theirs)).To(Succeed())
+		digestOf(p)
+	})
+
+	It("are tried again when they could not be written", func() {
+		s := newShop()
+		none := corev1.ResourceList{corev1.ResourceConfigMaps: resource.MustParse("0")}
+		quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "none"}, Spec: corev1.ResourceQuotaSpec{Hard: none}}
+		Expect(api.Create(suite, quota)).To(Succeed())
+		quota.Status = corev1.ResourceQuotaStatus{Hard: none, Used: none}
+		Expect(api.Status().Update(suite, quota)).To(Succeed())
+
+		p := s.policy("collector")
+		Eventually(condition(p, v1alpha1.ConditionProgrammed)).Should(Equal("False/ApplyFailed"))
+		Expect(message(p, v1alpha1.ConditionProgrammed)()).To(ContainSubstring("exceeded quota"))
+		Expect(condition(p, v1alpha1.ConditionReconciling)()).To(Equal("True/Waiting"))
+
+		Expect(api.Delete(suite, quota)).To(Succeed())
+		digestOf(p)
+		Eventually(condition(p, v1alpha1.ConditionReconciling)).Should(BeEmpty())
+	})
+})
+
+var _ = Describe("Policies that can meet on a pod", Ordered, func() {
+	BeforeAll(func() { startOperator(cfg) })
+
+	const one, other = "tcp dport 22 drop", "tcp dport 22 accept"
+
+	It("yield to the older one when they contradict each other, until one changes", func() {
+		s := newShop()
+		older := s.policy("a-older", ingress(one))
+		digestOf(older)
+		younger := s.policy("b-younger", ingress(other), func(p *v1alpha1.FunnelPolicy) {
+			p.Spec.PodSelector.MatchLabels = map[string]string{"tier": "front"} // a pod can have both labels
+		})
+		Eventually(condition(younger, v1alpha1.ConditionAccepted)).Should(Equal("False/Conflicted"))
+		Expect(message(younger, v1alpha1.ConditionAccepted)()).To(ContainSubstring("a-older"))
+		Expect(condition(younger, v1alpha1.ConditionProgrammed)()).To(Equal("False/NeverProgrammed"))
+		Expect(condition(younger, v1alpha1.ConditionStalled)()).To(Equal("True/Conflicted"))
+		Expect(rulesOf(younger)).To(BeNil())
+		Expect(condition(older, v1alpha1.ConditionAccepted)()).To(Equal("True/Accepted"))
+
+		By("an edit of the older one that does not compile: its last good rules still count")
+		change(older, func() { older.Spec.Rules.Text.Ingress = "nonsense" })
+		Eventually(condition(older, v1alpha1.ConditionAccepted)).Should(Equal("False/Invalid"))
+		Consistently(condition(younger, v1alpha1.ConditionAccepted), "500ms").Should(Equal("False/Conflicted"))
+
+		By("an edit of the older one that ends the contradiction")
+		change(older, func() { older.Spec.Rules.Text.Ingress = other })
+		digestOf(younger)
+
+		By("an edit of the younger one that brings it back: its last good rules stay")
+		before := rulesOf(younger)
+		change(younger, func() { younger.Spec.Rules.Text.Ingress = one })
+		Eventually(condition(younger, v1alpha1.ConditionProgrammed)).Should(Equal("False/StaleRules"))
+		Expect(rulesOf(younger)).To(Equal(before))
+
+		By("the older one being deleted")
+		Expect(api.Delete(suite, older)).To(Succeed())
+		digestOf(younger)
+		Expect(rulesOf(younger).Data[v1alpha1.FileIngress]).To(Equal("tcp dport 22 actions drop\n"))
+	})
+
+	It("do not conflict when no pod can have both", func() {
+		s := newShop()
+		digestOf(s.policy("a", ingress(one)))
+		digestOf(s.policy("b", ingress(other), selects("db")))
 	})
 })
