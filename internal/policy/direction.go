@@ -68,7 +68,7 @@ func (c *compiler) text(path *field.Path, text string) (rules.RuleSet, []origin)
 	}
 	from := make([]origin, len(rs))
 	for i := range rs {
-		from[i] = origin{path: path, where: fmt.Sprintf("line %d", places[i].Line)}
+		from[i] = origin{path: path, where: fmt.Sprintf("line %d, column %d", places[i].Line, places[i].Column)}
 	}
 	return rs, from
 }

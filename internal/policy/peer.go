@@ -70,19 +70,17 @@ func (c *compiler) cidr(path *field.Path, text string, family v1alpha1.IPFamily)
 // parseCIDR reads an address or a prefix. The fault is what to write instead,
 // empty when there is none.
 func parseCIDR(text string) (p netip.Prefix, fault string) {
-	var err error
-	if strings.Contains(text, "/") {
-		p, err = netip.ParsePrefix(text)
-	} else {
+	p, err := netip.ParsePrefix(text)
+	if !strings.Contains(text, "/") {
 		var a netip.Addr
 		a, err = netip.ParseAddr(text)
-		p = netip.PrefixFrom(a, a.BitLen())
+		p = netip.PrefixFrom(a, a.BitLen()) // drops a zone
 	}
 	switch {
-	case err != nil || p.Addr().Zone() != "":
+	case err != nil || strings.Contains(text, "%"):
 		return p, "write an address (10.0.0.1, 2001:db8::1) or a prefix (10.0.0.0/8, 2001:db8::/32)"
 	case p.Addr().Is4In6():
-		return p, fmt.Sprintf("an IPv4 address written as IPv6: write %s", p.Addr().Unmap())
+		return p, "an IPv4 address written as IPv6: write " + p.Addr().Unmap().String()
 	}
 	return p, ""
 }
@@ -96,7 +94,7 @@ func (c *compiler) service(path *field.Path, ref *v1alpha1.ServiceReference, fam
 		return nil
 	}
 	if why := unsupported(s); why != "" {
-		detail := fmt.Sprintf("Service %s %s: name a Service with a cluster IP, or give cidrs", name, why)
+		detail := fmt.Sprintf("Service %s %s; name a Service with a cluster IP, or give cidrs", name, why)
 		c.fail(field.Forbidden(path, detail).WithOrigin(v1alpha1.ReasonUnsupportedServiceType))
 		return nil
 	}

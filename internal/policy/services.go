@@ -62,7 +62,7 @@ func unsupported(s *corev1.Service) string {
 	case s.Spec.Type == corev1.ServiceTypeExternalName:
 		return "is of type ExternalName, which has no addresses of its own"
 	case s.Spec.ClusterIP == corev1.ClusterIPNone:
-		return "is headless (clusterIP: None): its clients reach pods directly, without a load balancer"
+		return "is headless, so that its clients reach pods directly and not through a load balancer"
 	}
 	return ""
 }
