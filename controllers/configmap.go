@@ -24,11 +24,6 @@ import (
 // publish makes the policy's ConfigMap hold its program and returns what it holds
 // in the end. Without a program the last good rules stay. An error is also in
 // what it returns, for the status; it asks for another try.
-//
-// ConfigMaps: create and patch are what server-side apply takes; list and watch
-// are for those with our label, get for one that may be somebody else's.
-//
-// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch
 func (r *FunnelPolicyReconciler) publish(ctx context.Context, facts status.Facts, known *known) (status.ConfigMap, error) {
 	p, program := facts.Policy, facts.Program
 	have, err := r.configMap(ctx, client.ObjectKeyFromObject(p), known)

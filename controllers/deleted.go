@@ -49,8 +49,6 @@ func (r *FunnelPolicyReconciler) reconcileDeleted(ctx context.Context, of types.
 
 // remove deletes the ConfigMap unless it is still needed. It decides by what the
 // API server says, not by the cache, and deletes only what it saw.
-//
-// +kubebuilder:rbac:groups="",resources=configmaps,verbs=delete
 func (r *FunnelPolicyReconciler) remove(ctx context.Context, of types.NamespacedName, left *corev1.ConfigMap) (removed bool, err error) {
 	mounted, err := r.mounted(ctx, left)
 	if err != nil || mounted {

@@ -55,8 +55,6 @@ type FunnelPolicyReconciler struct {
 
 // Reconcile does what one policy needs, or what its ConfigMap needs when the
 // policy is gone.
-//
-// +kubebuilder:rbac:groups=sfunnel.io,resources=funnelpolicies,verbs=get;list;watch
 func (r *FunnelPolicyReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	known := r.memory.of(req.NamespacedName)
 	known.Lock()

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,10 +15,14 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/yaml"
 )
 
 // operator is a running manager with the reconciler.
@@ -26,8 +32,9 @@ type operator struct {
 	writes *writeLog
 }
 
-// startOperator runs one until stop, or the end of the case or container.
-func startOperator(as *rest.Config, edits ...func(*FunnelPolicyReconciler)) (o *operator, stop func()) {
+// startOperator runs one until stop, or the end of the case or container. It has
+// no other rights than those that are installed with it.
+func startOperator(edits ...func(*FunnelPolicyReconciler)) (o *operator, stop func()) {
 	GinkgoHelper()
 	o = &operator{clock: &skewedClock{}, writes: &writeLog{}}
 	o.FunnelPolicyReconciler = &FunnelPolicyReconciler{
@@ -38,7 +45,7 @@ func startOperator(as *rest.Config, edits ...func(*FunnelPolicyReconciler)) (o *
 	for _, edit := range edits {
 		edit(o.FunnelPolicyReconciler)
 	}
-	logged := rest.CopyConfig(as)
+	logged := rest.CopyConfig(operatorUser())
 	logged.Wrap(o.writes.wrap)
 	anyName := true
 	mgr, err := ctrl.NewManager(logged, ctrl.Options{
@@ -62,6 +69,27 @@ func startOperator(as *rest.Config, edits ...func(*FunnelPolicyReconciler)) (o *
 	Expect(mgr.GetCache().WaitForCacheSync(ctx)).To(BeTrue())
 	return o, stop
 }
+
+// operatorUser may do what the generated ClusterRole says, and nothing else.
+var operatorUser = sync.OnceValue(func() *rest.Config {
+	GinkgoHelper()
+	const name = "operator-under-test"
+	role := &rbacv1.ClusterRole{}
+	text, err := os.ReadFile(filepath.Join("..", "config", "rbac", "role.yaml"))
+	Expect(err).NotTo(HaveOccurred())
+	first, _, _ := strings.Cut(strings.TrimPrefix(string(text), "---\n"), "\n---\n")
+	Expect(yaml.UnmarshalStrict([]byte(first), role)).To(Succeed())
+	role.Name = name
+	Expect(api.Create(suite, role)).To(Succeed())
+	Expect(api.Create(suite, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
+	})).To(Succeed())
+	user, err := server.AddUser(envtest.User{Name: name}, cfg)
+	Expect(err).NotTo(HaveOccurred())
+	return user.Config()
+})
 
 // skewedClock runs as the real one does, ahead of it by what a case adds.
 type skewedClock struct{ ahead atomic.Int64 }

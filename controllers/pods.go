@@ -38,11 +38,6 @@ type listing struct {
 // from the cache each time. The others are listed live when something changed,
 // and slowly while some are missing or may come unseen; again says when, 0 for
 // never.
-//
-// Pods: list and watch are for injected ones, list for the others. No pod is
-// ever written.
-//
-// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
 func (r *FunnelPolicyReconciler) count(ctx context.Context, facts *status.Facts, known *known) (again time.Duration, err error) {
 	p, c := facts.Policy, facts.ConfigMap
 	facts.Pods = status.NewCensus(p.Name, c.Digest, c.Overhead)

@@ -14,7 +14,7 @@ import (
 
 var _ = Describe("Rules", Ordered, func() {
 	var o *operator
-	BeforeAll(func() { o, _ = startOperator(cfg) })
+	BeforeAll(func() { o, _ = startOperator() })
 
 	It("are in a ConfigMap of one field manager, and nothing ties its life to the policy", func() {
 		s := newShop()
@@ -177,7 +177,7 @@ var _ = Describe("Rules", Ordered, func() {
 })
 
 var _ = Describe("Policies that can meet on a pod", Ordered, func() {
-	BeforeAll(func() { startOperator(cfg) })
+	BeforeAll(func() { startOperator() })
 
 	const one, other = "tcp dport 22 drop", "tcp dport 22 accept"
 

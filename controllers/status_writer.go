@@ -16,10 +16,6 @@ import (
 
 // writeStatus writes the status when its meaning changed, and tells people what
 // happened. When the last write was a moment ago it returns how long to wait.
-//
-// FunnelPolicies: patch of the status subresource, nothing else of them.
-//
-// +kubebuilder:rbac:groups=sfunnel.io,resources=funnelpolicies/status,verbs=patch
 func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, facts status.Facts) (again time.Duration, err error) {
 	cached := facts.Policy.ResourceVersion
 	before := known.latest(facts.Policy)
@@ -65,10 +61,6 @@ func (r *FunnelPolicyReconciler) patchStatus(ctx context.Context, before, after 
 }
 
 // announce makes Events of what happened.
-//
-// Events: create, and patch where one is repeated.
-//
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 func (r *FunnelPolicyReconciler) announce(policy *v1alpha1.FunnelPolicy, events []status.Event) {
 	for _, e := range events {
 		r.Events.Eventf(policy, nil, e.Type, e.Reason, "Reconcile", "%s", e.Note)

@@ -34,14 +34,6 @@ const serviceIndex = "spec.rules.service"
 
 // SetupWithManager fills in what is not set and starts the reconciler with the
 // manager, whose cache must be made with CacheOptions.
-//
-// Services and Namespaces: list and watch. Of Namespaces only metadata is read:
-// whether pods are injected and whether PodSecurity refuses them hangs on two
-// labels, and a watch tells at once when they change, where reading them live
-// would cost a call per policy and tell late.
-//
-// +kubebuilder:rbac:groups="",resources=services,verbs=list;watch
-// +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.fillIn(mgr)
 	err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.FunnelPolicy{}, serviceIndex, namedServices)

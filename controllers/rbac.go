@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+// What the reconciler may do, verb by verb. A policy can be in any namespace, so
+// all of it is for the whole cluster; nothing here lets it change a Service, a
+// workload or a pod.
+//
+// FunnelPolicies are watched (list, watch), and looked for once more, live, before
+// the ConfigMap of a deleted one goes (get).
+// +kubebuilder:rbac:groups=sfunnel.io,resources=funnelpolicies,verbs=get;list;watch
+//
+// Their status is written (patch).
+// +kubebuilder:rbac:groups=sfunnel.io,resources=funnelpolicies/status,verbs=patch
+//
+// ConfigMaps with our label are watched (list, watch), and one of a policy's name
+// that may be somebody else's is looked at (get). Server-side apply takes create
+// and patch. The rules of a policy that is gone are removed (delete).
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
+//
+// Pods that were injected are watched (list, watch), others listed now and then
+// (list).
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
+//
+// Services are watched for their addresses, affinity and traffic policies.
+// +kubebuilder:rbac:groups="",resources=services,verbs=list;watch
+//
+// Of Namespaces the metadata is watched: whether pods are injected, and whether
+// PodSecurity refuses them, hangs on two labels. A watch tells at once when they
+// change; reading them live would take get alone, cost a call per policy, and
+// tell late.
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
+//
+// Events tell people what happened (create), and that it happened again (patch).
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
