@@ -76,30 +76,27 @@ func (r Rule) faults() []fault {
 }
 
 func (r Rule) addressFaults() []fault {
-	var fs []fault
-	family := r.Family
-	if family != AnyFamily && family != IPv4 && family != IPv6 {
-		return []fault{{partFamily, fmt.Sprintf("unknown %v", family), "ip or ip6"}}
+	if r.Family != AnyFamily && r.Family != IPv4 && r.Family != IPv6 {
+		return []fault{{partFamily, fmt.Sprintf("unknown %v", r.Family), "ip or ip6"}}
 	}
-	for _, set := range []struct {
-		part part
-		AddrSet
-	}{{partSource, r.Source}, {partDestination, r.Destination}} {
-		if set.Not && len(set.Prefixes) == 0 {
-			fs = append(fs, fault{set.part, "!= without an address", "at least one address"})
-		}
-		for _, p := range set.Prefixes {
-			if f := prefixFault(p); f != "" {
-				fs = append(fs, fault{set.part, f, "an address or address/length"})
-				continue
-			}
-			if family == AnyFamily {
-				family = FamilyOf(p.Addr())
-			}
-			if FamilyOf(p.Addr()) != family {
-				fs = append(fs, fault{set.part, familyMismatch(p, family), "addresses of one family (write one rule for ip and one for ip6)"})
-				break
-			}
+	family := r.Family
+	if family == AnyFamily {
+		family = r.addressFamily()
+	}
+	return append(r.Source.faults(partSource, family), r.Destination.faults(partDestination, family)...)
+}
+
+// faults checks a set of addresses against the family of its rule.
+func (s AddrSet) faults(where part, family Family) []fault {
+	if s.Not && len(s.Prefixes) == 0 {
+		return []fault{{where, "!= without an address", "at least one address"}}
+	}
+	var fs []fault
+	for _, p := range s.Prefixes {
+		if message, expected := prefixFault(p); message != "" {
+			fs = append(fs, fault{where, message, expected})
+		} else if FamilyOf(p.Addr()) != family {
+			return append(fs, fault{where, familyMismatch(p, family), "addresses of one family (write one rule for ip and one for ip6)"})
 		}
 	}
 	return fs
@@ -112,14 +109,14 @@ func familyMismatch(p netip.Prefix, family Family) string {
 }
 
 // prefixFault says why a prefix can't be matched on the wire, "" if it can.
-func prefixFault(p netip.Prefix) string {
+func prefixFault(p netip.Prefix) (message, expected string) {
 	switch a := p.Addr(); {
 	case !p.IsValid():
-		return "not a valid prefix"
+		return "not a valid prefix", expectedAddress
 	case a.Is4In6():
-		return fmt.Sprintf("%s is an IPv4 address written as IPv6; write %s", a, a.Unmap())
+		return fmt.Sprintf("%s is an IPv4 address written as IPv6", a), a.Unmap().String()
 	}
-	return ""
+	return "", ""
 }
 
 func (r Rule) protocolFaults() []fault {

@@ -3,6 +3,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -127,8 +128,8 @@ func (p *parser) portRangeAt(t token) (PortRange, bool) {
 	}
 	first, message := parsePort(firstText)
 	last, lastMessage := parsePort(lastText)
-	if message == "" {
-		message = lastMessage
+	if message = cmp.Or(message, lastMessage); firstText == "" || lastText == "" {
+		message = fmt.Sprintf("%q is not a port", t.text)
 	}
 	if message != "" {
 		p.fault(t, message, expectedPort)
