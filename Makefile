@@ -64,7 +64,7 @@ images: build ## Both images as OCI tarballs into bin/.
 generate: deps ## Deep copies, CRD, RBAC, webhook configuration, BPF objects, dist/install.yaml.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
-	$(CONTROLLER_GEN) rbac:roleName=manager webhook paths=./controllers/... output:rbac:dir=config/rbac output:webhook:dir=config/webhook
+	$(CONTROLLER_GEN) rbac:roleName=sfunnel-manager webhook paths=./controllers/... paths=./cmd/manager output:rbac:dir=config/rbac output:webhook:dir=config/webhook
 	go generate ./bpf/...
 
 .PHONY: verify
