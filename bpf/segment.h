@@ -61,6 +61,17 @@ static __always_inline bool segmented_lately(const struct tuple *t)
 	return tick && *tick && now_tick() - *tick < SEGMENTED_TICKS;
 }
 
+/* The device is an Ethernet one; packets of layer 3 devices get a header for it. */
+static __always_inline int add_ethernet(struct __sk_buff *skb)
+{
+	struct ethhdr ether = { .h_proto = skb->protocol };
+
+	if (l2_len)
+		return 0;
+	return bpf_skb_change_head(skb, sizeof(ether), 0) ?:
+	       bpf_skb_store_bytes(skb, 0, &ether, sizeof(ether), 0);
+}
+
 static __always_inline int to_segment(struct __sk_buff *skb, const struct packet *p)
 {
 	__u32 *tick = flow_tick(&p->tuple);
@@ -68,6 +79,8 @@ static __always_inline int to_segment(struct __sk_buff *skb, const struct packet
 
 	if (!segment_a)
 		return dropped(REASON_NO_SEGMENT);
+	if (add_ethernet(skb))
+		return dropped(REASON_FAILED);
 	if (tick && *tick != now)
 		*tick = now;
 	count(REASON_TO_SEGMENT);

@@ -69,22 +69,28 @@ func (s *site) masquerade() {
 func (s *site) funnel(ns *testnet.Namespace, device, ingress, egress string) *Programs {
 	s.Helper()
 	i := Interface{Index: ns.Index(device), Ethernet: true}
-	cfg := Config{Ingress: mustCompile(s, ingress), Egress: mustCompile(s, egress), Interface: i}
-	if NeedsSegmenting(cfg.Egress.Rules()) {
-		cfg.Interface.SegmentA, cfg.Interface.SegmentB = segmentingDevice(ns)
+	if NeedsSegmenting(mustCompile(s, egress).Rules()) {
+		i.SegmentA, i.SegmentB = segmentingDevice(ns)
 	}
-	var programs *Programs
-	var err error
-	ns.Do(func() { programs, err = Load(cfg) })
-	if err != nil {
-		s.Fatal(err)
-	}
-	s.Cleanup(func() { programs.Close() })
+	programs := mustLoadIn(s, ns, ingress, egress, i)
 	ns.Attach(device, testnet.Ingress, programs.Ingress)
 	ns.Attach(device, testnet.Egress, programs.Egress)
 	if programs.Segment != nil {
 		ns.Attach("sfnb", testnet.Ingress, programs.Segment)
 	}
+	return programs
+}
+
+func mustLoadIn(t testing.TB, ns *testnet.Namespace, ingress, egress string, i Interface) *Programs {
+	t.Helper()
+	cfg := Config{Ingress: mustCompile(t, ingress), Egress: mustCompile(t, egress), Interface: i}
+	var programs *Programs
+	var err error
+	ns.Do(func() { programs, err = Load(cfg) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { programs.Close() })
 	return programs
 }
 

@@ -203,3 +203,11 @@ func fold(s uint64) uint16 {
 	}
 	return uint16(s)
 }
+
+// FragmentationNeeded is the ICMP message (RFC 1191) about a quoted packet.
+func FragmentationNeeded(mtu uint16, quoted []byte) []byte {
+	m := []byte{3, 4, 0, 0, 0, 0, byte(mtu >> 8), byte(mtu)}
+	m = append(m, quoted...)
+	binary.BigEndian.PutUint16(m[2:], ^fold(sum(m)))
+	return m
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
+)
+
+// TestGatewayFunnelsForOthers: the router funnels what it forwards, on its way
+// out or as it arrives; the client knows nothing of it.
+func TestGatewayFunnelsForOthers(t *testing.T) {
+	const (
+		push = "udp dport 4739 funnel tcp dport 1179 sport 540"
+		pop  = "tcp dport 1179 sport 540 unfunnel udp"
+	)
+	cases := []struct {
+		name            string
+		device          string
+		ingress, egress string
+		prepare         func(*site)
+		options         []option
+		size, copies    int // of a datagram, and into how many the kernel cuts it
+	}{
+		{"on the way out", "s0", "", push, func(*site) {}, nil, 700, 1},
+		{"on the way out, whole checksums", "s0", "", push, wholeChecksums, nil, 700, 1},
+		{"on the way out, cut by the sender's kernel", "s0", "", push, func(*site) {}, []option{sendGSO}, 8000, 8},
+		{"on the way out, merged on the way in", "s0", "", push, clientSegments, []option{sendGSO}, 8000, 8},
+		{"as it arrives, whole checksums", "c0", push, "", wholeChecksums, nil, 700, 1},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			s := newSite(t)
+			c.prepare(s)
+			gateway := s.funnel(s.router, c.device, c.ingress, c.egress)
+			s.funnel(s.server, "eth0", pop, "")
+			server := s.listenUDP(s.server, 4739)
+			client := s.dialUDP(s.client, netip.AddrPortFrom(serverAddr, 4739), c.options...)
+			want := map[string]int{}
+			for i := range 100 {
+				d := numbered(i, c.size)
+				step := c.size / c.copies
+				for at := 0; at < c.size; at += step {
+					want[string(d[at:at+step])]++
+				}
+				if _, err := client.Write(d); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.mustReceive(server, want)
+			if got := s.pushedFrames(wire.TCP, wire.UDP); got != 100*c.copies {
+				t.Errorf("%d pushed packets arrived, want %d", got, 100*c.copies)
+			}
+			program := gateway.Egress
+			if c.ingress != "" {
+				program = gateway.Ingress
+			}
+			t.Logf("gateway: %s", printReasons(mustCount(t, gateway, program).Reasons))
+			if n := s.invalid(); n != "0" {
+				t.Errorf("the router dropped %s packets as invalid", n)
+			}
+		})
+	}
+}
+
+// clientSegments makes the client's kernel cut what the socket sends at once, and
+// the router merge it again.
+func clientSegments(s *site) {
+	s.client.Run("ethtool", "-K", "eth0", "tx-udp-segmentation", "off", "tx", "off")
+	routerMerges(s)
+}
+
+// TestDatagramsOfOneSend: a socket hands the kernel 8 datagrams at once
+// (UDP_SEGMENT), as QUIC servers do.
+func TestDatagramsOfOneSend(t *testing.T) {
+	for _, c := range []struct {
+		name, egress, ingress string
+		outer                 byte
+	}{
+		{"through TCP", udpThroughTCP, udpFromTCP, wire.TCP},
+		{"through UDP", udpThroughUDP, udpFromUDP, wire.UDP},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newSite(t)
+			sender := s.funnel(s.client, "eth0", "", c.egress)
+			s.funnel(s.server, "eth0", c.ingress, "")
+			server := s.listenUDP(s.server, 4739)
+			client := s.dialUDP(s.client, netip.AddrPortFrom(serviceAddr, 4739), sendGSO)
+			want := map[string]int{}
+			for i := range 50 {
+				d := numbered(i, 7777)
+				for at := 0; at < len(d); at += 1000 {
+					want[string(d[at:min(at+1000, len(d))])]++
+				}
+				if _, err := client.Write(d); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.mustReceive(server, want)
+			if got := s.pushedFrames(c.outer, wire.UDP); got != 400 {
+				t.Errorf("%d pushed packets arrived, want 400", got)
+			}
+			reasons := mustCount(t, sender, sender.Egress).Reasons
+			if reasons[ToSegment] != 50 || reasons[Funneled] != 400 {
+				t.Errorf("counted %s, want 50 sent to be segmented and 400 funneled", printReasons(reasons))
+			}
+		})
+	}
+}
+
+// TestRuleThatMatchesItsOwnHeader must not push twice.
+func TestRuleThatMatchesItsOwnHeader(t *testing.T) {
+	s := newSite(t)
+	s.funnel(s.client, "eth0", "", "udp dport 4739 funnel udp dport 179 sport 540; udp funnel udp dport 179 sport 540")
+	s.funnel(s.server, "eth0", udpFromUDP, "")
+	server := s.listenUDP(s.server, 4739)
+	client := s.dialUDP(s.client, netip.AddrPortFrom(serviceAddr, 4739))
+	d := numbered(1, 100)
+	client.Write(d)
+	s.mustReceive(server, map[string]int{string(d): 1})
+	if got := s.pushedFrames(wire.UDP, wire.UDP); got != 1 {
+		t.Errorf("%d pushed packets arrived", got)
+	}
+}
