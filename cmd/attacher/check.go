@@ -48,13 +48,14 @@ func (o outside) check(file string, chosen []rules.Direction, titles bool) error
 	if len(chosen) == 0 {
 		chosen = directionsOf(file)
 	}
-	rs, _, err := parseText(file, text, chosen...)
+	rs, at, err := parseText(file, text, chosen...)
 	if err != nil {
 		return err
 	}
 	if _, err := classifier.Compile(rs); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
+	o.warn(file, rs, at, chosen...)
 	if titles {
 		o.print("# %s", file)
 	}

@@ -49,3 +49,17 @@ func addRuleErrors(f *faults, file string, at []rules.Position, err error) {
 		f.addAt(file, at[e.Rule], e.Message)
 	}
 }
+
+// warn prints what is doubtful about rules, each warning once even if it holds
+// for both directions.
+func (o outside) warn(file string, rs rules.RuleSet, at []rules.Position, directions ...rules.Direction) {
+	seen := map[rules.Warning]bool{}
+	for _, d := range directions {
+		for _, w := range rs.Warnings(d) {
+			if !seen[w] {
+				seen[w] = true
+				o.note("%s:%d:%d: warning: %s", file, at[w.Rule].Line, at[w.Rule].Column, w.Message)
+			}
+		}
+	}
+}

@@ -29,13 +29,13 @@ Flags of attach:
   --attempts N              how often to look for an interface    (N_ATTEMPTS)  6
   --retry-delay SECONDS     that is not there yet                 (RETRY_DELAY) 3
 
-Rules are read from the first of these that is there; two at once are an error:
+Rules are read from one of these; rules in two of them are an error:
   $SFUNNEL_RULESET                 rules for DIRECTION, ingress unless set
   DIR/<policy>/                    ingress.rules, egress.rules, settings: one folder
                                    per policy; joined per interface by priority
   DIR/ingress.rules, egress.rules
   DIR/ruleset                      rules for DIRECTION, ingress unless set
-The variable wins over DIR/ruleset. With DIRECTION=both one ruleset holds for both.
+But the variable wins over DIR/ruleset. With DIRECTION=both it holds for both.
 
 Further variables:
   CLEAN=1             detach instead of attach; ingress unless DIRECTION is set

@@ -111,9 +111,14 @@ func flood(conn net.Conn, sent *atomic.Uint64, stop chan struct{}) error {
 	}
 }
 
+// vnetHeader is the length of what a tun file has in front of packets when the
+// interface offloads checksums: struct virtio_net_hdr.
+const vnetHeader = 10
+
 // tun adds an interface without Ethernet headers; what it sends is read from the
-// file, what is written to the file it receives.
-func tun(t *testing.T, name, address string) *os.File {
+// file, what is written to the file it receives, behind a header of vnetHeader
+// bytes when it offloads checksums.
+func tun(t *testing.T, name, address string, offload bool) *os.File {
 	t.Helper()
 	a := netlink.NewLinkAttrs()
 	a.Name = name
@@ -121,17 +126,40 @@ func tun(t *testing.T, name, address string) *os.File {
 		LinkAttrs: a, Mode: netlink.TUNTAP_MODE_TUN, Queues: 1, NonPersist: true,
 		Flags: netlink.TUNTAP_NO_PI | netlink.TUNTAP_ONE_QUEUE,
 	}
+	if offload {
+		device.Flags |= netlink.TUNTAP_VNET_HDR
+	}
 	must(t, netlink.LinkAdd(device))
-	t.Cleanup(func() { device.Fds[0].Close() })
+	file := device.Fds[0]
+	t.Cleanup(func() { file.Close() })
+	if offload {
+		raw, err := file.SyscallConn()
+		must(t, err)
+		must(t, raw.Control(func(fd uintptr) { err = unix.IoctlSetInt(int(fd), unix.TUNSETOFFLOAD, unix.TUN_F_CSUM) }))
+		must(t, err)
+	}
 	l := mustLink(t, name)
 	up(t, l)
 	addAddress(t, l, address)
-	return device.Fds[0]
+	return file
 }
 
+// With checksum offload every packet goes through the segmenting device.
 func TestAnInterfaceWithoutEthernetHeadersIsFunneled(t *testing.T) {
+	funnelThroughTun(t, false)
+}
+
+func TestAnInterfaceWithoutEthernetHeadersThatOffloadsIsFunneled(t *testing.T) {
+	funnelThroughTun(t, true)
+}
+
+func funnelThroughTun(t *testing.T, offload bool) {
 	newNamespace(t)
-	file := tun(t, "tun0", "10.0.0.1/24")
+	file := tun(t, "tun0", "10.0.0.1/24", offload)
+	var head []byte
+	if offload {
+		head = make([]byte, vnetHeader)
+	}
 	mustAttach(t, options(t, unfunnelText, funnelText, "tun0"))
 
 	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 2055})
@@ -139,14 +167,14 @@ func TestAnInterfaceWithoutEthernetHeadersIsFunneled(t *testing.T) {
 	defer socket.Close()
 	_, err = socket.WriteTo([]byte("flow record"), &net.UDPAddr{IP: net.IPv4(10, 0, 0, 2), Port: 2055})
 	must(t, err)
-	packet := readIPv4(t, file)
+	packet := readIPv4(t, file, len(head))
 	if packet[9] != unix.IPPROTO_TCP || binary.BigEndian.Uint32(packet[20:]) != 540<<16|179 ||
 		!bytes.Equal(packet[40:44], []byte{2055 >> 8, 2055 & 255, 2055 >> 8, 2055 & 255}) {
 		t.Fatalf("on the wire: %x", packet)
 	}
 
 	// Sent back to where it came from, it must pass the socket's checksum.
-	swapped := append(append(append([]byte{}, packet[:12]...), packet[16:20]...), packet[12:16]...)
+	swapped := append(append(append(head, packet[:12]...), packet[16:20]...), packet[12:16]...)
 	_, err = file.Write(append(swapped, packet[20:]...))
 	must(t, err)
 	must(t, socket.SetReadDeadline(time.Now().Add(10*time.Second)))
@@ -157,16 +185,18 @@ func TestAnInterfaceWithoutEthernetHeadersIsFunneled(t *testing.T) {
 	}
 }
 
-// readIPv4 returns the next IPv4 packet of UDP or TCP.
-func readIPv4(t *testing.T, file *os.File) []byte {
+// readIPv4 returns the next IPv4 packet of UDP or TCP, without what stands in
+// front of it in the file.
+func readIPv4(t *testing.T, file *os.File, skip int) []byte {
 	t.Helper()
 	must(t, file.SetReadDeadline(time.Now().Add(10*time.Second)))
 	for {
 		buffer := make([]byte, 2000)
 		n, err := file.Read(buffer)
 		must(t, err)
-		if n >= 44 && buffer[0] == 0x45 && (buffer[9] == unix.IPPROTO_TCP || buffer[9] == unix.IPPROTO_UDP) {
-			return buffer[:n]
+		packet := buffer[min(skip, n):n]
+		if len(packet) >= 44 && packet[0] == 0x45 && (packet[9] == unix.IPPROTO_TCP || packet[9] == unix.IPPROTO_UDP) {
+			return packet
 		}
 	}
 }
