@@ -74,6 +74,9 @@ func compareGolden(t *testing.T, path, got string) {
 func compileAll(t *testing.T, input string) string {
 	t.Helper()
 	policies, services := mustRead(t, input)
+	if filepath.Dir(input) != "testdata" {
+		allocate(services)
+	}
 	var b strings.Builder
 	for _, p := range policies {
 		program, errs := Compile(p, services)

@@ -28,7 +28,7 @@ var _ = Describe("a fresh object", func() {
 		Expect(observedGeneration(read(object))).To(BeEquivalentTo(-1))
 	})
 	It("reads as in progress, as a Go client creates it with a zero status", func() {
-		p := policy("fresh-go")
+		p := fresh("fresh-go")
 		create(p)
 		Expect(api.Get(ctx, client.ObjectKeyFromObject(p), p)).To(Succeed())
 		Expect(p.Status.ObservedGeneration).To(BeEquivalentTo(-1))
@@ -54,7 +54,7 @@ var _ = Describe("a status", func() {
 		Expect(observedGeneration(read(object))).To(BeEquivalentTo(-1))
 	})
 	It("keeps what the controller wrote, and does not change the generation", func() {
-		p := policy("status-kept")
+		p := fresh("status-kept")
 		create(p)
 		p.Status.ObservedGeneration = p.Generation
 		p.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady, LastTransitionTime: metav1.Now()}}
@@ -67,7 +67,7 @@ var _ = Describe("a status", func() {
 	})
 })
 
-func policy(name string) *v1alpha1.FunnelPolicy {
+func fresh(name string) *v1alpha1.FunnelPolicy {
 	return &v1alpha1.FunnelPolicy{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
 		Spec:       v1alpha1.FunnelPolicySpec{Rules: v1alpha1.Rules{Text: &v1alpha1.RulesText{Egress: "udp drop"}}},
