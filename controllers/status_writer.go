@@ -8,6 +8,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -18,27 +20,25 @@ import (
 // happened. When the last write was a moment ago it returns how long to wait.
 func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, facts status.Facts) (again time.Duration, err error) {
 	cached := facts.Policy.ResourceVersion
-	before := known.latest(facts.Policy)
-	facts.Policy = before
-	after := before.DeepCopy()
-	after.Status = status.Of(facts)
-	if equality.Semantic.DeepEqual(before.Status, after.Status) {
+	facts.Policy = known.latest(facts.Policy)
+	before, after := facts.Policy.Status, status.Of(facts)
+	if equality.Semantic.DeepEqual(before, after) {
 		return 0, nil
 	}
 	if rest := r.StatusAtMost - r.Clock.Since(known.statusAt); rest > 0 && !known.statusAt.IsZero() {
 		return rest, nil
 	}
-	want := after.Status
-	switch err := r.patchStatus(ctx, before, after); {
+	version, err := r.applyStatus(ctx, facts.Policy, after)
+	switch {
 	case apierrors.IsConflict(err): // the policy changed meanwhile, or the cache is behind
 		return r.StatusAtMost, nil
 	case err != nil:
 		applyErrors.WithLabelValues("status").Inc()
 		return 0, client.IgnoreNotFound(err)
 	}
-	known.status = written{from: cached, to: after.ResourceVersion}
-	known.lastStatus, known.statusAt = after.Status, r.Clock.Now()
-	r.announce(after, status.Events(before.Status, want))
+	known.status = written{from: cached, to: version}
+	known.lastStatus, known.statusAt = after, r.Clock.Now()
+	r.announce(facts.Policy, status.Events(before, after))
 	return 0, nil
 }
 
@@ -53,11 +53,20 @@ func (k *known) latest(cached *v1alpha1.FunnelPolicy) *v1alpha1.FunnelPolicy {
 	return policy
 }
 
-// patchStatus sends the difference. The server refuses it when the policy is no
-// longer the one that was read.
-func (r *FunnelPolicyReconciler) patchStatus(ctx context.Context, before, after *v1alpha1.FunnelPolicy) error {
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	return r.Status().Patch(ctx, after, patch, client.FieldOwner(FieldManager))
+// applyStatus sends the whole status, and returns the policy's new version. The
+// server refuses it when the policy is no longer the one that was read.
+func (r *FunnelPolicyReconciler) applyStatus(ctx context.Context, p *v1alpha1.FunnelPolicy, want v1alpha1.FunnelPolicyStatus) (version string, err error) {
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&want)
+	if err != nil {
+		return "", err
+	}
+	object := &unstructured.Unstructured{Object: map[string]any{"status": fields}}
+	object.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("FunnelPolicy"))
+	object.SetNamespace(p.Namespace)
+	object.SetName(p.Name)
+	object.SetResourceVersion(p.ResourceVersion)
+	err = r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(FieldManager), client.ForceOwnership)
+	return object.GetResourceVersion(), err
 }
 
 // announce makes Events of what happened.
