@@ -88,22 +88,30 @@ func listMounts() ([]string, error) {
 	return lines, err
 }
 
-// listCgroups lists cgroup folders but those of systemd's units, which come and go
-// by themselves.
+// listCgroups lists the top folders of each cgroup hierarchy, where Kubernetes makes
+// its own, but not systemd's units, which come and go by themselves.
 func listCgroups() ([]string, error) {
+	hierarchies, err := cgroupHierarchies()
+	if err != nil {
+		return nil, err
+	}
 	var lines []string
-	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.IsDir() {
-			return ignoreVanished(err)
+	for _, root := range hierarchies {
+		entries, err := os.ReadDir(root)
+		if err != nil {
+			return nil, err
 		}
-		switch filepath.Ext(path) {
-		case ".service", ".scope", ".slice":
-			return fs.SkipDir
+		for _, entry := range entries {
+			switch filepath.Ext(entry.Name()) {
+			case ".service", ".scope", ".slice":
+				continue
+			}
+			if entry.IsDir() {
+				lines = append(lines, "cgroup "+filepath.Join(root, entry.Name()))
+			}
 		}
-		lines = append(lines, "cgroup "+path)
-		return nil
-	})
-	return lines, err
+	}
+	return lines, nil
 }
 
 // listSysctls lists the values of the sysctls that Kubernetes' node agents write,

@@ -25,7 +25,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var question survey.Question
 	flags := flag.NewFlagSet("survey", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&question.Kubectl, "kubectl", "kubectl", "kubectl to use")
+	kubectl := flags.String("kubectl", "kubectl", "kubectl to use, with flags")
 	flags.StringVar(&question.Namespace, "namespace", "demo", "namespace of Service and clients")
 	flags.StringVar(&question.Service, "service", "echo", "Service whose ports are asked for")
 	flags.StringVar(&question.Selector, "clients", "app=client", "label selector of the client pods")
@@ -35,6 +35,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
+	question.Kubectl = strings.Fields(*kubectl)
 	question.Outside = strings.Fields(*outside)
 	clients, err := survey.Ask(context.Background(), question)
 	if err != nil {

@@ -4,7 +4,6 @@ package survey
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,7 +21,7 @@ import (
 
 // A Question says whom to ask for what.
 type Question struct {
-	Kubectl   string   // the command; empty: kubectl
+	Kubectl   []string // the command; empty: kubectl
 	Namespace string   // of Service and clients
 	Service   string   // whose ports are asked for
 	Selector  string   // label selector of the client pods
@@ -33,7 +32,7 @@ type Question struct {
 // Ask asks all clients at the same time, each for one port after the other: pods at
 // the Service's cluster IPs, outside clients at its load-balancer addresses.
 func Ask(ctx context.Context, q Question) ([]Client, error) {
-	api, err := openAPI(ctx, cmp.Or(q.Kubectl, "kubectl"))
+	api, err := openAPI(ctx, q.Kubectl)
 	if err != nil {
 		return nil, err
 	}
@@ -151,8 +150,11 @@ type api struct {
 	cmd  *exec.Cmd
 }
 
-func openAPI(ctx context.Context, kubectl string) (*api, error) {
-	cmd := exec.CommandContext(ctx, kubectl, "proxy", "--port=0")
+func openAPI(ctx context.Context, kubectl []string) (*api, error) {
+	if len(kubectl) == 0 {
+		kubectl = []string{"kubectl"}
+	}
+	cmd := exec.CommandContext(ctx, kubectl[0], append(kubectl[1:len(kubectl):len(kubectl)], "proxy", "--port=0")...)
 	cmd.Stderr = os.Stderr
 	output, err := cmd.StdoutPipe()
 	if err != nil {
