@@ -115,8 +115,8 @@ type Rules struct {
 	Ingress []Rule `json:"ingress,omitempty"`
 
 	// text gives the rules of a direction in the rule language instead of as a
-	// list, for instance
-	// "udp dport 4739 funnel tcp dport 179 sport 540".
+	// list, one per line or semicolon, at most 4,096. For instance:
+	// udp dport 4739 funnel tcp dport 179 sport 540
 	// +optional
 	Text *RulesText `json:"text,omitempty"`
 }
@@ -126,14 +126,14 @@ type Rules struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.egress) || has(self.ingress)",message="text is empty: give the rules in text.egress or text.ingress, or leave text out"
 type RulesText struct {
-	// egress holds for packets that leave the pod.
+	// egress has the rules for packets that leave the pod.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=262144
 	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 262144",message="the text of a direction has at most 262144 bytes: shorten its comments, or divide the rules between several policies"
 	Egress string `json:"egress,omitempty"`
 
-	// ingress holds for packets that reach the pod.
+	// ingress has the rules for packets that reach the pod.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=262144
@@ -165,11 +165,12 @@ type Rule struct {
 	// +optional
 	Drop *Drop `json:"drop,omitempty"`
 
-	// funnel pushes a header in front of the packet's own TCP or UDP header.
+	// funnel pushes a header in front of the packet's own TCP or UDP header. The
+	// packet grows by 20 bytes (TCP) or 8 (UDP).
 	// +optional
 	Funnel *Funnel `json:"funnel,omitempty"`
 
-	// unfunnel takes the pushed header off again.
+	// unfunnel takes the pushed header off again. The match is about that header.
 	// +optional
 	Unfunnel *Unfunnel `json:"unfunnel,omitempty"`
 }
@@ -190,19 +191,21 @@ type Match struct {
 	// +required
 	Protocol Protocol `json:"protocol"`
 
-	// source is the sender.
+	// source is the sender's address. Absent: any.
 	// +optional
 	Source *Peer `json:"source,omitempty"`
 
-	// destination is the receiver.
+	// destination is the receiver's address. Absent: any.
 	// +optional
 	Destination *Peer `json:"destination,omitempty"`
 
-	// sourcePorts are the sender's ports.
+	// sourcePorts are the sender's ports. Absent: all.
 	// +optional
 	SourcePorts *Ports `json:"sourcePorts,omitempty"`
 
-	// destinationPorts are the receiver's ports.
+	// destinationPorts are the receiver's ports. A packet on its way to a Service
+	// has the Service's port; one that reached a pod has the container's. Absent:
+	// all.
 	// +optional
 	DestinationPorts *Ports `json:"destinationPorts,omitempty"`
 
@@ -255,7 +258,7 @@ type Peer struct {
 	// +optional
 	Service *ServiceReference `json:"service,omitempty"`
 
-	// not inverts: every address but these, of the families that these are of.
+	// not inverts: every address but these, of the IP families that these are of.
 	// +optional
 	Not bool `json:"not,omitempty"`
 }

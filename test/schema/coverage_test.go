@@ -27,6 +27,24 @@ var _ = It("has a case for every rule of the schema", func() {
 	Expect(seen).To(BeNumerically(">", 20))
 })
 
+var _ = It("describes every field", func() {
+	s := schemaOf()
+	for _, part := range []string{"spec", "status"} {
+		undescribed(part, s.Properties[part])
+	}
+})
+
+func undescribed(path string, s apiextensionsv1.JSONSchemaProps) {
+	GinkgoHelper()
+	Expect(s.Description).NotTo(BeEmpty(), path)
+	for name, property := range s.Properties {
+		undescribed(path+"."+name, property)
+	}
+	if s.Items != nil && s.Items.Schema.Type == "object" {
+		undescribed(path+"[]", *s.Items.Schema)
+	}
+}
+
 func schemaOf() apiextensionsv1.JSONSchemaProps {
 	root, err := kubetest.Root()
 	Expect(err).NotTo(HaveOccurred())
