@@ -17,12 +17,16 @@ import (
 	. "github.com/onsi/gomega"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/yaml"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
 
 // operator is a running manager with the reconciler.
@@ -69,6 +73,26 @@ func startOperator(edits ...func(*FunnelPolicyReconciler)) (o *operator, stop fu
 	Expect(mgr.GetCache().WaitForCacheSync(ctx)).To(BeTrue())
 	return o, stop
 }
+
+// remembers reports whether the operator remembers anything of the policy.
+func (o *operator) remembers(p *v1alpha1.FunnelPolicy) bool {
+	o.memory.Lock()
+	defer o.memory.Unlock()
+	return o.memory.policies[keyOf(p)] != nil
+}
+
+// orphanedAt is since when the operator knows that the policy is gone, and its
+// ConfigMap is not.
+func (o *operator) orphanedAt(p *v1alpha1.FunnelPolicy) time.Time {
+	known := o.memory.of(keyOf(p))
+	known.Lock()
+	defer known.Unlock()
+	return known.orphanedAt
+}
+
+func (o *operator) orphaned(p *v1alpha1.FunnelPolicy) bool { return !o.orphanedAt(p).IsZero() }
+
+func keyOf(obj client.Object) types.NamespacedName { return client.ObjectKeyFromObject(obj) }
 
 // operatorUser may do what the generated ClusterRole says, and nothing else.
 var operatorUser = sync.OnceValue(func() *rest.Config {

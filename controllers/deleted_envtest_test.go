@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+var _ = Describe("Rules of a deleted policy", Ordered, func() {
+	var o *operator
+	BeforeEach(func() { o, _ = startOperator() })
+
+	// look makes the operator look at the ConfigMap again.
+	look := func(c *corev1.ConfigMap) {
+		change(c, func() { c.Labels["looked-at"] = o.clock.Now().Format("150405.000000000") })
+	}
+	// deletedPolicy is one whose operator knows that it is gone.
+	deletedPolicy := func(s shop) *v1alpha1.FunnelPolicy {
+		p := s.policy("collector")
+		digestOf(p)
+		Expect(api.Delete(suite, p)).To(Succeed())
+		Eventually(func() bool { return o.orphaned(p) }).Should(BeTrue())
+		return p
+	}
+
+	It("stay ten minutes, then go", func() {
+		p := deletedPolicy(newShop())
+		o.clock.advance(9 * time.Minute)
+		look(rulesOf(p))
+		Consistently(func() *corev1.ConfigMap { return rulesOf(p) }, "500ms").ShouldNot(BeNil())
+		o.clock.advance(time.Minute)
+		look(rulesOf(p))
+		Eventually(func() *corev1.ConfigMap { return rulesOf(p) }).Should(BeNil())
+		Eventually(func() bool { return o.remembers(p) }).Should(BeFalse())
+	})
+
+	DescribeTable("stay while a pod that has not ended mounts them", func(mounts func(*corev1.Pod)) {
+		s := newShop()
+		p := deletedPolicy(s)
+		pod := s.pod("web-1", mounts)
+		o.clock.advance(10 * time.Minute)
+		look(rulesOf(p))
+		Eventually(func() bool { return o.orphanedAt(p).After(time.Now().Add(9 * time.Minute)) }).Should(BeTrue(), "waits ten minutes more")
+		Expect(rulesOf(p)).NotTo(BeNil())
+
+		By("the pod ending")
+		pod.Status.Phase = corev1.PodSucceeded
+		Expect(api.Status().Update(suite, pod)).To(Succeed())
+		o.clock.advance(10 * time.Minute)
+		look(rulesOf(p))
+		Eventually(func() *corev1.ConfigMap { return rulesOf(p) }).Should(BeNil())
+	},
+		Entry("injected", injected("other", "collector")),
+		Entry("injected, and crashing", fails("collector", "boom")),
+		Entry("by hand, in a projected volume", func(p *corev1.Pod) {
+			injected("collector")(p)
+			delete(p.Labels, v1alpha1.LabelInjected)
+		}),
+		Entry("by hand, in a volume of its own", func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{Name: "rules", VolumeSource: corev1.VolumeSource{
+				ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "collector-funnel"}},
+			}}}
+		}),
+	)
+
+	It("are adopted by a policy of the same name", func() {
+		s := newShop()
+		p := deletedPolicy(s)
+		before := rulesOf(p)
+		again := s.policy("collector")
+		digestOf(again)
+		Expect(rulesOf(again)).To(Equal(before), "the rules are the same, so nothing is written")
+
+		By("which lives on when the ten minutes are over")
+		o.clock.advance(time.Hour)
+		look(rulesOf(again))
+		Consistently(func() *corev1.ConfigMap { return rulesOf(again) }, "500ms").ShouldNot(BeNil())
+	})
+
+	It("are adopted and replaced when the new policy has others", func() {
+		s := newShop()
+		p := deletedPolicy(s)
+		uid := rulesOf(p).UID
+		again := s.policy("collector", ingress("tcp dport 22 drop"))
+		digestOf(again)
+		Expect(rulesOf(again).UID).To(Equal(uid))
+		Expect(rulesOf(again).Data[v1alpha1.FileIngress]).To(Equal("tcp dport 22 actions drop\n"))
+	})
+
+	It("are found again after a restart, which begins the ten minutes anew", func() {
+		p := deletedPolicy(newShop())
+		second, _ := startOperator()
+		Eventually(func() bool { return second.orphaned(p) }).Should(BeTrue())
+		second.clock.advance(10 * time.Minute)
+		look(rulesOf(p))
+		Eventually(func() *corev1.ConfigMap { return rulesOf(p) }).Should(BeNil())
+	})
+
+	It("are left alone when the ConfigMap is somebody else's", func() {
+		s := newShop()
+		theirs := &corev1.ConfigMap{}
+		theirs.Namespace, theirs.Name = string(s), "settings"
+		theirs.Labels = map[string]string{v1alpha1.LabelPolicy: "collector"}
+		Expect(api.Create(suite, theirs)).To(Succeed())
+		o.clock.advance(time.Hour)
+		p := deletedPolicy(s)
+		o.clock.advance(time.Hour)
+		look(rulesOf(p))
+		Eventually(func() *corev1.ConfigMap { return rulesOf(p) }).Should(BeNil())
+		Expect(api.Get(suite, keyOf(theirs), theirs)).To(Succeed())
+	})
+
+	It("do not keep a policy from being deleted", func() {
+		s := newShop()
+		p := s.policy("collector")
+		digestOf(p)
+		Expect(api.Delete(suite, p)).To(Succeed())
+		Expect(api.Get(suite, keyOf(p), p)).NotTo(Succeed())
+	})
+})
