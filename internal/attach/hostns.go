@@ -28,9 +28,11 @@ var hostOnly = []string{"netdev_budget", "dev_weight", "netdev_max_backlog"}
 // A container can't compare itself with the host's init process. But /proc/sys/net
 // shows each namespace its own settings, and some exist in the first one only.
 // That is the kernel's own list and not a guess by interface names, which
-// would take a pod with a passed-through device for the host. A node that
-// itself lives in a network namespace (kind, nested nodes) has no such
-// settings and is not recognised. An error means that /proc/sys can't be read.
+// would take a pod with a passed-through device for the host. Measured on Linux
+// 6.1, 6.12 and 6.18: all three settings in the first namespace, none in another.
+// A node that itself lives in a network namespace (kind, nested nodes) has no
+// such settings and is not recognised; there the webhook's denial of hostNetwork
+// pods is the only guard. An error means that /proc/sys can't be read.
 func InHostNetwork() (bool, error) {
 	var self unix.Stat_t
 	if err := unix.Stat("/proc/thread-self/ns/net", &self); err == nil && self.Ino == hostInode {
