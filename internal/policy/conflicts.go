@@ -99,7 +99,10 @@ func clash(mine, theirs rules.RuleSet) string {
 			return fmt.Sprintf("%q has the same match as its %q, and another action", r, other)
 		}
 	}
-	return markerClash(mine, theirs)
+	if i, j, ok := mine.MarkerConflict(theirs); ok {
+		return fmt.Sprintf("%q shares its marker with its %q, which carries another protocol", mine[i], theirs[j])
+	}
+	return ""
 }
 
 // matchKey is the same for rules in canonical form that match the same packets.

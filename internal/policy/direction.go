@@ -18,6 +18,8 @@ type origin struct {
 	path *field.Path
 	// where completes the path for people: the rule's name, or its place in text.
 	where string
+	// text says that the rule is written in the rule language.
+	text bool
 	// without6 says how to write the rule without IPv6.
 	without6 string
 }
@@ -52,7 +54,7 @@ func (c *compiler) direction(d rules.Direction, path *field.Path) rules.RuleSet 
 		rs, from = c.list(listPath, list)
 	}
 	c.checkSupported(rs, from, d)
-	c.addWarnings(rs, from, d)
+	c.warnAboutRules(rs, from, d)
 	return rs
 }
 
@@ -68,7 +70,7 @@ func (c *compiler) text(path *field.Path, text string) (rules.RuleSet, []origin)
 	}
 	from := make([]origin, len(rs))
 	for i := range rs {
-		from[i] = origin{path: path, where: fmt.Sprintf("line %d, column %d", places[i].Line, places[i].Column)}
+		from[i] = origin{path: path, text: true, where: fmt.Sprintf("line %d, column %d", places[i].Line, places[i].Column)}
 	}
 	return rs, from
 }
@@ -102,8 +104,4 @@ func (c *compiler) checkSupported(rs rules.RuleSet, from []origin, d rules.Direc
 		}
 		c.fail(field.Forbidden(o.path, detail))
 	}
-}
-
-// addWarnings tells what is legal and probably not meant.
-func (c *compiler) addWarnings(rs rules.RuleSet, from []origin, d rules.Direction) {
 }

@@ -28,7 +28,7 @@ type Program struct {
 	Data map[string]string
 	// Overhead is how many bytes the rules add to a packet at most.
 	Overhead int
-	// Warnings are about what is legal and probably not meant.
+	// Warnings are about what is legal and probably not meant, the gravest first.
 	Warnings []Warning
 	// Services are those that the policy names, sorted.
 	Services []types.NamespacedName
@@ -60,6 +60,7 @@ func Compile(p *v1alpha1.FunnelPolicy, services map[types.NamespacedName]*corev1
 	c.warnAboutServices()
 	c.program.Unresolved = unique(c.program.Unresolved)
 	c.program.Warnings = unique(c.program.Warnings)
+	sortWarnings(c.program.Warnings)
 	if len(c.errs) == 0 && len(c.program.Unresolved) == 0 {
 		c.finish(spec.Child("rules"))
 	}

@@ -34,6 +34,9 @@ type Warning struct {
 	Text string
 	// Message says what happens, and what to write where that is clear.
 	Message string
+	// Other is the index of the rule that Message names beside this one; -1 when
+	// it names none.
+	Other int
 }
 
 // String names the rule by its number from 1 and by its text.
@@ -63,23 +66,23 @@ func (rs RuleSet) Warnings(d Direction) []Warning {
 func (rs RuleSet) warningsAt(i int, d Direction, markers []Rule) []Warning {
 	r := rs[i]
 	if r.Source.nothing() || r.Destination.nothing() {
-		return []Warning{{Kind: NeverMatches, Message: "no packet can match: != excludes every address"}}
+		return []Warning{{Kind: NeverMatches, Message: "no packet can match: != excludes every address", Other: -1}}
 	}
 	if j, ok := rs.shadowedBy(i); ok {
-		return []Warning{{Kind: Shadowed, Message: fmt.Sprintf("never reached: rule %d matches all of its packets", j+1)}}
+		return []Warning{{Kind: Shadowed, Message: fmt.Sprintf("never reached: rule %d matches all of its packets", j+1), Other: j}}
 	}
 	var out []Warning
 	if rs.loops(i, &markers[i]) {
-		out = append(out, Warning{Kind: Loop, Message: loopMessage(d)})
+		out = append(out, Warning{Kind: Loop, Message: loopMessage(d), Other: -1})
 	}
 	if r.Action.Verb == Unfunnel && len(r.Action.Ports.Ranges) == 0 {
-		out = append(out, Warning{Kind: UnfunnelWithoutPorts, Message: "accepts every inner port; add dport with the ports that clients funnel"})
+		out = append(out, Warning{Kind: UnfunnelWithoutPorts, Message: "accepts every inner port; add dport with the ports that clients funnel", Other: -1})
 	}
-	if j, ok := rs.markerConflict(i, markers); ok {
-		out = append(out, Warning{Kind: MarkerConflict, Message: conflictMessage(j, innerProtocol(&rs[j]))})
+	if j, ok := rs[:i].conflictWith(&r, &markers[i], markers); ok {
+		out = append(out, Warning{Kind: MarkerConflict, Message: conflictMessage(j, innerProtocol(&rs[j])), Other: j})
 	}
 	if r.Family == AnyFamily && (r.Action.Verb == Funnel || r.Action.Verb == Unfunnel) {
-		out = append(out, Warning{Kind: IPv6Untouched, Message: "works on IPv4 only: IPv6 packets that match stay untouched; write ip to say so"})
+		out = append(out, Warning{Kind: IPv6Untouched, Message: "works on IPv4 only: IPv6 packets that match stay untouched; write ip to say so", Other: -1})
 	}
 	return out
 }
@@ -117,22 +120,6 @@ func (rs RuleSet) loops(i int, marker *Rule) bool {
 		}
 	}
 	return true
-}
-
-// markerConflict returns the first earlier rule that pushes, or unfunnels,
-// another inner protocol under outer headers that rule i uses too.
-func (rs RuleSet) markerConflict(i int, markers []Rule) (int, bool) {
-	if markers[i].Protocol == 0 {
-		return 0, false
-	}
-	for j := range i {
-		if rs[j].Action.Verb == rs[i].Action.Verb &&
-			innerProtocol(&rs[j]) != innerProtocol(&rs[i]) &&
-			overlaps(&markers[j], &markers[i]) {
-			return j, true
-		}
-	}
-	return 0, false
 }
 
 // markers returns for each rule a rule that matches the outer headers that it
