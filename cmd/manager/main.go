@@ -7,8 +7,11 @@ package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"github.com/go-logr/logr"
@@ -21,15 +24,19 @@ func main() {
 }
 
 // run is the program: it ends with the context and returns the exit status, 0
-// after an orderly end, 1 after a failure, 2 for bad flags.
+// after an orderly end or for help, 1 after a failure, 2 for bad flags.
 func run(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer) int {
 	opts, err := parse(args, getenv, stderr)
-	if err != nil {
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
 		return 2
 	}
-	logger := logr.FromSlogHandler(opts.log.handler(stderr))
-	ctrl.SetLogger(logger)
-	klog.SetLogger(logger)
+	handler := opts.log.handler(stderr)
+	slog.SetDefault(slog.New(handler)) // and with it the standard library's log
+	ctrl.SetLogger(logr.FromSlogHandler(handler))
+	klog.SetLogger(logr.FromSlogHandler(handler))
 
 	if err := serve(ctx, opts); err != nil {
 		fmt.Fprintln(stderr, "manager:", err)

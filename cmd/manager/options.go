@@ -36,7 +36,11 @@ type webhookOptions struct {
 // parse reads the flags. What is wrong with them, and their help, goes to
 // stderr.
 func parse(args []string, getenv func(string) string, stderr io.Writer) (options, error) {
-	opts := options{inject: inject.Options{CPU: inject.DefaultCPU.DeepCopy(), Memory: inject.DefaultMemory.DeepCopy()}}
+	opts := options{inject: inject.Options{
+		PullPolicy: corev1.PullIfNotPresent,
+		CPU:        inject.DefaultCPU.DeepCopy(),
+		Memory:     inject.DefaultMemory.DeepCopy(),
+	}}
 	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	config.RegisterFlags(flags)
@@ -131,8 +135,8 @@ func (q quantity) Set(text string) error {
 type pullPolicy struct{ *corev1.PullPolicy }
 
 func (p pullPolicy) String() string {
-	if p.PullPolicy == nil || *p.PullPolicy == "" {
-		return string(corev1.PullIfNotPresent)
+	if p.PullPolicy == nil {
+		return ""
 	}
 	return string(*p.PullPolicy)
 }

@@ -132,6 +132,9 @@ func setup(mgr ctrl.Manager, opts options, source certificates) error {
 	if err := controllers.SetupPodWebhook(mgr, controllers.PodWebhookOptions{Namespace: opts.namespace, Inject: opts.inject}); err != nil {
 		return err
 	}
+	if err := (&controllers.FunnelPolicyReconciler{}).SetupWithManager(mgr); err != nil {
+		return err
+	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err
 	}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+var required = []string{"--namespace=sfunnel-system", "--attacher-image=attacher:1"}
+
+func TestBadFlagsAreNamedAndEndWith2(t *testing.T) {
+	rows := []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"no image", []string{"--namespace=x"}, "manager: flag -attacher-image is required\n"},
+		{"no namespace", []string{"--attacher-image=x"}, "manager: flag -namespace (or $POD_NAMESPACE) is required\n"},
+		{"both", nil, "manager: flag -attacher-image is required\nmanager: flag -namespace (or $POD_NAMESPACE) is required\n"},
+		{"an argument", append(slices.Clone(required), "x"), `manager: unexpected arguments ["x"]`},
+		{"an unknown flag", []string{"--kind"}, "flag provided but not defined: -kind"},
+		{"pull policy", []string{"--attacher-image-pull-policy=Sometimes"}, "want IfNotPresent, Always or Never"},
+		{"no amount", []string{"--attacher-memory=much"}, "quantities must match"},
+		{"zero", []string{"--attacher-cpu=0"}, "want a positive amount"},
+		{"level", []string{"--log-level=loud"}, `invalid value "loud" for flag -log-level`},
+		{"format", []string{"--log-format=xml"}, "want json or text"},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			code, stderr := mustEnd(row.args)
+			if code != 2 || !strings.Contains(stderr, row.want) {
+				t.Errorf("status %d, stderr %q", code, stderr)
+			}
+		})
+	}
+}
+
+func TestHelpNamesEveryFlagAndEndsWith0(t *testing.T) {
+	code, stderr := mustEnd([]string{"--help"})
+	if code != 0 {
+		t.Errorf("status %d", code)
+	}
+	for _, flag := range []string{"attacher-cpu", "attacher-image", "attacher-image-pull-policy", "attacher-memory", "health-probe-bind-address", "kubeconfig",
+		"leader-elect", "log-format", "log-level", "metrics-bind-address", "namespace", "webhook-cert-dir", "webhook-port"} {
+		if !strings.Contains(stderr, "\n  -"+flag+" ") && !strings.Contains(stderr, "\n  -"+flag+"\n") {
+			t.Errorf("the help does not name %s", flag)
+		}
+	}
+	for _, preset := range []string{"(default 100m)", "(default 64Mi)", "(default IfNotPresent)", "(default INFO)", "(default json)"} {
+		if !strings.Contains(stderr, preset) {
+			t.Errorf("the help does not tell %s", preset)
+		}
+	}
+}
+
+func TestFlagsReachTheInjection(t *testing.T) {
+	args := append([]string{"--attacher-image-pull-policy=Never", "--attacher-memory=1Gi"}, required[1:]...)
+	opts, err := parse(args, func(name string) string { return map[string]string{"POD_NAMESPACE": "own"}[name] }, &bytes.Buffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if opts.namespace != "own" {
+		t.Errorf("namespace %q", opts.namespace)
+	}
+	if got := opts.inject; got.Image != "attacher:1" || got.PullPolicy != corev1.PullNever || got.Memory.String() != "1Gi" || got.CPU.String() != "100m" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestWithoutClusterOrCertificateItFailsWith1(t *testing.T) {
+	rows := []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"no kubeconfig", []string{"--kubeconfig=" + filepath.Join(t.TempDir(), "none")}, "no such file or directory"},
+		{"no certificate", []string{"--webhook-cert-dir=" + t.TempDir()}, "manager: read the certificate of -webhook-cert-dir: open "},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			code, stderr := mustEnd(append(row.args, required...))
+			if code != 1 || !strings.Contains(stderr, row.want) {
+				t.Errorf("status %d, stderr %q", code, stderr)
+			}
+		})
+	}
+}
+
+// mustEnd runs the program without an environment.
+func mustEnd(args []string) (int, string) {
+	var stderr bytes.Buffer
+	code := run(context.Background(), args, func(string) string { return "" }, &stderr)
+	return code, stderr.String()
+}
