@@ -50,6 +50,10 @@ type FunnelPolicyReconciler struct {
 	// Default 1 second.
 	StatusAtMost time.Duration
 
+	// podsPerPage bounds how many pods are in memory at a time when they are listed
+	// live. Default 500.
+	podsPerPage int64
+
 	memory memory
 }
 

@@ -32,15 +32,15 @@ import (
 // operator is a running manager with the reconciler.
 type operator struct {
 	*FunnelPolicyReconciler
-	clock  *skewedClock
-	writes *writeLog
+	clock    *skewedClock
+	requests *requestLog
 }
 
 // startOperator runs one until stop, or the end of the case or container. It has
 // no other rights than those that are installed with it.
 func startOperator(edits ...func(*FunnelPolicyReconciler)) (o *operator, stop func()) {
 	GinkgoHelper()
-	o = &operator{clock: &skewedClock{}, writes: &writeLog{}}
+	o = &operator{clock: &skewedClock{}, requests: &requestLog{}}
 	o.FunnelPolicyReconciler = &FunnelPolicyReconciler{
 		Clock:      o.clock,
 		ListAtMost: 100 * time.Millisecond,
@@ -50,7 +50,7 @@ func startOperator(edits ...func(*FunnelPolicyReconciler)) (o *operator, stop fu
 		edit(o.FunnelPolicyReconciler)
 	}
 	logged := rest.CopyConfig(operatorUser())
-	logged.Wrap(o.writes.wrap)
+	logged.Wrap(o.requests.wrap)
 	anyName := true
 	mgr, err := ctrl.NewManager(logged, ctrl.Options{
 		Scheme:     scheme,
@@ -126,14 +126,13 @@ func (c *skewedClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 
 func (c *skewedClock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
-// writeLog notes each request of a client that writes.
-type writeLog struct {
+// requestLog notes the requests of a client.
+type requestLog struct {
 	sync.Mutex
-	requests []string
-	reads    int
+	writes, reads []string
 }
 
-func (w *writeLog) wrap(next http.RoundTripper) http.RoundTripper {
+func (w *requestLog) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		w.note(r)
 		return next.RoundTrip(r)
@@ -144,27 +143,50 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func (w *writeLog) note(r *http.Request) {
+func (w *requestLog) note(r *http.Request) {
 	w.Lock()
 	defer w.Unlock()
 	if r.Method == http.MethodGet {
-		w.reads++
+		w.reads = append(w.reads, r.URL.Path)
 		return
 	}
-	w.requests = append(w.requests, fmt.Sprintf("%s %s", r.Method, r.URL.Path))
+	w.writes = append(w.writes, fmt.Sprintf("%s %s", r.Method, r.URL.Path))
 }
 
-// containing are the writes so far whose path holds all of the texts.
-func (w *writeLog) containing(texts ...string) []string {
+// writing are the writes so far whose path holds all of the texts.
+func (w *requestLog) writing(texts ...string) []string {
 	w.Lock()
 	defer w.Unlock()
+	return filtered(w.writes, texts)
+}
+
+// reading are the reads so far whose path holds all of the texts.
+func (w *requestLog) reading(texts ...string) []string {
+	w.Lock()
+	defer w.Unlock()
+	return filtered(w.reads, texts)
+}
+
+func filtered(requests, texts []string) []string {
 	var found []string
-	for _, request := range w.requests {
+	for _, request := range requests {
 		if holdsAll(request, texts) {
 			found = append(found, request)
 		}
 	}
 	return found
+}
+
+// untilQuiet waits until the operator has not written for a while.
+func (o *operator) untilQuiet() {
+	GinkgoHelper()
+	last, since := -1, time.Now()
+	Eventually(func() bool {
+		if n := len(o.requests.writing()); n != last {
+			last, since = n, time.Now()
+		}
+		return time.Since(since) > 1500*time.Millisecond
+	}).Should(BeTrue())
 }
 
 func holdsAll(text string, parts []string) bool {

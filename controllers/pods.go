@@ -20,10 +20,6 @@ import (
 	"github.com/sfunnel-io/funnel-operator/internal/status"
 )
 
-// podsPerPage bounds how many pods are in memory at a time when they are listed
-// live.
-const podsPerPage = 500
-
 // listing is the last live list of a policy's pods that were not injected.
 type listing struct {
 	pods *status.Census
@@ -160,7 +156,7 @@ func (r *FunnelPolicyReconciler) eachPod(ctx context.Context, namespace string, 
 		Namespace:     namespace,
 		LabelSelector: selector,
 		FieldSelector: unfinished,
-		Limit:         podsPerPage,
+		Limit:         r.podsPerPage,
 	}
 	for {
 		var page corev1.PodList

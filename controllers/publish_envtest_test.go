@@ -6,7 +6,6 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -40,12 +39,12 @@ var _ = Describe("Rules", Ordered, func() {
 		first := digestOf(p)
 		change(p, func() { p.Spec.Rules.Text.Ingress = "# in other words\n" + backendRules })
 		Expect(digestOf(p)).To(Equal(first))
-		Expect(o.writes.containing("configmaps", string(s))).To(HaveLen(1))
+		Expect(o.requests.writing("configmaps", string(s))).To(HaveLen(1))
 
 		change(p, func() { p.Spec.Rules.Text.Ingress = backendRules + "\ntcp dport 22 drop" })
 		Expect(digestOf(p)).NotTo(Equal(first))
 		Expect(rulesOf(p).Data[v1alpha1.FileIngress]).To(HaveSuffix("tcp dport 22 actions drop\n"))
-		Expect(o.writes.containing("configmaps", string(s))).To(HaveLen(2))
+		Expect(o.requests.writing("configmaps", string(s))).To(HaveLen(2))
 	})
 
 	It("come back when somebody edits or deletes them, and leave alone what others added", func() {
@@ -159,12 +158,7 @@ var _ = Describe("Rules", Ordered, func() {
 
 	It("are tried again when they could not be written", func() {
 		s := newShop()
-		none := corev1.ResourceList{corev1.ResourceConfigMaps: resource.MustParse("0")}
-		quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "none"}, Spec: corev1.ResourceQuotaSpec{Hard: none}}
-		Expect(api.Create(suite, quota)).To(Succeed())
-		quota.Status = corev1.ResourceQuotaStatus{Hard: none, Used: none}
-		Expect(api.Status().Update(suite, quota)).To(Succeed())
-
+		quota := s.allowNoConfigMaps()
 		p := s.policy("collector")
 		Eventually(condition(p, v1alpha1.ConditionProgrammed)).Should(Equal("False/ApplyFailed"))
 		Expect(message(p, v1alpha1.ConditionProgrammed)()).To(ContainSubstring("exceeded quota"))

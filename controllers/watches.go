@@ -74,6 +74,7 @@ func (r *FunnelPolicyReconciler) fillIn(mgr ctrl.Manager) {
 	r.ListSlowly = cmp.Or(r.ListSlowly, 10*time.Minute)
 	r.StatusAtMost = cmp.Or(r.StatusAtMost, time.Second)
 	r.LookAgain = cmp.Or(r.LookAgain, time.Minute)
+	r.podsPerPage = cmp.Or(r.podsPerPage, 500)
 }
 
 // contentChanged lets pass what changed in the cut object. Most updates of pods,
