@@ -302,6 +302,42 @@ func TestAMissingCapabilityIsNamedInOneLine(t *testing.T) {
 	}
 }
 
+// inScratch is a command that runs the binary as the only file of a container:
+// an empty root that can't be written to, /proc, /sys and the rules.
+func inScratch(t *testing.T, h host, rulesFolder string) string {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "root")
+	for _, folder := range []string{"proc", "sys", "etc/sfunnel"} {
+		must(t, os.MkdirAll(filepath.Join(root, folder), 0o755))
+	}
+	sh(t, "cp %s %s/attacher && cp -r %s/. %s/etc/sfunnel", binary(t), root, rulesFolder, root)
+	return fmt.Sprintf("ip netns exec %s unshare --mount sh -c 'mount --bind %s %s && cd %s && mount --rbind /sys sys && mount -t proc proc proc "+
+		"&& mount -o remount,bind,ro . && exec %s chroot . /attacher'",
+		h.name, root, root, root, strings.Join(capabilities("bpf net_admin perfmon sys_chroot"), " "))
+}
+
+func TestItRunsFromScratch(t *testing.T) {
+	client, _ := pair(t)
+	root := tree(t, map[string]string{"web/settings": settingsOf("web", ""), "web/ingress.rules": serverRules, "web/egress.rules": clientRules})
+	got := sh(t, "SFUNNEL_POD=1 SFUNNEL_REPORT=/proc/self/fd/1 %s", inScratch(t, client, root))
+	if !strings.Contains(got, "eth0: 1 ingress and 1 egress rules attached") || !strings.Contains(got, `"result":"attached"`) {
+		t.Errorf("got %s", got)
+	}
+	if got := client.filters(t); got != "ingress egress" {
+		t.Errorf("attached: %s", got)
+	}
+}
+
+func TestAUserNamespaceIsNamed(t *testing.T) {
+	requireRoot(t)
+	root := tree(t, map[string]string{"ingress.rules": serverRules})
+	line := fmt.Sprintf("ip link add eth0 type veth peer name eth0p; %s --rules %s --interface eth0; echo exit $?; tc filter show dev eth0 ingress", binary(t), root)
+	got := sh(t, "unshare --user --map-root-user --net sh -c '%s'", line)
+	if !strings.Contains(got, "user namespace") || !strings.HasSuffix(got, "exit 1\n") || strings.Count(got, "\n") != 2 {
+		t.Errorf("got %s", got)
+	}
+}
+
 func readReport(t *testing.T, path string) report.Report {
 	t.Helper()
 	text, err := os.ReadFile(path)

@@ -199,8 +199,8 @@ func (j *job) describe() (Attached, error) {
 	if a.Headroom, err = measureHeadroom(j.device); err != nil {
 		return a, err
 	}
-	for h, count := range map[Hook]int{Ingress: a.Ingress, Egress: a.Egress} {
-		if count == 0 {
+	for _, h := range []Hook{Ingress, Egress} {
+		if h == Ingress && a.Ingress == 0 || h == Egress && a.Egress == 0 {
 			continue
 		}
 		front, err := inFront(j.link, h)

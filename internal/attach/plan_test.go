@@ -204,3 +204,20 @@ func TestUndoRunsBackwardsAndGoesOn(t *testing.T) {
 		t.Errorf("a second time: %v, %v", order, err)
 	}
 }
+
+func FuzzParseName(f *testing.F) {
+	f.Add("sfunnel/ingress/v0.1.0/0f343b0931126a20")
+	f.Add("sfunnel/segment//")
+	f.Add("tc_sfunnel.o:[funnel]")
+	f.Fuzz(func(t *testing.T, s string) {
+		n, ok := ParseName(s)
+		if !ok {
+			return
+		}
+		printed := n.String()
+		again, ok := ParseName(printed)
+		if !ok || again.Hook != n.Hook || again.String() != printed || len(printed) > 255 {
+			t.Errorf("%q is %+v, printed %q, read %+v %v", s, n, printed, again, ok)
+		}
+	})
+}
