@@ -19,7 +19,6 @@ trap 'exit 143' TERM
 
 bold=$([[ -t 1 ]] && tput bold 2>/dev/null || true) plain=$([[ -t 1 ]] && tput sgr0 2>/dev/null || true)
 step() { printf '\n%s%s%s   [%d:%02d]\n' "$bold" "$*" "$plain" $((SECONDS / 60)) $((SECONDS % 60)); }
-note() { printf '%s\n' "$@" | fold -s -w 100; }
 show() { printf '\n$ %s\n' "$*"; "$@"; }
 
 # patiently COMMAND…: runs it, with a dot every ten seconds.
@@ -36,6 +35,7 @@ patiently() {
 
 # survey EXPECTATION: the table, or failure.
 survey() {
+	echo
 	"$work/survey" -expect "$1" \
 		-outside "$work/cluster exec outside -- $work/echo ask -source $(seq -s, -f 10.93.0.%g $outside)"
 }
@@ -70,16 +70,16 @@ attach_outside() {
 	for direction in ingress egress; do
 		kubectl -n demo get configmap client-funnel -o jsonpath="{.data.$direction\\.rules}" >"$work/rules/$direction.rules"
 	done
-	show "$work/cluster" exec outside -- "$work/attacher" attach --rules "$work/rules"
+	printf '\n$ attacher attach --rules %s   (where the outside clients are)\n' "$work/rules"
+	"$work/cluster" exec outside -- "$work/attacher" attach --rules "$work/rules"
 }
 
 step "0. One flow, without Kubernetes"
 hack/demo-netns.sh
 
 step "1. Build what is missing"
-note "Kubernetes, from Go modules, as one binary (about 12 minutes on 2 cores, once) …"
 patiently hack/kube/build.sh >"$work/kubernetes"
-note "Operator, attacher and test images …"
+echo "building operator, attacher and test images …"
 export IMG=localhost/funnel-operator/manager:demo ATTACHER_IMG=localhost/funnel-operator/attacher:demo
 patiently hack/images.sh "$work" test
 CGO_ENABLED=0 go build -o "$work/" ./hack/cluster ./hack/survey
@@ -124,8 +124,9 @@ kubectl -n demo get configmap client-funnel -o jsonpath='{.data.egress\.rules}{.
 step "6. The cure: all flows travel as TCP port 80, and every client has one pod"
 survey none
 
-step "   … and without the policies it is as before"
-show "$work/cluster" exec outside -- "$work/attacher" detach
+step "   …and without the policies it is as before"
+printf '\n$ attacher detach   (where the outside clients are)\n'
+"$work/cluster" exec outside -- "$work/attacher" detach
 show kubectl -n demo delete fp client echo
 roll
 survey some

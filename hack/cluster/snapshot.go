@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // printSnapshot lists what a cluster could leave behind on the host, one thing a
@@ -55,18 +57,23 @@ func snapshot() (map[string]bool, error) {
 	return lines, nil
 }
 
-// listNamespaces lists the network namespaces that have a process or a name.
+// listNamespaces lists the network namespaces that have a process and no name. A
+// cluster's have none; those with a name are somebody's who works here as well.
 func listNamespaces() ([]string, error) {
+	named := map[string]bool{}
+	names, _ := filepath.Glob("/run/netns/*")
+	for _, name := range names {
+		var info unix.Stat_t
+		if err := unix.Stat(name, &info); err == nil {
+			named[fmt.Sprintf("net:[%d]", info.Ino)] = true
+		}
+	}
 	links, _ := filepath.Glob("/proc/[0-9]*/ns/net")
 	var lines []string
 	for _, link := range links {
-		if inode, err := os.Readlink(link); err == nil {
+		if inode, err := os.Readlink(link); err == nil && !named[inode] {
 			lines = append(lines, "network namespace "+inode)
 		}
-	}
-	named, _ := filepath.Glob("/run/netns/*")
-	for _, name := range named {
-		lines = append(lines, "network namespace "+filepath.Base(name))
 	}
 	return lines, nil
 }
@@ -83,7 +90,9 @@ func listMounts() ([]string, error) {
 	mounts, err := hostMounts()
 	var lines []string
 	for _, m := range mounts {
-		lines = append(lines, "mount "+m.point+" "+m.kind)
+		if !strings.HasPrefix(m.point, "/run/netns") {
+			lines = append(lines, "mount "+m.point+" "+m.kind)
+		}
 	}
 	return lines, err
 }
@@ -127,7 +136,7 @@ func listSysctls() ([]string, error) {
 		add(path)
 	}
 	err := filepath.WalkDir("/proc/sys/net", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || isCounter(path) {
+		if err != nil || entry.IsDir() || isCounter(path) || isOfInterface(path) {
 			return ignoreVanished(err)
 		}
 		add(path)
@@ -159,6 +168,14 @@ func listDirectories() ([]string, error) {
 func isCounter(path string) bool {
 	name := filepath.Base(path)
 	return strings.HasSuffix(name, "_count") || strings.HasPrefix(name, "stable_secret") || name == "fib_notify_on_flag_change"
+}
+
+// isOfInterface tells whether a sysctl is one interface's, /proc/sys/net/ipv4/conf/NAME/…,
+// and goes with it.
+func isOfInterface(path string) bool {
+	parts := strings.Split(strings.TrimPrefix(path, "/proc/sys/net/"), "/")
+	return len(parts) == 4 && (parts[1] == "conf" || parts[1] == "neigh") &&
+		parts[2] != "all" && parts[2] != "default" && parts[2] != "lo"
 }
 
 func ignoreVanished(err error) error {
