@@ -53,11 +53,7 @@ func Detach(w Where) ([]Detached, error) {
 }
 
 func (w Where) detach() ([]Detached, error) {
-	devices, err := listDevices()
-	if err != nil {
-		return nil, err
-	}
-	chosen, err := w.choose(devices)
+	devices, chosen, err := w.devices()
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +67,14 @@ func (w Where) detach() ([]Detached, error) {
 		}
 	}
 	return gone, errors.Join(append(errs, w.removeOrphans(devices))...)
+}
+
+// devices returns all devices of the namespace and those to look at.
+func (w Where) devices() (all, chosen []device, err error) {
+	if all, err = listDevices(); err == nil {
+		chosen, err = w.choose(all)
+	}
+	return all, chosen, err
 }
 
 // choose returns the devices to look at; ends of segmenting devices go with

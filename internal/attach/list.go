@@ -33,11 +33,7 @@ func List(w Where) ([]Attachment, error) {
 }
 
 func (w Where) list() ([]Attachment, error) {
-	devices, err := listDevices()
-	if err != nil {
-		return nil, err
-	}
-	chosen, err := w.choose(devices)
+	_, chosen, err := w.devices()
 	if err != nil {
 		return nil, err
 	}

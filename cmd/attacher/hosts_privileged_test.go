@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/vishvananda/netns"
+)
+
+// The tests of the binary run it as users do: static, in network namespaces, with
+// few capabilities.
+
+var build struct {
+	once   sync.Once
+	folder string
+	err    error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if build.folder != "" {
+		os.RemoveAll(build.folder)
+	}
+	os.Exit(code)
+}
+
+// binary builds the attacher as images contain it, once for all tests, and
+// returns its path.
+func binary(t testing.TB) string {
+	t.Helper()
+	build.once.Do(func() {
+		if build.folder, build.err = os.MkdirTemp("", "attacher-test-"); build.err != nil {
+			return
+		}
+		c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(build.folder, "attacher"), ".")
+		c.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if text, err := c.CombinedOutput(); err != nil {
+			build.err = fmt.Errorf("%w: %s", err, text)
+		}
+	})
+	if build.err != nil {
+		t.Fatal(build.err)
+	}
+	return filepath.Join(build.folder, "attacher")
+}
+
+func requireRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") == "true" || os.Getenv("FUNNEL_REQUIRE_ROOT") == "1" {
+		t.Fatal("needs root")
+	}
+	t.Skip("needs root: network namespaces and BPF")
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sh runs a command line that must succeed and returns its output.
+func sh(t testing.TB, line string, args ...any) string {
+	t.Helper()
+	text, err := exec.Command("sh", "-c", fmt.Sprintf(line, args...)).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", fmt.Sprintf(line, args...), err, text)
+	}
+	return string(text)
+}
+
+// host is a network namespace with an interface eth0.
+type host struct {
+	name, address string
+}
+
+// pair makes two hosts with one wire between them, 10.0.0.1 and 10.0.0.2.
+func pair(t testing.TB) (client, server host) {
+	t.Helper()
+	requireRoot(t)
+	client = host{fmt.Sprintf("attach-%d-c", os.Getpid()), "10.0.0.1"}
+	server = host{fmt.Sprintf("attach-%d-s", os.Getpid()), "10.0.0.2"}
+	for _, h := range []host{client, server} {
+		sh(t, "ip netns add %s", h.name)
+		t.Cleanup(func() { sh(t, "ip netns del %s", h.name) })
+	}
+	sh(t, "ip -n %s link add eth0 type veth peer name eth0 netns %s", client.name, server.name)
+	for _, h := range []host{client, server} {
+		sh(t, "ip -n %s link set lo up && ip -n %s addr add %s/24 dev eth0 && ip -n %s link set eth0 up", h.name, h.name, h.address, h.name)
+	}
+	return client, server
+}
+
+// inside runs f on a thread in the host's network namespace.
+func (h host) inside(t testing.TB, f func() error) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlock
+		ns, err := netns.GetFromName(h.name)
+		if err == nil {
+			err = netns.Set(ns)
+		}
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	must(t, <-done)
+}
+
+// attacher runs the binary in the host; env is "NAME=value" by spaces, a comma
+// in a value stands for a space.
+func (h host) attacher(t testing.TB, env string, args ...string) ran {
+	t.Helper()
+	return h.attacherWith(t, nil, env, args...)
+}
+
+// attacherWith runs the binary behind another command.
+func (h host) attacherWith(t testing.TB, prefix []string, env string, args ...string) ran {
+	t.Helper()
+	line := append([]string{"netns", "exec", h.name}, prefix...)
+	line = append(append(line, binary(t)), args...)
+	var stdout, stderr bytes.Buffer
+	c := exec.Command("ip", line...)
+	c.Env = []string{"PATH=" + os.Getenv("PATH")}
+	for _, v := range strings.Fields(env) {
+		c.Env = append(c.Env, strings.ReplaceAll(v, ",", " "))
+	}
+	c.Stdout, c.Stderr = &stdout, &stderr
+	err := c.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return ran{c.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// filters lists the names of our filters on a host's hooks.
+func (h host) filters(t testing.TB) string {
+	t.Helper()
+	var out []string
+	for _, direction := range []string{"ingress", "egress"} {
+		for _, line := range strings.Split(sh(t, "tc -n %s filter show dev eth0 %s", h.name, direction), "\n") {
+			if _, name, ok := strings.Cut(line, " sfunnel/"); ok {
+				out = append(out, name[:strings.Index(name, "/")])
+			}
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+const (
+	clientRules = "udp dport 2055 funnel tcp dport 179 sport 540\n"
+	serverRules = "tcp dport 179 sport 540 unfunnel udp dport 2055\n"
+)
