@@ -33,22 +33,14 @@ type Option func(*envtest.Environment)
 
 // Start starts a server with the FunnelPolicy CRD. The caller stops it.
 func Start(options ...Option) (*Server, error) {
-	root, err := Root()
-	if err != nil {
-		return nil, err
-	}
-	assets, err := Assets()
-	if err != nil {
-		return nil, err
-	}
 	dir, err := os.MkdirTemp("", "kubetest-")
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(filepath.Join(dir, "certs"), 0o700); err != nil {
+	s := &Server{dir: dir}
+	if s.Environment, err = environment(dir); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	s := &Server{Environment: environment(root, assets, dir), dir: dir}
 	for _, option := range options {
 		option(s.Environment)
 	}
@@ -59,18 +51,32 @@ func Start(options ...Option) (*Server, error) {
 	return s, nil
 }
 
-func environment(root, assets, dir string) *envtest.Environment {
+// environment keeps all its files in dir.
+func environment(dir string) (*envtest.Environment, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	assets, err := Assets()
+	if err != nil {
+		return nil, err
+	}
 	e := &envtest.Environment{
 		CRDDirectoryPaths:        []string{filepath.Join(root, "config", "crd", "bases")},
 		ErrorIfCRDPathMissing:    true,
 		ControlPlaneStartTimeout: time.Minute,
 		ControlPlaneStopTimeout:  stopTimeout,
 	}
-	api := e.ControlPlane.GetAPIServer()
-	api.Path, api.CertDir = filepath.Join(assets, "kube-apiserver"), filepath.Join(dir, "certs")
-	e.ControlPlane.Etcd = &envtest.Etcd{Path: filepath.Join(assets, "etcd"), DataDir: filepath.Join(dir, "etcd")}
-	e.ControlPlane.KubectlPath = filepath.Join(assets, "kubectl")
-	return e
+	api, etcd := e.ControlPlane.GetAPIServer(), &envtest.Etcd{DataDir: filepath.Join(dir, "data")}
+	e.ControlPlane.Etcd, e.ControlPlane.KubectlPath = etcd, filepath.Join(assets, "kubectl")
+	if etcd.Path, err = tied(dir, filepath.Join(assets, "etcd")); err != nil {
+		return nil, err
+	}
+	if api.Path, err = tied(dir, filepath.Join(assets, "kube-apiserver")); err != nil {
+		return nil, err
+	}
+	api.CertDir = filepath.Join(dir, "certs")
+	return e, os.Mkdir(api.CertDir, 0o700)
 }
 
 // Stop ends the server within about a second and removes its files.
