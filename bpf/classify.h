@@ -207,6 +207,7 @@ static __always_inline __u64 classify_dimensions(const __u64 *memory, const stru
 	__u64 hits;
 
 	found->kind = classify_record((t->protocol == IPPROTO_UDP) | !!t->pushed << 1 | !ipv4 << 2);
+	found->dport = found->sport = found->daddr = found->saddr = found->kind;
 	hits = classify_summary(memory, &found->kind);
 	if (classify_layout.destination_ports != CLASSIFY_UNUSED) {
 		found->dport = classify_port(memory, classify_layout.destination_ports, &t->dport);
@@ -220,7 +221,6 @@ static __always_inline __u64 classify_dimensions(const __u64 *memory, const stru
 		if (!hits)
 			return 0;
 	}
-	found->daddr = found->saddr = found->kind;
 	if (ipv4 && classify_layout.destinations4 != CLASSIFY_UNUSED)
 		found->daddr = classify_addr4(memory, classify_layout.destinations4, t->daddr);
 	if (!ipv4 && classify_layout.destinations6)
@@ -252,25 +252,26 @@ static __always_inline __u64 classify_and(const __u64 *memory, const struct clas
 	return rules;
 }
 
-/* The index of the first rule that matches, or -1. */
-static __always_inline int classify(const struct tuple *t)
+/*
+ * The first rule in the words that hits names. A function of its own, which the
+ * verifier checks once, whatever led here: inlined, the loop was walked for
+ * every path through the parser, a third of a million instructions.
+ */
+__noinline int classify_words(const struct classify_found *at, __u64 hits)
 {
-	struct classify_found found = {};
-	const __u64 *memory;
-	__u64 hits, rules, w;
-	int i;
+	const __u64 *memory = classify_tables();
+	struct classify_found found;
+	__u64 rules, w;
 
-	if (t->protocol != IPPROTO_TCP && t->protocol != IPPROTO_UDP)
+	/* Before Linux 6.8 this is checked also where nothing calls it. */
+	if (!memory || !at || classify_layout.stride == 1)
 		return -1;
-	memory = classify_tables();
-	if (!memory)
+	found = *at;
+	if (!classify_summary(memory, &found.kind) || !classify_summary(memory, &found.dport) ||
+	    !classify_summary(memory, &found.sport) || !classify_summary(memory, &found.daddr) ||
+	    !classify_summary(memory, &found.saddr))
 		return -1;
-	hits = classify_dimensions(memory, t, &found);
-	if (!hits)
-		return -1;
-	if (classify_layout.stride == 1)
-		return classify_lowest(hits);
-	for (i = 0; i < CLASSIFY_MAX_WORDS && hits; i++) {
+	for (int i = 0; i < CLASSIFY_MAX_WORDS && hits; i++) {
 		w = classify_lowest(hits);
 		rules = classify_and(memory, &found, w);
 		if (rules)
@@ -278,6 +279,26 @@ static __always_inline int classify(const struct tuple *t)
 		hits &= hits - 1;
 	}
 	return -1;
+}
+
+/*
+ * The index of the first rule that matches, or -1. A function of its own for
+ * the same reason as classify_words.
+ */
+__noinline int classify(const struct tuple *t)
+{
+	struct classify_found found = {};
+	const __u64 *memory = classify_tables();
+	__u64 hits;
+
+	if (!memory || !t || (t->protocol != IPPROTO_TCP && t->protocol != IPPROTO_UDP))
+		return -1;
+	hits = classify_dimensions(memory, t, &found);
+	if (!hits)
+		return -1;
+	if (classify_layout.stride == 1)
+		return classify_lowest(hits);
+	return classify_words(&found, hits);
 }
 
 /*

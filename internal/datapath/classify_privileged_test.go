@@ -5,6 +5,10 @@ package datapath
 import (
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -94,29 +98,130 @@ func run(t testing.TB, program *ebpf.Program, in classifyInput) int {
 
 func TestKernelAgreesWithMatch(t *testing.T) {
 	requireRoot(t)
-	seed := uint64(time.Now().UnixNano())
-	for _, n := range []int{0, 1, 2, 5, 63, 64, 65, 128, 480, 511, 512, 513, 1000, 2500, 4096} {
-		for round := range max(1, 10-n/100) {
-			kernelAgrees(t, seed+uint64(round), n, 2000)
+	seed := rulestest.Seed(t)
+	for _, n := range []int{0, 1, 2, 5, 63, 64, 65, 128, 480, 511, 512, 513, 1000, 2500, rules.MaxRules} {
+		for round := range max(1, 4-n/200) {
+			rng := rulestest.New(seed + uint64(round))
+			kernelAgrees(t, rng, rulestest.RuleSet(rng, n))
+			kernelAgrees(t, rng, rulestest.Narrow(rng, n))
 		}
 	}
 }
 
-func kernelAgrees(t *testing.T, seed uint64, n, packets int) {
+// kernelAgrees holds the programs and Table.Lookup against RuleSet.Match.
+func kernelAgrees(t *testing.T, rng *rand.Rand, rs rules.RuleSet) {
 	t.Helper()
-	rng := rulestest.New(seed)
-	rs := rulestest.RuleSet(rng, n)
 	table := tableOf(t, rs)
 	start := time.Now()
-	coll := loadClassifier(t, table)
-	t.Logf("seed %d: %d rules, memory %d, load %v", seed, n, table.Layout().Words*8, time.Since(start))
-	for _, p := range rulestest.Packets(rng, rs, packets) {
+	coll := openClassifier(t, table)
+	defer coll.Close()
+	loaded := time.Since(start)
+	matched := map[int]bool{}
+	for _, p := range rulestest.Packets(rng, rs, 500) {
 		want, ok := rs.Match(p)
 		if !ok {
 			want = -1
 		}
+		if got, found := table.Lookup(p); found != ok || ok && got != want {
+			t.Fatalf("%+v: Lookup %d, Match %d\n%s", p, got, want, rs)
+		}
 		if got := run(t, coll.Programs["classify_test"], inputOf(p)) - 1; got != want {
-			t.Fatalf("seed %d, %d rules, %+v: the program says %d, Match %d", seed, n, p, got, want)
+			t.Fatalf("%+v: the program says %d, Match %d\n%s", p, got, want, rs)
+		}
+		matched[want] = true
+		if len(rs) > 0 {
+			portsAgree(t, coll, rs, rng.IntN(len(rs)), p.DestinationPort)
+		}
+	}
+	t.Logf("%d rules, %d of them matched, %d octets, loaded in %v, verifier: %d instructions",
+		len(rs), len(matched), len(table.Memory()), loaded, verified(t, coll.Programs["classify_test"]))
+}
+
+func portsAgree(t *testing.T, coll *ebpf.Collection, rs rules.RuleSet, rule int, port uint16) {
+	t.Helper()
+	in := classifyInput{Rule: uint32(rule)}
+	binary.BigEndian.PutUint16(in.Port[:], port)
+	want := rs[rule].Action.Ports.Contains(port)
+	if got := run(t, coll.Programs["port_allowed_test"], in) == 1; got != want {
+		t.Fatalf("port_allowed(%d, %d) is %v; the rule is %v", rule, port, got, rs[rule])
+	}
+}
+
+func verified(t testing.TB, program *ebpf.Program) uint32 {
+	t.Helper()
+	info, err := program.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _ := info.VerifiedInstructions()
+	return n
+}
+
+// The programs are the same for every rule set, but the verifier sees its
+// layout: with and without sets of more than one word, with each dimension used
+// or not.
+func TestLoadTakesAnyRuleSet(t *testing.T) {
+	requireRoot(t)
+	rng := rulestest.New(rulestest.Seed(t))
+	for _, rs := range []rules.RuleSet{
+		nil,
+		rulestest.Distinct(1),
+		rulestest.Distinct(65),
+		ipv4Only(rulestest.Narrow(rng, 64)),
+		rulestest.Narrow(rng, 65),
+		rulestest.RuleSet(rng, 500),
+		rulestest.Narrow(rng, rules.MaxRules),
+	} {
+		table := tableOf(t, rs)
+		device := Interface{Index: 1, MTU: 1500, Ethernet: true, SegmentA: 2, SegmentB: 3}
+		start := time.Now()
+		programs, err := Load(Config{Ingress: table, Egress: table, Interface: device})
+		if err != nil {
+			t.Fatalf("%d rules: %v", len(rs), err)
+		}
+		t.Logf("%d rules, loaded in %v, verifier: ingress %d, egress %d instructions",
+			len(rs), time.Since(start), verified(t, programs.Ingress), verified(t, programs.Egress))
+		programs.Close()
+	}
+}
+
+func ipv4Only(rs rules.RuleSet) rules.RuleSet {
+	return slices.DeleteFunc(rs, func(r rules.Rule) bool { return r.Family != rules.IPv4 })
+}
+
+// A table of many MiB: more than the kernel's largest contiguous allocation.
+func TestKernelTakesLargeTables(t *testing.T) {
+	requireRoot(t)
+	rs := make(rules.RuleSet, rules.MaxRules)
+	for i := range rs {
+		rs[i] = rules.Rule{Protocol: rules.UDP, Action: rules.Action{Verb: rules.Drop}}
+		for j := range 8 {
+			a := netip.AddrFrom4([4]byte{byte(j), byte(i >> 8), byte(i), byte(j)})
+			rs[i].Source.Prefixes = append(rs[i].Source.Prefixes, netip.PrefixFrom(a, 32))
+		}
+	}
+	table := tableOf(t, rs)
+	coll := loadClassifier(t, table)
+	t.Logf("%d octets", len(table.Memory()))
+	for _, i := range []int{0, 1, 255, 256, 4095} {
+		p := rulestest.DistinctPacket(i)
+		p.Source = netip.AddrFrom4([4]byte{7, byte(i >> 8), byte(i), 7})
+		if got := run(t, coll.Programs["classify_test"], inputOf(p)) - 1; got != i {
+			t.Errorf("%v matches rule %d, not %d", p.Source, got, i)
+		}
+	}
+}
+
+func TestClassifierIsFrozen(t *testing.T) {
+	requireRoot(t)
+	table := tableOf(t, rulestest.Narrow(rulestest.New(1), 100))
+	coll := loadClassifier(t, table)
+	if err := coll.Maps[classifyMemory].Put(uint32(0), table.Memory()); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("writing %s: %v", classifyMemory, err)
+	}
+	for _, name := range []string{classifySaddr, classifyDaddr} {
+		if err := coll.Maps[name].Put(prefixKey{}, uint32(0)); !errors.Is(err, os.ErrPermission) {
+			t.Errorf("writing %s: %v", name, err)
 		}
 	}
 }

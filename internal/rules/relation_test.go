@@ -4,7 +4,6 @@ package rules_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 	"github.com/sfunnel-io/funnel-operator/internal/rules/rulestest"
@@ -12,9 +11,7 @@ import (
 
 // A shadowed rule must never be the first to match, whatever the packet.
 func TestShadowedRulesNeverMatch(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	rng := rulestest.New(seed)
+	rng := rulestest.New(rulestest.Seed(t))
 	shadowed := 0
 	for range 300 {
 		rs := rulestest.RuleSet(rng, 1+rng.IntN(30))
@@ -37,9 +34,7 @@ func TestShadowedRulesNeverMatch(t *testing.T) {
 }
 
 func TestRandomRuleSetsAreReadAsPrinted(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	rng := rulestest.New(seed)
+	rng := rulestest.New(rulestest.Seed(t))
 	for range 200 {
 		rs := rulestest.RuleSet(rng, 1+rng.IntN(60))
 		if err := rs.Validate(); err != nil {

@@ -3,6 +3,7 @@
 package rulestest
 
 import (
+	"math/rand/v2"
 	"net/netip"
 
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
@@ -42,6 +43,49 @@ func DistinctPacket(i int) rules.Packet {
 		SourcePort:      uint16(10000 + i),
 		DestinationPort: uint16(2000 + 5*i),
 	}
+}
+
+// Narrow returns n valid rules in canonical form that match little each, so
+// that packets reach all of them: Distinct in any order, with conditions left
+// out or widened here and there, in both families and protocols.
+func Narrow(rng *rand.Rand, n int) rules.RuleSet {
+	rs := Distinct(n)
+	rng.Shuffle(n, func(i, j int) { rs[i], rs[j] = rs[j], rs[i] })
+	for i := range rs {
+		narrow(rng, &rs[i])
+	}
+	return rs.Canonical()
+}
+
+func narrow(rng *rand.Rand, r *rules.Rule) {
+	r.Protocol = pick(rng, rules.TCP, rules.UDP)
+	if oneIn(rng, 2) {
+		r.Source = rules.AddrSet{}
+	}
+	if !oneIn(rng, 4) {
+		r.SourcePorts = rules.PortSet{}
+	}
+	if oneIn(rng, 8) {
+		r.DestinationPorts.Ranges[0].Last += uint16(rng.IntN(40))
+	}
+	if oneIn(rng, 3) {
+		r.Family = rules.IPv6
+		r.Source, r.Destination = toIPv6(r.Source), toIPv6(r.Destination)
+	}
+	if oneIn(rng, 2) {
+		r.Action = rules.Action{Verb: rules.Unfunnel, Protocol: rules.UDP, Ports: r.DestinationPorts}
+	}
+}
+
+// toIPv6 puts the IPv4 addresses of a set behind fd00::.
+func toIPv6(s rules.AddrSet) rules.AddrSet {
+	var out rules.AddrSet
+	for _, p := range s.Prefixes {
+		a := [16]byte{0: 0xfd}
+		copy(a[12:], p.Addr().AsSlice())
+		out.Prefixes = append(out.Prefixes, netip.PrefixFrom(netip.AddrFrom16(a), 96+p.Bits()))
+	}
+	return out
 }
 
 func host(a netip.Addr) rules.AddrSet {

@@ -2,17 +2,34 @@
 
 // Package rulestest makes random rule sets and packets for property tests.
 // Values are drawn from small pools, so that rules overlap and packets hit
-// the edges of what rules say. Equal seeds give equal values.
+// the edges of what rules say. Equal seeds give equal values. For tests only.
 package rulestest
 
 import (
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"strconv"
+	"testing"
 
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
-// New returns a source of random values for a seed that a test logs.
+// Seed returns a new seed and logs it, or the one in FUNNEL_SEED, so that a
+// failure can be repeated.
+func Seed(t testing.TB) uint64 {
+	seed := rand.Uint64()
+	if text := os.Getenv("FUNNEL_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal("FUNNEL_SEED:", err)
+		}
+	}
+	t.Logf("FUNNEL_SEED=%d", seed)
+	return seed
+}
+
+// New returns a source of random values.
 func New(seed uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, seed))
 }
