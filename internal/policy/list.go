@@ -16,10 +16,10 @@ import (
 func (c *compiler) list(path *field.Path, list []v1alpha1.Rule) (rules.RuleSet, []origin) {
 	var rs rules.RuleSet
 	var from []origin
-	named := map[string]int{}
+	named := map[string]bool{}
 	for i := range list {
 		at := path.Index(i)
-		c.uniqueName(at.Child("name"), list[i].Name, i, named)
+		c.uniqueName(at.Child("name"), list[i].Name, named)
 		compiled := c.rule(at, &list[i])
 		o := origin{path: at, where: list[i].Name, without6: without6(list[i].Match)}
 		for _, r := range compiled {
@@ -44,15 +44,11 @@ func namesService(m v1alpha1.Match) bool {
 	return m.Source != nil && m.Source.Service != nil || m.Destination != nil && m.Destination.Service != nil
 }
 
-func (c *compiler) uniqueName(path *field.Path, name string, index int, named map[string]int) {
-	if name == "" {
-		return
-	}
-	if _, taken := named[name]; taken {
+func (c *compiler) uniqueName(path *field.Path, name string, taken map[string]bool) {
+	if taken[name] {
 		c.fail(field.Duplicate(path, name))
-		return
 	}
-	named[name] = index
+	taken[name] = name != ""
 }
 
 // rule compiles one rule; nil when it has faults or names what does not exist.

@@ -119,7 +119,7 @@ func (c *compiler) portRange(path *field.Path, p v1alpha1.PortRange) rules.PortR
 	return r
 }
 
-// wantedFamilies tells whether a match that asks for family f can use an
+// wantedFamily tells whether a match that asks for family f can use an
 // address of family of.
 func wantedFamily(f v1alpha1.IPFamily, of rules.Family) bool {
 	return slices.Contains([]v1alpha1.IPFamily{"", familyName(of)}, f)
