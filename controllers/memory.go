@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
 
 // memory is what the controller remembers of each policy between two reconciles.
@@ -26,9 +24,8 @@ type known struct {
 	orphanedAt time.Time
 	// configMap tells a stale cache.
 	configMap written
-	// status tells a stale cache, and status that was written last.
-	status     written
-	lastStatus v1alpha1.FunnelPolicyStatus
+	// status tells a stale cache.
+	status written
 	// statusAt is when the status was written.
 	statusAt time.Time
 	// others are the pods that were not injected.
@@ -39,7 +36,7 @@ type known struct {
 // before it is stale.
 type written struct{ from, to string }
 
-func (w written) stale(version string) bool { return w.to != "" && w.from == version }
+func (w written) stale(version string) bool { return w.to != w.from && w.from == version }
 
 func (m *memory) of(name types.NamespacedName) *known {
 	m.Lock()

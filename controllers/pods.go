@@ -22,8 +22,10 @@ import (
 
 // listing is the last live list of a policy's pods that were not injected.
 type listing struct {
+	// at is when, zero for never.
+	at time.Time
+	// pods are nil when there were none.
 	pods *status.Census
-	at   time.Time
 	// of is what the list depended on; another value asks for another list.
 	of uint64
 	// goodFor is how long the list is good when nothing changes; 0: for ever.
@@ -54,7 +56,9 @@ func (r *FunnelPolicyReconciler) count(ctx context.Context, facts *status.Facts,
 			return 0, fmt.Errorf("list pods that were not injected: %w", err)
 		}
 	}
-	facts.Pods.Merge(known.others.pods)
+	if known.others.pods != nil {
+		facts.Pods.Merge(known.others.pods)
+	}
 	return known.others.dueIn(r.Clock.Now(), of, r.ListAtMost), nil
 }
 
@@ -91,7 +95,7 @@ func hashOf(text string) uint64 {
 func (l listing) dueIn(now time.Time, of uint64, atLeast time.Duration) time.Duration {
 	age := now.Sub(l.at)
 	switch {
-	case l.pods == nil:
+	case l.at.IsZero():
 		return 0
 	case l.of != of:
 		return max(atLeast-age, 0)
@@ -120,14 +124,24 @@ func (r *FunnelPolicyReconciler) pace(unseen bool) pace {
 // next is the listing after one that found these pods. While lists find the same
 // they become rarer, or end when the pace has no longest.
 func (l listing) next(pods *status.Census, now time.Time, of uint64, p pace) listing {
-	after := listing{pods: pods, at: now, of: of, goodFor: p.first}
-	if l.pods != nil && l.of == of && l.pods.Counts() == pods.Counts() {
+	after := listing{at: now, of: of, goodFor: p.first}
+	if pods.Counts() != (v1alpha1.PodCounts{}) {
+		after.pods = pods
+	}
+	if !l.at.IsZero() && l.of == of && l.counts() == after.counts() {
 		after.goodFor = min(2*l.goodFor, p.longest)
 	}
 	if after.goodFor > 0 {
 		after.goodFor = wait.Jitter(after.goodFor, 0.1)
 	}
 	return after
+}
+
+func (l listing) counts() v1alpha1.PodCounts {
+	if l.pods == nil {
+		return v1alpha1.PodCounts{}
+	}
+	return l.pods.Counts()
 }
 
 // listOthers counts the selected, unfinished pods that were not injected. They

@@ -58,7 +58,7 @@ func change(obj client.Object, edit func()) {
 }
 
 // The ingress rules of a backend: IPFIX comes pushed through BGP's port.
-const backendRules = "tcp dport 1179 pushed actions unfunnel udp dport 4739"
+const backendRules = "ip tcp dport 1179 pushed actions unfunnel udp dport 4739"
 
 // policy makes one for the pods labelled app=web, with backendRules.
 func (s shop) policy(name string, edits ...func(*v1alpha1.FunnelPolicy)) *v1alpha1.FunnelPolicy {

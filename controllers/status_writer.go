@@ -17,10 +17,12 @@ import (
 )
 
 // writeStatus writes the status when its meaning changed, and tells people what
-// happened. When the last write was a moment ago it returns how long to wait.
+// happened. When the last write was a moment ago, or the cache does not show it
+// yet, it returns how long to wait.
 func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, facts status.Facts) (again time.Duration, err error) {
-	cached := facts.Policy.ResourceVersion
-	facts.Policy = known.latest(facts.Policy)
+	if known.status.stale(facts.Policy.ResourceVersion) {
+		return r.StatusAtMost, nil
+	}
 	before, after := facts.Policy.Status, status.Of(facts)
 	if equality.Semantic.DeepEqual(before, after) {
 		return 0, nil
@@ -36,21 +38,9 @@ func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, 
 		applyErrors.WithLabelValues("status").Inc()
 		return 0, client.IgnoreNotFound(err)
 	}
-	known.status = written{from: cached, to: version}
-	known.lastStatus, known.statusAt = after, r.Clock.Now()
+	known.status, known.statusAt = written{from: facts.Policy.ResourceVersion, to: version}, r.Clock.Now()
 	r.announce(facts.Policy, status.Events(before, after))
 	return 0, nil
-}
-
-// latest returns a copy of the policy with the status that was written last, in
-// case the cache is behind.
-func (k *known) latest(cached *v1alpha1.FunnelPolicy) *v1alpha1.FunnelPolicy {
-	policy := cached.DeepCopy()
-	if k.status.stale(policy.ResourceVersion) {
-		policy.Status = *k.lastStatus.DeepCopy()
-		policy.ResourceVersion = k.status.to
-	}
-	return policy
 }
 
 // applyStatus sends the whole status, and returns the policy's new version. The

@@ -54,7 +54,8 @@ var announced = []string{
 }
 
 // turned tells of one condition. Bad news are told when the reason is new, good
-// ones when they end bad news; that pods attached is told each time.
+// ones when they end bad news; that pods attached is told each time, that there
+// are no warnings never.
 func turned(kind string, before, after []metav1.Condition) []Event {
 	was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
 	if is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason {
@@ -66,7 +67,7 @@ func turned(kind string, before, after []metav1.Condition) []Event {
 		event.Type = corev1.EventTypeWarning
 	case is.Status == metav1.ConditionUnknown, inProgress(is):
 		return nil
-	case kind == v1alpha1.ConditionProgrammed:
+	case kind == v1alpha1.ConditionProgrammed, kind == v1alpha1.ConditionWarnings:
 		return nil
 	case kind == v1alpha1.ConditionAttached:
 	case was == nil || !bad(was):

@@ -53,6 +53,8 @@ func TestEvents(t *testing.T) {
 		{"no room", at("a", "MTUWarning Unknown NoReports"), at("a", "MTUWarning True InsufficientHeadroom"), []Event{warning("InsufficientHeadroom")}},
 		{"room from the start", at("a", "MTUWarning Unknown NoReports"), at("a", "MTUWarning False HeadroomSufficient"), nil},
 		{"room again", at("a", "MTUWarning True InsufficientHeadroom"), at("a", "MTUWarning False HeadroomSufficient"), []Event{normal("HeadroomSufficient")}},
+		{"a warning", at("a", "Warnings False NoWarnings"), at("a", "Warnings True ShadowedRules"), []Event{warning("ShadowedRules")}},
+		{"no warning any more", at("a", "Warnings True ShadowedRules"), at("a", "Warnings False NoWarnings"), nil},
 		{"Ready and Stalled repeat others", at("a", "Ready True Ready"), at("a", "Ready False Invalid", "Stalled True Invalid"), nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/report"
+)
+
+// Each row: a condition, what it says, the state of affairs, and what people
+// read.
+var _ = Describe("Conditions", Ordered, func() {
+	produced := map[string]bool{}
+	BeforeAll(func() { startOperator() })
+
+	DescribeTable("say why", func(kind, want string, arrange func(s shop) *v1alpha1.FunnelPolicy, says ...string) {
+		s := newShop()
+		p := arrange(s)
+		Eventually(condition(p, kind)).Should(Equal(want))
+		for _, text := range says {
+			Eventually(message(p, kind)).Should(ContainSubstring(strings.ReplaceAll(text, "NS", string(s))))
+		}
+		_, reason, _ := strings.Cut(want, "/")
+		produced[reason] = true
+	},
+		func(kind, want string, _ func(shop) *v1alpha1.FunnelPolicy, _ ...string) string {
+			return kind + "=" + want
+		},
+
+		Entry(nil, "Accepted", "True/Accepted", plain),
+		Entry(nil, "Accepted", "False/Invalid", with(ingress("tcp dport 0 drop")), "spec.rules.text.ingress", "1-65535"),
+		Entry(nil, "Accepted", "False/TooManyRules", with(ingress(manyRules(4097))), "4096"),
+		Entry(nil, "Accepted", "False/Conflicted", func(s shop) *v1alpha1.FunnelPolicy {
+			digestOf(s.policy("a", ingress("tcp dport 22 drop")))
+			return s.policy("b", ingress("tcp dport 22 accept"))
+		}, "policy a is older"),
+		Entry(nil, "Accepted", "False/UnsupportedServiceType", func(s shop) *v1alpha1.FunnelPolicy {
+			s.service("collector", headless)
+			return s.policy("exporter", through("collector"))
+		}, "spec.rules.egress[0].match.destination.service", "headless"),
+
+		Entry(nil, "ResolvedRefs", "True/ResolvedRefs", plain),
+		Entry(nil, "ResolvedRefs", "False/ServiceNotFound", with(through("collector")), "Service NS/collector does not exist"),
+		Entry(nil, "ResolvedRefs", "False/AddressPending", func(s shop) *v1alpha1.FunnelPolicy {
+			s.service("collector")
+			return s.policy("exporter", through("collector"), func(p *v1alpha1.FunnelPolicy) {
+				p.Spec.Rules.Egress[0].Match.Family = v1alpha1.IPv6
+			})
+		}, "Service NS/collector has no IPv6 address yet"),
+
+		Entry(nil, "Programmed", "True/Programmed", plain, "policy-funnel"),
+		Entry(nil, "Programmed", "False/NeverProgrammed", with(through("collector")), "collector does not exist"),
+		Entry(nil, "Programmed", "False/StaleRules", func(s shop) *v1alpha1.FunnelPolicy {
+			p := plain(s)
+			digestOf(p)
+			change(p, func() { p.Spec.Rules.Text.Ingress = "nonsense" })
+			return p
+		}, "keeps the last good rules"),
+		Entry(nil, "Programmed", "False/ConfigMapNotOwned", func(s shop) *v1alpha1.FunnelPolicy {
+			Expect(api.Create(suite, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "policy-funnel"}})).To(Succeed())
+			return plain(s)
+		}, "kubectl -n NS label configmap policy-funnel"),
+		Entry(nil, "Programmed", "False/ApplyFailed", func(s shop) *v1alpha1.FunnelPolicy {
+			s.allowNoConfigMaps()
+			return plain(s)
+		}, "exceeded quota"),
+		Entry(nil, "Reconciling", "True/Waiting", with(through("collector")), "collector does not exist"),
+		Entry(nil, "Stalled", "True/Invalid", with(ingress("nonsense"))),
+		Entry(nil, "Ready", "True/Ready", plain),
+		Entry(nil, "Ready", "False/ServiceNotFound", with(through("collector"))),
+
+		Entry(nil, "SessionAffinity", "True/ClientIP", func(s shop) *v1alpha1.FunnelPolicy {
+			s.service("collector")
+			return plain(s)
+		}, "timeoutSeconds to 86400 in NS/collector"),
+		Entry(nil, "SessionAffinity", "False/AffinityNone", func(s shop) *v1alpha1.FunnelPolicy {
+			s.service("collector", func(s *corev1.Service) { s.Spec.SessionAffinity = corev1.ServiceAffinityNone })
+			return plain(s)
+		}, "spec.sessionAffinity is not ClientIP in Service NS/collector", "kubectl -n NS patch service collector"),
+		Entry(nil, "SessionAffinity", "Unknown/NoServices", plain),
+		Entry("SessionAffinity of the Service that a client funnels to", "SessionAffinity", "False/AffinityNone", func(s shop) *v1alpha1.FunnelPolicy {
+			s.service("collector", func(s *corev1.Service) { s.Spec.SessionAffinity = corev1.ServiceAffinityNone })
+			return s.policy("exporter", selects("exporter"), through("collector"))
+		}, "NS/collector"),
+		Entry("SessionAffinity of a Service with a named target port", "SessionAffinity", "True/ClientIP", func(s shop) *v1alpha1.FunnelPolicy {
+			s.service("collector", func(s *corev1.Service) { s.Spec.Ports[0].TargetPort.Type, s.Spec.Ports[0].TargetPort.StrVal = 1, "bgp" })
+			s.pod("web-1", injected("policy"), func(p *corev1.Pod) {
+				p.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "bgp", ContainerPort: 1179}}
+			})
+			return plain(s)
+		}, "NS/collector"),
+
+		Entry(nil, "SourceIPPreserved", "True/SourceIPPreserved", func(s shop) *v1alpha1.FunnelPolicy {
+			s.service("collector")
+			return plain(s)
+		}),
+		Entry(nil, "SourceIPPreserved", "False/TrafficPolicyCluster", func(s shop) *v1alpha1.FunnelPolicy {
+			s.service("collector", ofType(corev1.ServiceTypeNodePort))
+			return plain(s)
+		}, "NS/collector (NodePort)", "externalTrafficPolicy\":\"Local\""),
+
+		Entry(nil, "Attached", "True/Attached", func(s shop) *v1alpha1.FunnelPolicy {
+			p := plain(s)
+			s.pod("web-1", reports("policy", digestOf(p)))
+			s.pod("web-2", reports("policy", digestOf(p)))
+			return p
+		}, "2 pods with the current rules"),
+		Entry(nil, "Attached", "Unknown/NoMatchingPods", plain),
+		Entry(nil, "Attached", "False/PodsNotInjected", func(s shop) *v1alpha1.FunnelPolicy {
+			s.pod("web-1")
+			return plain(s)
+		}, "web-1", "kubectl -n NS rollout restart deployment/web"),
+		Entry(nil, "Attached", "False/PodsPending", func(s shop) *v1alpha1.FunnelPolicy {
+			s.pod("web-1", ends("policy", corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}}))
+			return plain(s)
+		}, "web-1 (ImagePullBackOff)"),
+		Entry(nil, "Attached", "False/PodsOutdated", func(s shop) *v1alpha1.FunnelPolicy {
+			s.pod("web-1", reports("policy", "sha256:other"))
+			return plain(s)
+		}, "web-1", "kubectl -n NS rollout restart deployment/web"),
+		Entry(nil, "Attached", "False/AttachFailed", func(s shop) *v1alpha1.FunnelPolicy {
+			s.pod("web-1", fails("policy", "attach eth0 ingress: load program: permission denied"))
+			return plain(s)
+		}, "web-1 (attach eth0 ingress: load program: permission denied)"),
+		Entry(nil, "Attached", "False/HostNetworkPods", func(s shop) *v1alpha1.FunnelPolicy {
+			s.pod("web-1", func(p *corev1.Pod) { p.Spec.HostNetwork = true })
+			return plain(s)
+		}, "web-1 (hostNetwork: true)"),
+		Entry(nil, "Attached", "False/NamespaceNotEnabled", func(s shop) *v1alpha1.FunnelPolicy {
+			s.relabel(map[string]string{v1alpha1.LabelInjection: "disabled"})
+			s.pod("web-1")
+			return plain(s)
+		}, "kubectl label namespace NS sfunnel.io/injection=enabled --overwrite"),
+		Entry(nil, "Attached", "False/PodSecurityForbids", func(s shop) *v1alpha1.FunnelPolicy {
+			s.relabel(map[string]string{"pod-security.kubernetes.io/enforce": "baseline"})
+			return plain(s)
+		}, "kubectl label namespace NS pod-security.kubernetes.io/enforce=privileged --overwrite"),
+
+		Entry(nil, "MTUWarning", "True/InsufficientHeadroom", func(s shop) *v1alpha1.FunnelPolicy {
+			p := s.policy("policy", egress("udp dport 4739 funnel tcp dport 179 sport 540"))
+			s.pod("web-1", reports("policy", digestOf(p), report.Interface{Name: "eth0", MTU: 1500, Overhead: 20}))
+			return p
+		}, "pod web-1 eth0: MTU 1500, 20 bytes needed", "1520", "1480"),
+		Entry(nil, "MTUWarning", "False/HeadroomSufficient", func(s shop) *v1alpha1.FunnelPolicy {
+			p := s.policy("policy", egress("udp dport 4739 funnel tcp dport 179 sport 540"))
+			s.pod("web-1", reports("policy", digestOf(p), report.Interface{Name: "eth0", MTU: 1500, Overhead: 20, Headroom: 20}))
+			return p
+		}),
+		Entry(nil, "MTUWarning", "Unknown/NoReports", with(egress("udp dport 4739 funnel tcp dport 179 sport 540")), "20 bytes"),
+
+		Entry(nil, "Warnings", "False/NoWarnings", plain),
+		Entry(nil, "Warnings", "True/ShadowedRules", with(ingress("tcp drop; tcp dport 22 accept")), "spec.rules.text.ingress", "never reached"),
+		Entry(nil, "Warnings", "True/UnfunnelWithoutPorts", with(ingress("ip tcp dport 1179 pushed unfunnel udp"))),
+		Entry(nil, "Warnings", "True/RuleWarnings", with(egress("ip daddr 10.0.0.1 tcp funnel tcp dport 179 sport 540"))),
+		Entry(nil, "Warnings", "True/IPv6Untouched", with(ingress("tcp dport 1179 pushed unfunnel udp dport 4739"))),
+		Entry(nil, "Warnings", "True/AddressesUnusable", func(s shop) *v1alpha1.FunnelPolicy {
+			service := s.service("collector", ofType(corev1.ServiceTypeLoadBalancer))
+			service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{Hostname: "collector.example"}}
+			Expect(api.Status().Update(suite, service)).To(Succeed())
+			return s.policy("exporter", through("collector"))
+		}, "collector.example"),
+	)
+
+	It("leave out no reason of the API", func() {
+		for _, reason := range reasonsOfTheAPI() {
+			Expect(produced).To(HaveKey(reason), "no case produces it")
+		}
+	})
+})
+
+// plain makes a policy called policy, that has nothing to complain about.
+func plain(s shop) *v1alpha1.FunnelPolicy { return s.policy("policy") }
+
+// with makes it with edits.
+func with(edits ...func(*v1alpha1.FunnelPolicy)) func(shop) *v1alpha1.FunnelPolicy {
+	return func(s shop) *v1alpha1.FunnelPolicy { return s.policy("policy", edits...) }
+}
+
+func manyRules(n int) string {
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, "tcp dport %d drop\n", i+1)
+	}
+	return text.String()
+}
+
+// allowNoConfigMaps makes each attempt to create one fail.
+func (s shop) allowNoConfigMaps() *corev1.ResourceQuota {
+	GinkgoHelper()
+	none := corev1.ResourceList{corev1.ResourceConfigMaps: resource.MustParse("0")}
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "none"}, Spec: corev1.ResourceQuotaSpec{Hard: none}}
+	Expect(api.Create(suite, quota)).To(Succeed())
+	quota.Status = corev1.ResourceQuotaStatus{Hard: none, Used: none}
+	Expect(api.Status().Update(suite, quota)).To(Succeed())
+	return quota
+}
+
+// reasonsOfTheAPI are the values of the constants whose names begin with Reason.
+func reasonsOfTheAPI() []string {
+	GinkgoHelper()
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "api", "v1alpha1", "conditions.go"), nil, 0)
+	Expect(err).NotTo(HaveOccurred())
+	var reasons []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if ok && strings.HasPrefix(spec.Names[0].Name, "Reason") {
+			value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			Expect(err).NotTo(HaveOccurred())
+			reasons = append(reasons, value)
+		}
+		return true
+	})
+	Expect(reasons).NotTo(BeEmpty())
+	return reasons
+}
