@@ -52,3 +52,13 @@ func TestMatch(t *testing.T) {
 		})
 	}
 }
+
+// Rules that Go code builds may leave the family to their addresses.
+func TestAddressesAreOfTheirFamilyOnly(t *testing.T) {
+	six := tcp("[fd00::1]:1", "[fd00::2]:2")
+	r := mustParse(t, "daddr != 10.0.0.1 tcp drop")[0]
+	r.Family = AnyFamily
+	if r.Matches(six) {
+		t.Errorf("%v matches %v", r, six)
+	}
+}

@@ -33,6 +33,7 @@ func TestWarnings(t *testing.T) {
 		{"a negated set in front", "daddr != 10.0.0.0/8 tcp drop; daddr 11.0.0.0/8 tcp drop", []string{"2 Shadowed"}},
 		{"negated ports in front", "tcp dport != 80 drop; tcp dport 81-90 drop", []string{"2 Shadowed"}},
 		{"complements", "tcp dport != { 1-79, 81-65535 } drop; tcp dport 80 drop", []string{"2 Shadowed"}},
+		{"the last port is left", "tcp dport != 1-65534 drop; tcp dport 65535 drop", []string{"2 Shadowed"}},
 		{"not shadowed: another family", "ip tcp drop; tcp drop", nil},
 		{"not shadowed: pushed in front", "tcp dport 80 pushed drop; tcp dport 80 drop", nil},
 		{"not shadowed: an edge is left", "tcp dport 1-79 drop; tcp dport 79-80 drop", nil},
