@@ -110,6 +110,50 @@ func TestDatagramsOfOneSend(t *testing.T) {
 	}
 }
 
+// TestRoutersDoNotMergeWhatIsPushed: a router that merges datagrams of one flow
+// must find nothing to merge. It does merge the same datagrams unpushed.
+func TestRoutersDoNotMergeWhatIsPushed(t *testing.T) {
+	for _, c := range []struct {
+		name, egress, ingress string
+		to                    netip.AddrPort
+		merges                bool
+	}{
+		{"through UDP", udpThroughUDP, udpFromUDP, netip.AddrPortFrom(serviceAddr, 4739), false},
+		{"through TCP", udpThroughTCP, udpFromTCP, netip.AddrPortFrom(serviceAddr, 4739), false},
+		{"not pushed", "", "", netip.AddrPortFrom(serverAddr, 4739), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newSite(t)
+			clientSegments(s)
+			s.funnel(s.client, "eth0", "", c.egress)
+			s.funnel(s.server, "eth0", c.ingress, "")
+			server := s.listenUDP(s.server, 4739)
+			client := s.dialUDP(s.client, c.to, sendGSO)
+			forwarded := s.router.Capture("s0")
+			// Connection tracking takes the packets of a new TCP flow one by one:
+			// of several in one batch it drops all but the first.
+			client.Write(numbered(0, 9))
+			s.mustReceive(server, map[string]int{string(numbered(0, 9)): 1})
+			want := map[string]int{}
+			for i := range 50 {
+				d := numbered(i, 8000)
+				for at := 0; at < len(d); at += 1000 {
+					want[string(d[at:at+1000])]++
+				}
+				client.Write(d)
+			}
+			s.mustReceive(server, want)
+			merged := false
+			for _, f := range forwarded.Frames() {
+				merged = merged || f.Outgoing && len(f.Data) > 1500
+			}
+			if merged != c.merges {
+				t.Errorf("merged: %v, want %v", merged, c.merges)
+			}
+		})
+	}
+}
+
 // TestRuleThatMatchesItsOwnHeader must not push twice.
 func TestRuleThatMatchesItsOwnHeader(t *testing.T) {
 	s := newSite(t)

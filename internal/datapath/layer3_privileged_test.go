@@ -116,6 +116,32 @@ func TestLayer3Device(t *testing.T) {
 	}
 }
 
+// TestHeadersOutsideTheLinearPart: large packets come in with their headers in
+// a fragment list. The program sees none of them until it asks for them.
+func TestHeadersOutsideTheLinearPart(t *testing.T) {
+	ns := testnet.NewNamespace(t, "layer3")
+	s := &site{TB: t}
+	device := tun(t, ns, unix.TUN_F_CSUM)
+	ns.Run("ip", "link", "set", "tun0", "mtu", "9000")
+	programs := mustLoadIn(t, ns, popRule(wire.UDP), "", Interface{Index: ns.Index("tun0")})
+	ns.Attach("tun0", testnet.Ingress, programs.Ingress)
+	server := s.listenUDP(ns, 4739)
+	peer, local := netip.MustParseAddr("10.8.0.2"), netip.MustParseAddr("10.8.0.1")
+	for _, options := range [][]byte{nil, {1, 1, 1, 0}} {
+		for linear := 1; linear < 80; linear++ {
+			d := wire.Segment{Protocol: wire.UDP, Source: 9, Dest: 4739, Payload: numbered(linear, 5000+linear)}
+			h := wire.IPv4{Protocol: wire.TCP, Source: peer, Dest: local, Options: options}
+			packet := h.Packet(wire.Pushed(wire.TCP, 540, 179, d, peer, local))
+			head := make([]byte, vnetHeader)
+			head[2] = byte(linear) // hdr_len
+			if _, err := device.Write(append(head, packet...)); err != nil {
+				t.Fatal(err)
+			}
+			s.mustReceive(server, map[string]int{string(d.Payload): 1})
+		}
+	}
+}
+
 // TestLayer3DatagramTooBig goes the long way: segmenting device, answer, and
 // back to the socket's error.
 func TestLayer3DatagramTooBig(t *testing.T) {
