@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -71,6 +72,44 @@ func expectNamed(c *cluster) {
 	Expect(c.kubectl("-n", namespace, "get", "configmap", "fault-funnel", "-o", "jsonpath={.data.egress\\.rules}")).
 		To(ContainSubstring(address))
 	c.kubectl("-n", namespace, "delete", "fp/fault", "service/later")
+}
+
+// victim is a policy for an interface that no pod has, and a pod that it selects.
+const victim = `
+apiVersion: sfunnel.io/v1alpha1
+kind: FunnelPolicy
+metadata: {name: fault, namespace: ` + namespace + `}
+spec:
+  podSelector: {matchLabels: {app: victim}}
+  interfaces: [eth9]
+  rules: {text: {egress: udp dport 2055 funnel tcp dport 80 sport 540}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: victim, namespace: ` + namespace + `}
+spec:
+  selector: {matchLabels: {app: victim}}
+  template:
+    metadata: {labels: {app: victim}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {name: echo, image: "localhost/echo:dev", args: [serve, -tcp, "8081"]}
+`
+
+// expectAttachFailed checks that a pod whose rules can't be attached does not start,
+// and that the policy names it and says why.
+func expectAttachFailed(c *cluster) {
+	GinkgoHelper()
+	policy, workload, _ := strings.Cut(victim, "---\n")
+	c.apply(policy)
+	Eventually(c.condition("fault", "Ready")).Should(Equal("True/Ready"))
+	c.apply(workload)
+	Eventually(c.condition("fault", "Attached")).Should(Equal("False/AttachFailed"))
+	Expect(c.message("fault", "Attached")).To(And(ContainSubstring("victim-"), ContainSubstring("eth9")))
+	Expect(c.kubectl("-n", namespace, "get", "pods", "-l", "app=victim", "-o", "jsonpath={.items[*].status.phase}")).
+		To(Equal("Pending"))
+	c.kubectl("-n", namespace, "delete", "fp/fault", "deployment/victim")
 }
 
 // expectLastGoodRules checks that an edit that can't be carried out takes nothing

@@ -77,6 +77,7 @@ var _ = Describe("A client's flows to four ports of a Service", func() {
 				phase(mode + ": policies with faults")
 				expectRefused(c)
 				expectNamed(c)
+				expectAttachFailed(c)
 				expectLastGoodRules(c)
 				Expect(survey.Count(c.survey())).To(Equal(survey.Counts{Clients: podClients + outsideClients}))
 			})
