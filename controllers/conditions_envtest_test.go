@@ -43,7 +43,7 @@ var _ = Describe("Conditions", Ordered, func() {
 
 		Entry(nil, "Accepted", "True/Accepted", plain),
 		Entry(nil, "Accepted", "False/Invalid", with(ingress("tcp dport 0 drop")), "spec.rules.text.ingress", "1-65535"),
-		Entry(nil, "Accepted", "False/TooManyRules", with(ingress(manyRules(4097))), "4096"),
+		Entry(nil, "Accepted", "False/TooManyRules", with(ingress(dropRules(4097))), "4096"),
 		Entry(nil, "Accepted", "False/Conflicted", func(s shop) *v1alpha1.FunnelPolicy {
 			digestOf(s.policy("a", ingress("tcp dport 22 drop")))
 			return s.policy("b", ingress("tcp dport 22 accept"))
@@ -190,7 +190,7 @@ func with(edits ...func(*v1alpha1.FunnelPolicy)) func(shop) *v1alpha1.FunnelPoli
 	return func(s shop) *v1alpha1.FunnelPolicy { return s.policy("policy", edits...) }
 }
 
-func manyRules(n int) string {
+func dropRules(n int) string {
 	var text strings.Builder
 	for i := range n {
 		fmt.Fprintf(&text, "tcp dport %d drop\n", i+1)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -13,24 +14,35 @@ import (
 	"github.com/sfunnel-io/funnel-operator/internal/policy"
 )
 
+// verdict is which older policies one yields to.
+type verdict struct {
+	// of is equal for equal policies.
+	of    string
+	found []policy.Conflict
+}
+
 // conflicts returns the older policy that p yields to, if any.
-func (r *FunnelPolicyReconciler) conflicts(ctx context.Context, p *v1alpha1.FunnelPolicy, program *policy.Program) ([]policy.Conflict, error) {
+func (r *FunnelPolicyReconciler) conflicts(ctx context.Context, p *v1alpha1.FunnelPolicy, c compiled, last *verdict) ([]policy.Conflict, error) {
 	others, err := r.policiesIn(ctx, p.Namespace, func(q *v1alpha1.FunnelPolicy) bool { return q.Name != p.Name })
 	if err != nil {
 		return nil, fmt.Errorf("list FunnelPolicies: %w", err)
 	}
-	beside := []policy.Compiled{{Policy: p, Program: program}}
+	beside, of := []policy.Compiled{{Policy: p, Program: c.program}}, []string{c.of}
 	for _, q := range reachable(p, others) {
-		compiled, err := r.inForce(ctx, q)
+		c, err := r.inForce(ctx, q)
 		if err != nil {
 			return nil, err
 		}
-		beside = append(beside, policy.Compiled{Policy: q, Program: compiled})
+		beside, of = append(beside, policy.Compiled{Policy: q, Program: c.program}), append(of, c.of)
 	}
-	if conflict, yields := policy.Conflicts(beside)[p.Name]; yields {
-		return []policy.Conflict{conflict}, nil
+	slices.Sort(of[1:])
+	if now := strings.Join(of, "; "); now != last.of {
+		*last = verdict{of: now}
+		if conflict, yields := policy.Conflicts(beside)[p.Name]; yields {
+			last.found = []policy.Conflict{conflict}
+		}
 	}
-	return nil, nil
+	return last.found, nil
 }
 
 // reachable are those of the others that may meet p on a pod, and those that may
@@ -54,21 +66,20 @@ func reachable(p *v1alpha1.FunnelPolicy, others []v1alpha1.FunnelPolicy) []*v1al
 	return found
 }
 
-// inForce is the program that pods get of a policy: what its spec compiles to,
-// or else its last good rules.
-func (r *FunnelPolicyReconciler) inForce(ctx context.Context, q *v1alpha1.FunnelPolicy) (*policy.Program, error) {
-	named, err := r.namedServices(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	program, _ := policy.Compile(q, named)
-	if program.Data != nil {
-		return program, nil
+// inForce is what pods get of a policy: what its spec compiles to, or else its
+// last good rules.
+func (r *FunnelPolicyReconciler) inForce(ctx context.Context, q *v1alpha1.FunnelPolicy) (compiled, error) {
+	c, _, err := r.compile(ctx, q)
+	if err != nil || c.program.Data != nil {
+		return c, err
 	}
 	have, err := getConfigMap(ctx, r.Client, client.ObjectKeyFromObject(q))
 	if err != nil || have == nil || !owned(have) {
-		return program, err
+		return c, err
 	}
 	last := held(have)
-	return &policy.Program{Ingress: last.Ingress, Egress: last.Egress, Data: have.Data}, nil
+	return compiled{
+		of:      fmt.Sprint(c.of, " ", have.UID, "/", have.ResourceVersion),
+		program: &policy.Program{Ingress: last.Ingress, Egress: last.Egress, Data: have.Data},
+	}, nil
 }

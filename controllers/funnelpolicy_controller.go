@@ -79,7 +79,7 @@ func (r *FunnelPolicyReconciler) Reconcile(ctx context.Context, req ctrl.Request
 // reconcilePolicy publishes what can be published and tells what came of it. A
 // failed write is in the status, and tried again.
 func (r *FunnelPolicyReconciler) reconcilePolicy(ctx context.Context, p *v1alpha1.FunnelPolicy, known *known) (ctrl.Result, error) {
-	facts, err := r.gather(ctx, p)
+	facts, err := r.gather(ctx, p, known)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

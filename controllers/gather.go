@@ -7,26 +7,24 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
-	"github.com/sfunnel-io/funnel-operator/internal/policy"
 	"github.com/sfunnel-io/funnel-operator/internal/status"
 )
 
 // gather reads what concerns the policy, all from the cache, and compiles it.
 // ConfigMap and Pods are left to be filled in.
-func (r *FunnelPolicyReconciler) gather(ctx context.Context, p *v1alpha1.FunnelPolicy) (status.Facts, error) {
+func (r *FunnelPolicyReconciler) gather(ctx context.Context, p *v1alpha1.FunnelPolicy, known *known) (status.Facts, error) {
 	facts := status.Facts{Policy: p}
-	named, err := r.namedServices(ctx, p)
+	c, named, err := r.compile(ctx, p)
 	if err != nil {
 		return facts, err
 	}
-	facts.Program, facts.Faults = policy.Compile(p, named)
-	if facts.Conflicts, err = r.conflicts(ctx, p, facts.Program); err != nil {
+	facts.Program, facts.Faults = c.program, c.faults
+	if facts.Conflicts, err = r.conflicts(ctx, p, c, &known.conflicts); err != nil {
 		return facts, err
 	}
 	if facts.Services, err = r.services(ctx, p.Namespace, named); err != nil {
@@ -34,22 +32,6 @@ func (r *FunnelPolicyReconciler) gather(ctx context.Context, p *v1alpha1.FunnelP
 	}
 	facts.Namespace, err = r.namespace(ctx, p.Namespace)
 	return facts, err
-}
-
-// namedServices returns those Services that the policy names and that exist.
-func (r *FunnelPolicyReconciler) namedServices(ctx context.Context, p *v1alpha1.FunnelPolicy) (map[types.NamespacedName]*corev1.Service, error) {
-	found := map[types.NamespacedName]*corev1.Service{}
-	for _, name := range policy.References(p) {
-		s := &corev1.Service{}
-		switch err := r.Get(ctx, name, s); {
-		case apierrors.IsNotFound(err):
-		case err != nil:
-			return nil, fmt.Errorf("get Service %s: %w", name, err)
-		default:
-			found[name] = s
-		}
-	}
-	return found, nil
 }
 
 // services returns the Services of the namespace and the named ones elsewhere.

@@ -14,6 +14,7 @@ import (
 type memory struct {
 	sync.Mutex
 	policies map[types.NamespacedName]*known
+	programs map[types.NamespacedName]compiled
 }
 
 // known is what is remembered of one policy. The work queue gives a policy to one
@@ -28,6 +29,8 @@ type known struct {
 	status written
 	// statusAt is when the status was written.
 	statusAt time.Time
+	// conflicts are those with older policies.
+	conflicts verdict
 	// others are the pods that were not injected.
 	others listing
 }
@@ -56,4 +59,21 @@ func (m *memory) forget(name types.NamespacedName) {
 	m.Lock()
 	defer m.Unlock()
 	delete(m.policies, name)
+	delete(m.programs, name)
+}
+
+// compiled is what the policy compiled to last time, if it was kept.
+func (m *memory) compiled(name types.NamespacedName) compiled {
+	m.Lock()
+	defer m.Unlock()
+	return m.programs[name]
+}
+
+func (m *memory) keep(name types.NamespacedName, c compiled) {
+	m.Lock()
+	defer m.Unlock()
+	if m.programs == nil {
+		m.programs = map[types.NamespacedName]compiled{}
+	}
+	m.programs[name] = c
 }

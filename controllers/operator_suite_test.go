@@ -42,9 +42,10 @@ func startOperator(edits ...func(*FunnelPolicyReconciler)) (o *operator, stop fu
 	GinkgoHelper()
 	o = &operator{clock: &skewedClock{}, requests: &requestLog{}}
 	o.FunnelPolicyReconciler = &FunnelPolicyReconciler{
-		Clock:      o.clock,
-		ListAtMost: 100 * time.Millisecond,
-		LookAgain:  200 * time.Millisecond,
+		Clock:        o.clock,
+		StatusAtMost: 50 * time.Millisecond,
+		ListAtMost:   100 * time.Millisecond,
+		LookAgain:    200 * time.Millisecond,
 	}
 	for _, edit := range edits {
 		edit(o.FunnelPolicyReconciler)

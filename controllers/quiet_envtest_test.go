@@ -44,6 +44,20 @@ var _ = Describe("An operator with nothing to do", Ordered, func() {
 		Expect(o.requests.writing()[before:]).To(BeEmpty())
 	})
 
+	It("compiles many rules once, and again when they change", func() {
+		s := newShop()
+		p := s.policy("policy", ingress(dropRules(100)))
+		digestOf(p)
+		first := o.memory.compiled(keyOf(p)).program
+		Expect(first).NotTo(BeNil())
+		s.pod("web-1", injected("policy"))
+		Eventually(condition(p, "Attached")).Should(Equal("False/PodsPending"))
+		Expect(o.memory.compiled(keyOf(p)).program).To(BeIdenticalTo(first))
+
+		change(p, func() { p.Spec.Rules.Text.Ingress = dropRules(99) })
+		Eventually(func() int { return len(o.memory.compiled(keyOf(p)).program.Ingress) }).Should(Equal(99))
+	})
+
 	It("reads nothing either, once all pods are injected", func() {
 		s := newShop()
 		p := s.policy("policy")
@@ -64,7 +78,7 @@ var _ = Describe("An operator with nothing to do", Ordered, func() {
 
 var _ = Describe("An operator with much to do", Ordered, func() {
 	It("writes a status at most once a second", func() {
-		o, _ := startOperator()
+		o, _ := startOperator(func(r *FunnelPolicyReconciler) { r.StatusAtMost = 0 })
 		s := newShop()
 		p := s.policy("policy")
 		digestOf(p)

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -48,7 +49,7 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		For(&v1alpha1.FunnelPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.FunnelPolicy{}, mapped(r.neighbours), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(policyOfConfigMap), changed).
-		Watches(&corev1.Pod{}, mapped(r.policiesOfPod), changed).
+		Watches(&corev1.Pod{}, later(mapped(r.policiesOfPod)), changed).
 		Watches(&corev1.Service{}, mapped(r.policiesOfService), changed).
 		WatchesMetadata(&corev1.Namespace{}, mapped(r.policiesOfNamespace), changed).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers}).
@@ -126,6 +127,27 @@ func mapped(find finder) handler.EventHandler {
 		return requests
 	})
 }
+
+// aMoment is how long events about pods are gathered.
+const aMoment = 100 * time.Millisecond
+
+// later makes h enqueue a moment later, so that many pods that change together
+// make one reconcile of their policy.
+func later(h handler.EventHandler) handler.EventHandler {
+	return handler.Funcs{
+		CreateFunc:  func(ctx context.Context, e event.CreateEvent, q requests) { h.Create(ctx, e, delayed{q}) },
+		UpdateFunc:  func(ctx context.Context, e event.UpdateEvent, q requests) { h.Update(ctx, e, delayed{q}) },
+		DeleteFunc:  func(ctx context.Context, e event.DeleteEvent, q requests) { h.Delete(ctx, e, delayed{q}) },
+		GenericFunc: func(ctx context.Context, e event.GenericEvent, q requests) { h.Generic(ctx, e, delayed{q}) },
+	}
+}
+
+type requests = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// delayed is a queue to which adding takes a moment.
+type delayed struct{ requests }
+
+func (d delayed) Add(request reconcile.Request) { d.AddAfter(request, aMoment) }
 
 // policiesIn lists the policies of a namespace for which keep holds. They are
 // the cache's own and must not be changed.
