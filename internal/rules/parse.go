@@ -14,9 +14,12 @@ const (
 	expectedQualifier = "ip, ip6, saddr, daddr, tcp, udp, sport, dport, pushed, actions, " + expectedVerb
 )
 
+// maxFaults bounds what a text that is no rule set at all costs.
+const maxFaults = 1000
+
 // Parse reads rule text: one rule per line or ";", "#" starts a comment. It
 // returns the rules in canonical form. The error is of type Errors and holds
-// every fault of the text; the rule set is nil then.
+// every fault of the text, up to a thousand; the rule set is nil then.
 func Parse(text string) (RuleSet, error) {
 	rs, _, err := ParsePositions(text)
 	return rs, err
@@ -114,6 +117,12 @@ func (p *parser) place(where part) token {
 }
 
 func (p *parser) fault(t token, message, expected string) {
+	switch {
+	case len(p.faults) > maxFaults:
+		return
+	case len(p.faults) == maxFaults:
+		message, expected = "too many faults, the rest is not listed", ""
+	}
 	p.faults = append(p.faults, &SyntaxError{
 		Position: Position{t.line, t.column},
 		Token:    t.String(),

@@ -197,3 +197,12 @@ func TestParseLimitsTheNumberOfRules(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
+
+func TestParseEndsTheListOfFaults(t *testing.T) {
+	_, err := Parse(strings.Repeat("x\n", 5000))
+	faults := err.(Errors)
+	last := faults[len(faults)-1].Error()
+	if want := "1001:1: too many faults, the rest is not listed"; len(faults) != maxFaults+1 || last != want {
+		t.Errorf("%d faults, the last is %q, want %q", len(faults), last, want)
+	}
+}
