@@ -5,12 +5,16 @@ package config_test
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -19,9 +23,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/certs"
 )
 
 // The install on a real API server, and its manager as two processes with no
@@ -37,6 +43,7 @@ func TestInstallOnARealServer(t *testing.T) {
 	t.Run("its pods comply with PodSecurity restricted, which is enforced", func(t *testing.T) { podSecurity(t, c) })
 	t.Run("it injects pods and publishes rules", func(t *testing.T) { injection(t, c) })
 	t.Run("metrics are for authorised clients", func(t *testing.T) { metrics(t, c, one) })
+	t.Run("applied again, it changes nothing", func(t *testing.T) { again(t, c) })
 	t.Run("no error is logged", func(t *testing.T) { quiet(t, one, two) })
 	t.Run("a replica that ends hands over at once", func(t *testing.T) { handover(t, c, one, two) })
 	t.Run("it asks for nothing that it may not", func(t *testing.T) { permitted(t, one, two) })
@@ -62,6 +69,52 @@ func permitted(t *testing.T, managers ...*manager) {
 			}
 		}
 	}
+}
+
+// again is what "make deploy" does a second time: the certificate that the API
+// server trusts, for one, is not taken away.
+func again(t *testing.T, c *cluster) {
+	for i := range c.install {
+		object := c.install[i].DeepCopy()
+		if object.GetKind() == "Service" && object.GetName() == "sfunnel-webhook" {
+			continue // leads to this machine
+		}
+		must(t, c.Get(t.Context(), client.ObjectKeyFromObject(object), object))
+		before := object.GetResourceVersion()
+		c.apply(t, &c.install[i])
+		must(t, c.Get(t.Context(), client.ObjectKeyFromObject(object), object))
+		if object.GetResourceVersion() != before {
+			t.Errorf("%s %s was changed", object.GetKind(), object.GetName())
+		}
+	}
+}
+
+// Somebody else may renew the certificate (cert-manager, for instance).
+func TestCertificateFromADirectory(t *testing.T) {
+	c := start(t)
+	state, _, err := certs.Step(certs.State{}, nil, []string{"sfunnel-webhook." + own + ".svc"}, time.Now())
+	must(t, err)
+	dir := t.TempDir()
+	for _, file := range []string{"tls.crt", "tls.key"} {
+		must(t, os.WriteFile(filepath.Join(dir, file), state.Data()[file], 0o600))
+	}
+	configuration := c.install.object(t, "MutatingWebhookConfiguration", "sfunnel")
+	patch := fmt.Sprintf(`[{"op":"add","path":"/webhooks/0/clientConfig/caBundle","value":%q}]`, base64.StdEncoding.EncodeToString(state.Trusted()))
+	must(t, c.Patch(t.Context(), configuration, client.RawPatch(types.JSONPatchType, []byte(patch))))
+
+	m := c.run(t, "--webhook-cert-dir="+dir)
+	c.askAt(t, m)
+	eventually(t, "it is ready", m.ready)
+	namespace, _ := c.shop(t)
+	pod := webPod(namespace)
+	eventually(t, "the webhook is asked", func(ctx context.Context) error { return c.Create(ctx, pod) })
+	if len(pod.Spec.InitContainers) != 1 {
+		t.Errorf("init containers: %+v", pod.Spec.InitContainers)
+	}
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: own, Name: "sfunnel-webhook-certificate"}, &corev1.Secret{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the manager made a certificate of its own: %v", err)
+	}
+	quiet(t, m)
 }
 
 func podSecurity(t *testing.T, c *cluster) {

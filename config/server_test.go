@@ -20,6 +20,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -62,7 +63,7 @@ func start(t *testing.T) *cluster {
 
 	c := &cluster{Client: api, config: server.Config, install: install(t), binary: build(t)}
 	for i := range c.install {
-		must(t, c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(&c.install[i]), client.FieldOwner("kubectl"), client.ForceOwnership))
+		c.apply(t, &c.install[i])
 	}
 	must(t, c.Delete(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: own, Name: "sfunnel-webhook"}}))
 	must(t, c.Create(t.Context(), &corev1.Service{
@@ -70,6 +71,12 @@ func start(t *testing.T) *cluster {
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"},
 	}))
 	return c
+}
+
+// apply is kubectl apply --server-side.
+func (c *cluster) apply(t *testing.T, object *unstructured.Unstructured) {
+	t.Helper()
+	must(t, c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object.DeepCopy()), client.FieldOwner("kubectl")))
 }
 
 func build(t *testing.T) string {
@@ -120,8 +127,9 @@ type manager struct {
 	ended                    chan struct{}
 }
 
-// run starts a replica that lives until the test's end at most.
-func (c *cluster) run(t *testing.T) *manager {
+// run starts a replica that lives until the test's end at most, with more
+// arguments than the Deployment's.
+func (c *cluster) run(t *testing.T, more ...string) *manager {
 	t.Helper()
 	var deployment appsv1.Deployment
 	c.install.into(t, "Deployment", "sfunnel-manager", &deployment)
@@ -139,7 +147,7 @@ func (c *cluster) run(t *testing.T) *manager {
 	for _, arg := range container.Args {
 		args = append(args, os.Expand(strings.ReplaceAll(strings.ReplaceAll(arg, "$(", "${"), ")", "}"), func(name string) string { return variables[name] }))
 	}
-	m.command = exec.Command(c.binary, args...)
+	m.command = exec.Command(c.binary, append(args, more...)...)
 	for name, value := range variables {
 		m.command.Env = append(m.command.Env, name+"="+value)
 	}

@@ -102,7 +102,7 @@ func (c *WebhookCertificate) Ready(*http.Request) error {
 func (c *WebhookCertificate) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	var configuration admissionregistrationv1.MutatingWebhookConfiguration
 	if err := c.client.Get(ctx, types.NamespacedName{Name: c.Configuration}, &configuration); err != nil {
-		return ctrl.Result{}, fmt.Errorf("read the webhook configuration: %w", err)
+		return ctrl.Result{}, client.IgnoreNotFound(err) // nobody asks yet, or any more
 	}
 	state, again, err := c.step(ctx, bundle(&configuration))
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
