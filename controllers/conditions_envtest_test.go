@@ -4,11 +4,6 @@ package controllers
 
 import (
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"path/filepath"
-	"strconv"
 	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -176,7 +171,10 @@ var _ = Describe("Conditions", Ordered, func() {
 	)
 
 	It("leave out no reason of the API", func() {
-		for _, reason := range reasonsOfTheAPI() {
+		reasons, err := apiConstants("Reason")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(reasons).NotTo(BeEmpty())
+		for _, reason := range reasons {
 			Expect(produced).To(HaveKey(reason), "no case produces it")
 		}
 	})
@@ -207,23 +205,4 @@ func (s shop) allowNoConfigMaps() *corev1.ResourceQuota {
 	quota.Status = corev1.ResourceQuotaStatus{Hard: none, Used: none}
 	Expect(api.Status().Update(suite, quota)).To(Succeed())
 	return quota
-}
-
-// reasonsOfTheAPI are the values of the constants whose names begin with Reason.
-func reasonsOfTheAPI() []string {
-	GinkgoHelper()
-	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "api", "v1alpha1", "conditions.go"), nil, 0)
-	Expect(err).NotTo(HaveOccurred())
-	var reasons []string
-	ast.Inspect(file, func(n ast.Node) bool {
-		spec, ok := n.(*ast.ValueSpec)
-		if ok && strings.HasPrefix(spec.Names[0].Name, "Reason") {
-			value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
-			Expect(err).NotTo(HaveOccurred())
-			reasons = append(reasons, value)
-		}
-		return true
-	})
-	Expect(reasons).NotTo(BeEmpty())
-	return reasons
 }
