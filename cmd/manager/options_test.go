@@ -53,7 +53,7 @@ func TestHelpNamesEveryFlagAndEndsWith0(t *testing.T) {
 			t.Errorf("the help does not name %s", flag)
 		}
 	}
-	for _, preset := range []string{"(default 100m)", "(default 64Mi)", "(default IfNotPresent)", "(default INFO)", "(default json)"} {
+	for _, preset := range []string{"(default 100m)", "(default 128Mi)", "(default IfNotPresent)", "(default INFO)", "(default json)"} {
 		if !strings.Contains(stderr, preset) {
 			t.Errorf("the help does not tell %s", preset)
 		}

@@ -29,7 +29,7 @@ type Options struct {
 // takes tens of milliseconds of CPU time and a few MiB besides the maps.
 var (
 	DefaultCPU    = resource.MustParse("100m")
-	DefaultMemory = resource.MustParse("64Mi")
+	DefaultMemory = resource.MustParse("128Mi")
 )
 
 // Pod injects the rules of the named policies into a pod that is about to be
