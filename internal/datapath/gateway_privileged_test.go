@@ -58,8 +58,8 @@ func TestGatewayFunnelsForOthers(t *testing.T) {
 				program = gateway.Ingress
 			}
 			t.Logf("gateway: %s", printReasons(mustCount(t, gateway, program).Reasons))
-			if n := s.invalid(); n != "0" {
-				t.Errorf("the router dropped %s packets as invalid", n)
+			if n := s.invalid(); n != 0 {
+				t.Errorf("the router dropped %d packets as invalid", n)
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
@@ -70,19 +71,15 @@ func TestTooBigIsAnsweredByteExact(t *testing.T) {
 			packet := h.Packet(segment(wire.UDP, 1472-len(options)).Bytes(client, server))
 			quoted := packet[:20+len(options)+8]
 			want := wire.IPv4{Protocol: wire.ICMP, Source: server, Dest: client, TOS: 0xc0}.Packet(wire.FragmentationNeeded(1480, quoted))
-			for program, verdict := range map[string]int{"egress": redirect, "segment": redirect} {
-				p := programs.Egress
-				if program == "segment" {
-					p = programs.Segment
-				}
+			for _, program := range []*ebpf.Program{pusher(programs), programs.Segment} {
 				in := wire.Ethernet(wire.EtherTypeIPv4, packet)
-				reason, got, out := reasonOf(t, programs, p, in)
-				if reason != TooBigAnswered || got != verdict {
-					t.Errorf("%s: counted %v, verdict %d", program, reason, got)
+				reason, verdict, out := reasonOf(t, programs, program, in)
+				if reason != TooBigAnswered || verdict != redirect {
+					t.Errorf("counted %v, verdict %d", reason, verdict)
 				}
 				sameFrame(t, out[14:], want)
 				if string(out[:6]) != string(in[6:12]) || string(out[6:12]) != string(in[:6]) {
-					t.Errorf("%s: Ethernet addresses % x", program, out[:12])
+					t.Errorf("Ethernet addresses % x", out[:12])
 				}
 			}
 		})
@@ -101,7 +98,7 @@ func TestTooBigIsSilent(t *testing.T) {
 		programs := mustLoad(t, "", pushRule(wire.TCP), device)
 		for _, h := range []wire.IPv4{group, may} {
 			in := frame(h, segment(wire.UDP, 1472).Bytes(h.Source, h.Dest))
-			reason, verdict, _ := reasonOf(t, programs, programs.Egress, in)
+			reason, verdict, _ := reasonOf(t, programs, pusher(programs), in)
 			if reason != TooBig || verdict != shot {
 				t.Errorf("to %v: counted %v, verdict %d", h.Dest, reason, verdict)
 			}

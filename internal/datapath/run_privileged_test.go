@@ -7,9 +7,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/netip"
+	"sync"
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/sfunnel-io/funnel-operator/internal/classifier"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
@@ -105,6 +107,26 @@ type skBuff struct {
 	TstampType                                                                            uint8
 	_                                                                                     [3]uint8
 	HWTstamp                                                                              uint64
+}
+
+// pushesDirectly reports whether the kernel shows programs the state of a
+// checksum (since Linux 6.2). On others the egress program sends everything
+// that it funnels through the segmenting device.
+var pushesDirectly = sync.OnceValue(func() bool {
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return false
+	}
+	var function *btf.Func
+	return kernel.TypeByName("bpf_cast_to_kern_ctx", &function) == nil
+})
+
+// pusher is the program that pushes headers on what leaves.
+func pusher(p *Programs) *ebpf.Program {
+	if pushesDirectly() {
+		return p.Egress
+	}
+	return p.Segment
 }
 
 // reasonOf runs a program and returns the one reason that it counted, besides

@@ -4,9 +4,10 @@ package datapath
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ type site struct {
 	testing.TB
 	client, router, server *testnet.Namespace
 	arrives                *testnet.Capture // what arrives on the server's interface
+	sourcePort             uint16           // of the outer header that pushedFrames saw last
 }
 
 var (
@@ -48,20 +50,31 @@ func newSite(t testing.TB) *site {
 	s.client.Run("ip", "route", "add", "default", "via", "10.77.1.1")
 	s.server.Run("ip", "route", "add", "default", "via", "10.77.2.1")
 	s.router.Sysctl("net/ipv4/ip_forward", "1")
-	s.router.Run("iptables", "-A", "FORWARD", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP")
-	for _, protocol := range []string{"tcp", "udp"} {
-		s.router.Run("iptables", "-t", "nat", "-A", "PREROUTING", "-d", serviceAddr.String(), "-p", protocol,
-			"--dport", "179", "-j", "DNAT", "--to-destination", "10.77.2.2:1179")
-	}
+	s.router.Run("nft", routerRules)
 	s.arrives = s.server.Capture("eth0")
 	return s
 }
 
+// routerRules are what kube-proxy makes of a Service, in essence.
+const routerRules = `
+table ip site {
+	chain forward {
+		type filter hook forward priority filter
+		ct state invalid counter drop
+	}
+	chain prerouting {
+		type nat hook prerouting priority dstnat
+		ip daddr 10.96.0.10 tcp dport 179 dnat to 10.77.2.2:1179
+		ip daddr 10.96.0.10 udp dport 179 dnat to 10.77.2.2:1179
+	}
+	chain postrouting {
+		type nat hook postrouting priority srcnat
+	}
+}`
+
 // masquerade hides the client behind the router, with source ports drawn anew.
 func (s *site) masquerade() {
-	for _, protocol := range []string{"tcp", "udp"} {
-		s.router.Run("iptables", "-t", "nat", "-A", "POSTROUTING", "-o", "s0", "-p", protocol, "-j", "MASQUERADE", "--random-fully")
-	}
+	s.router.Run("nft", "add rule ip site postrouting oifname s0 meta l4proto { tcp, udp } masquerade fully-random")
 }
 
 // funnel attaches rules to an interface of a namespace, with a segmenting
@@ -214,14 +227,21 @@ func (s *site) pushedFrames(outer, inner byte) int {
 		if _, err := p.Inner(inner); err != nil {
 			s.Fatalf("inner header: %v", err)
 		}
+		s.sourcePort = p.SourcePort
 		found++
 	}
 	return found
 }
 
 // invalid returns how many packets the router dropped as invalid.
-func (s *site) invalid() string {
-	var packets string
-	fmt.Sscan(s.router.Run("sh", "-c", "iptables -nvxL FORWARD | awk '/INVALID/ {print $1}'"), &packets)
-	return packets
+func (s *site) invalid() int {
+	s.Helper()
+	counter := s.router.Run("nft", "list chain ip site forward")
+	_, figures, _ := strings.Cut(counter, "packets ")
+	packets, _, _ := strings.Cut(figures, " ")
+	n, err := strconv.Atoi(packets)
+	if err != nil {
+		s.Fatalf("no count in %q", counter)
+	}
+	return n
 }

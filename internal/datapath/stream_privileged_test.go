@@ -84,8 +84,8 @@ func TestSmallRequestsOverTCP(t *testing.T) {
 	if n := s.pushedFrames(wire.TCP, wire.TCP); n < 30*4 {
 		t.Errorf("%d pushed packets arrived", n)
 	}
-	if n := s.invalid(); n != "0" {
-		t.Errorf("the router dropped %s packets as invalid", n)
+	if n := s.invalid(); n != 0 {
+		t.Errorf("the router dropped %d packets as invalid", n)
 	}
 }
 
@@ -118,8 +118,8 @@ func TestBulkOverTCP(t *testing.T) {
 			t.Logf("client: %s", printReasons(mustCount(t, client, client.Egress).Reasons))
 			t.Logf("server: %s", printReasons(mustCount(t, server, server.Egress).Reasons))
 			s.pushedFrames(wire.TCP, wire.TCP)
-			if n := s.invalid(); n != "0" {
-				t.Errorf("the router dropped %s packets as invalid", n)
+			if n := s.invalid(); n != 0 {
+				t.Errorf("the router dropped %d packets as invalid", n)
 			}
 		})
 	}
