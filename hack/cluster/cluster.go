@@ -93,6 +93,7 @@ func (c *cluster) up(ctx context.Context) error {
 	if err := c.changeHost(); err != nil {
 		return err
 	}
+	fmt.Fprintf(c.log, "starting a control plane and %d nodes …\n", c.Nodes)
 	machines, err := c.startMachines(lock, door)
 	if err != nil {
 		return err
