@@ -20,7 +20,7 @@ import (
 // read.
 var _ = Describe("Conditions", Ordered, func() {
 	produced := map[string]bool{}
-	BeforeAll(func() { startOperator() })
+	BeforeAll(func() { startOperator(withoutPolling) })
 
 	DescribeTable("say why", func(kind, want string, arrange func(s shop) *v1alpha1.FunnelPolicy, says ...string) {
 		s := newShop()

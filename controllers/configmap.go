@@ -127,7 +127,7 @@ func (r *FunnelPolicyReconciler) apply(ctx context.Context, p *v1alpha1.FunnelPo
 	before := ""
 	if have != nil {
 		before = have.ResourceVersion
-		want = want.WithUID(have.UID)
+		want = want.WithResourceVersion(before)
 		opts = append(opts, client.ForceOwnership)
 	}
 	if err := r.Client.Apply(ctx, want, opts...); err != nil {

@@ -14,7 +14,7 @@ import (
 
 var _ = Describe("Rules of a deleted policy", Ordered, func() {
 	var o *operator
-	BeforeEach(func() { o, _ = startOperator() })
+	BeforeEach(func() { o, _ = startOperator(withoutPolling) })
 
 	// look makes the operator look at the ConfigMap again.
 	look := func(c *corev1.ConfigMap) {
@@ -81,6 +81,12 @@ var _ = Describe("Rules of a deleted policy", Ordered, func() {
 		o.clock.advance(time.Hour)
 		look(rulesOf(again))
 		Consistently(func() *corev1.ConfigMap { return rulesOf(again) }, "500ms").ShouldNot(BeNil())
+
+		By("and has ten minutes of its own when it is deleted")
+		Expect(api.Delete(suite, again)).To(Succeed())
+		Eventually(func() bool { return o.orphaned(again) }).Should(BeTrue())
+		look(rulesOf(again))
+		Consistently(func() *corev1.ConfigMap { return rulesOf(again) }, "500ms").ShouldNot(BeNil())
 	})
 
 	It("are adopted and replaced when the new policy has others", func() {
@@ -91,6 +97,16 @@ var _ = Describe("Rules of a deleted policy", Ordered, func() {
 		digestOf(again)
 		Expect(rulesOf(again).UID).To(Equal(uid))
 		Expect(rulesOf(again).Data[v1alpha1.FileIngress]).To(Equal("tcp dport 22 actions drop\n"))
+	})
+
+	It("are not removed when the policy is back and the cache does not know it yet", func() {
+		s := newShop()
+		p := s.policy("collector")
+		digestOf(p)
+		removed, err := o.remove(suite, keyOf(p), rulesOf(p))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(removed).To(BeFalse())
+		Expect(rulesOf(p)).NotTo(BeNil())
 	})
 
 	It("are found again after a restart, which begins the ten minutes anew", func() {

@@ -75,6 +75,10 @@ func startOperator(edits ...func(*FunnelPolicyReconciler)) (o *operator, stop fu
 	return o, stop
 }
 
+// withoutPolling leaves the operator with nothing but events, so that a case
+// fails when one is not heard.
+func withoutPolling(r *FunnelPolicyReconciler) { r.ListAtMost = time.Hour }
+
 // remembers reports whether the operator remembers anything of the policy.
 func (o *operator) remembers(p *v1alpha1.FunnelPolicy) bool {
 	o.memory.Lock()

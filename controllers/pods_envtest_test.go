@@ -126,3 +126,40 @@ var _ = Describe("Pods", Ordered, func() {
 		Eventually(condition(good, "Attached")).Should(Equal("False/PodsPending"))
 	})
 })
+
+var _ = Describe("Without listing pods again", Ordered, func() {
+	BeforeAll(func() { startOperator(withoutPolling) })
+
+	It("reports of injected pods are heard of", func() {
+		s := newShop()
+		p := s.policy("policy")
+		digest := digestOf(p)
+		pod := s.pod("web-1", injected("policy"))
+		Eventually(condition(p, "Attached")).Should(Equal("False/PodsPending"))
+		reports("policy", digest)(pod)
+		Expect(api.Status().Update(suite, pod)).To(Succeed())
+		Eventually(condition(p, "Attached")).Should(Equal("True/Attached"))
+		Expect(api.Delete(suite, pod, client.GracePeriodSeconds(0))).To(Succeed())
+		Eventually(condition(p, "Attached")).Should(Equal("Unknown/NoMatchingPods"))
+	})
+
+	It("labels of the namespace are heard of", func() {
+		s := newShop()
+		p := s.policy("policy")
+		Eventually(condition(p, "Attached")).Should(Equal("Unknown/NoMatchingPods"))
+		s.relabel(map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
+		Eventually(condition(p, "Attached")).Should(Equal("False/PodSecurityForbids"))
+		s.relabel(map[string]string{"pod-security.kubernetes.io/enforce": "privileged"})
+		Eventually(condition(p, "Attached")).Should(Equal("Unknown/NoMatchingPods"))
+	})
+
+	It("Services in front are heard of", func() {
+		s := newShop()
+		p := s.policy("policy")
+		Eventually(condition(p, "SessionAffinity")).Should(Equal("Unknown/NoServices"))
+		service := s.service("collector")
+		Eventually(condition(p, "SessionAffinity")).Should(Equal("True/ClientIP"))
+		change(service, func() { service.Spec.SessionAffinity = corev1.ServiceAffinityNone })
+		Eventually(condition(p, "SessionAffinity")).Should(Equal("False/AffinityNone"))
+	})
+})

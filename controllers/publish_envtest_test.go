@@ -6,6 +6,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -13,7 +14,7 @@ import (
 
 var _ = Describe("Rules", Ordered, func() {
 	var o *operator
-	BeforeAll(func() { o, _ = startOperator() })
+	BeforeAll(func() { o, _ = startOperator(withoutPolling) })
 
 	It("are in a ConfigMap of one field manager, and nothing ties its life to the policy", func() {
 		s := newShop()
@@ -148,12 +149,33 @@ var _ = Describe("Rules", Ordered, func() {
 
 	It("are published when somebody else's ConfigMap is gone, though it is not watched", func() {
 		s := newShop()
-		theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "collector-funnel", Labels: map[string]string{v1alpha1.LabelPolicy: "another"}}}
+		theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "collector-funnel"}}
 		Expect(api.Create(suite, theirs)).To(Succeed())
 		p := s.policy("collector")
 		Eventually(condition(p, v1alpha1.ConditionProgrammed)).Should(Equal("False/ConfigMapNotOwned"))
 		Expect(api.Delete(suite, theirs)).To(Succeed())
 		digestOf(p)
+	})
+
+	It("never go into a ConfigMap that took the place of the one that was seen", func() {
+		s := newShop()
+		p := s.policy("collector", ingress("nonsense")) // so that the operator itself writes nothing
+		theirs := &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "collector-funnel"},
+			Data:       map[string]string{v1alpha1.FileIngress: "theirs"},
+		}
+		Expect(api.Create(suite, theirs)).To(Succeed())
+		data := map[string]string{v1alpha1.FileIngress: "ours"}
+
+		By("none having been seen")
+		Expect(apierrors.IsConflict(o.apply(suite, p, nil, data, &known{}))).To(BeTrue())
+		Expect(rulesOf(p)).To(Equal(theirs))
+
+		By("another having been seen")
+		seen := theirs.DeepCopy()
+		change(theirs, func() { theirs.Annotations = map[string]string{"changed": "since"} })
+		Expect(apierrors.IsConflict(o.apply(suite, p, seen, data, &known{}))).To(BeTrue())
+		Expect(rulesOf(p)).To(Equal(theirs))
 	})
 
 	It("are tried again when they could not be written", func() {
@@ -171,7 +193,7 @@ var _ = Describe("Rules", Ordered, func() {
 })
 
 var _ = Describe("Policies that can meet on a pod", Ordered, func() {
-	BeforeAll(func() { startOperator() })
+	BeforeAll(func() { startOperator(withoutPolling) })
 
 	const one, other = "tcp dport 22 drop", "tcp dport 22 accept"
 
