@@ -31,7 +31,8 @@ type FunnelPolicyReconciler struct {
 	// Clock is the real one, but in tests.
 	Clock clock.PassiveClock
 
-	// Workers is how many policies are reconciled at a time. Default 4.
+	// Workers is how many policies are reconciled at a time. Default 16: a reconcile
+	// mostly waits for the API server.
 	Workers int
 	// KeepDeleted is how long a ConfigMap stays when its policy is gone, and how
 	// long after finding pods that mount it they are looked for again. Default 10

@@ -69,7 +69,7 @@ func (r *FunnelPolicyReconciler) fillIn(mgr ctrl.Manager) {
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
-	r.Workers = cmp.Or(r.Workers, 4)
+	r.Workers = cmp.Or(r.Workers, 16)
 	r.KeepDeleted = cmp.Or(r.KeepDeleted, 10*time.Minute)
 	r.ListAtMost = cmp.Or(r.ListAtMost, 2*time.Second)
 	r.ListSlowly = cmp.Or(r.ListSlowly, 10*time.Minute)
