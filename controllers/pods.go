@@ -59,7 +59,10 @@ func (r *FunnelPolicyReconciler) count(ctx context.Context, facts *status.Facts,
 	if known.others.pods != nil {
 		facts.Pods.Merge(known.others.pods)
 	}
-	return known.others.dueIn(r.Clock.Now(), of, r.ListAtMost), nil
+	if again = known.others.dueIn(r.Clock.Now(), of, r.ListAtMost); again == never {
+		again = 0
+	}
+	return again, nil
 }
 
 // listAgain replaces the last list of the pods that were not injected.

@@ -26,13 +26,13 @@ type Census struct {
 	renewals [states]commands
 	barred   sample // Missing pods that can't be injected, with the reason; not in named
 	room     room
-	shapes   map[string]Shape
+	shapes   map[string]podShape
 }
 
 // NewCensus starts a census for a policy whose ConfigMap holds rules of that
 // digest, which add at most overhead bytes to a packet.
 func NewCensus(policy, digest string, overhead int) *Census {
-	return &Census{policy: policy, digest: digest, overhead: overhead, shapes: map[string]Shape{}}
+	return &Census{policy: policy, digest: digest, overhead: overhead, shapes: map[string]podShape{}}
 }
 
 // Add counts one selected pod.

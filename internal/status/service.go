@@ -22,20 +22,20 @@ const longAffinity = 86400
 // carries reports whether the Service leads funneled packets to pods of this
 // policy: it selects them, and one of its ports arrives at a port that the
 // ingress rules unfunnel.
-func carries(s *corev1.Service, p *v1alpha1.FunnelPolicy, ingress rules.RuleSet, shapes []Shape) bool {
+func carries(s *corev1.Service, p *v1alpha1.FunnelPolicy, ingress rules.RuleSet, shapes []podShape) bool {
 	if len(s.Spec.Selector) == 0 || s.Namespace != p.Namespace {
 		return false
 	}
 	selector := labels.SelectorFromSet(s.Spec.Selector)
-	if selector.Matches(labels.Set(p.Spec.PodSelector.MatchLabels)) && carriesPort(s, ingress, Shape{}) {
+	if selector.Matches(labels.Set(p.Spec.PodSelector.MatchLabels)) && carriesPort(s, ingress, podShape{}) {
 		return true
 	}
-	return slices.ContainsFunc(shapes, func(shape Shape) bool {
+	return slices.ContainsFunc(shapes, func(shape podShape) bool {
 		return selector.Matches(shape.Labels) && carriesPort(s, ingress, shape)
 	})
 }
 
-func carriesPort(s *corev1.Service, ingress rules.RuleSet, shape Shape) bool {
+func carriesPort(s *corev1.Service, ingress rules.RuleSet, shape podShape) bool {
 	return slices.ContainsFunc(s.Spec.Ports, func(port corev1.ServicePort) bool {
 		target, ok := targetPort(port, shape)
 		return ok && slices.ContainsFunc(ingress, func(r rules.Rule) bool {
@@ -46,7 +46,7 @@ func carriesPort(s *corev1.Service, ingress rules.RuleSet, shape Shape) bool {
 
 // targetPort is the port that packets to the Service's port have when they
 // reach pods of that shape.
-func targetPort(port corev1.ServicePort, shape Shape) (uint16, bool) {
+func targetPort(port corev1.ServicePort, shape podShape) (uint16, bool) {
 	switch number := port.TargetPort.IntVal; {
 	case port.TargetPort.Type == intstr.String:
 		n, ok := shape.Ports[portKey(port.Protocol, port.TargetPort.StrVal)]

@@ -82,7 +82,7 @@ func TestCarries(t *testing.T) {
 		{"named target port of another protocol", service("s", named), backend, []*corev1.Pod{pod("a", containerPort("bgp", 1179, "UDP"))}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			shapes := censusOf(0, test.pods...).Shapes()
+			shapes := censusOf(0, test.pods...).allShapes()
 			if got := carries(test.service, webPolicy(), mustRules(t, test.rules), shapes); got != test.want {
 				t.Errorf("got %v, want %v", got, test.want)
 			}

@@ -16,9 +16,9 @@ import (
 // shapesAtMost bounds how many kinds of pods a census tells apart.
 const shapesAtMost = 32
 
-// Shape is what a Service sees of pods: their labels, without those that differ
+// podShape is what a Service sees of pods: their labels, without those that differ
 // from pod to pod or from one rollout to the next, and their named ports.
-type Shape struct {
+type podShape struct {
 	Labels labels.Set
 	// Ports holds port numbers by "protocol/name".
 	Ports map[string]int32
@@ -33,7 +33,7 @@ var passing = []string{
 }
 
 func (c *Census) addShape(pod *corev1.Pod) {
-	shape := Shape{Labels: maps.Clone(pod.Labels), Ports: map[string]int32{}}
+	shape := podShape{Labels: maps.Clone(pod.Labels), Ports: map[string]int32{}}
 	for _, key := range passing {
 		delete(shape.Labels, key)
 	}
@@ -47,19 +47,19 @@ func (c *Census) addShape(pod *corev1.Pod) {
 	c.keepShape(shape.key(), shape)
 }
 
-// Shapes returns the kinds of pods that were counted, in no order.
-func (c *Census) Shapes() []Shape { return slices.Collect(maps.Values(c.shapes)) }
+// allShapes returns the kinds of pods that were counted, in no order.
+func (c *Census) allShapes() []podShape { return slices.Collect(maps.Values(c.shapes)) }
 
 // keepShape keeps the shapes whose keys come first, so that the order of pods
 // does not matter.
-func (c *Census) keepShape(key string, shape Shape) {
+func (c *Census) keepShape(key string, shape podShape) {
 	c.shapes[key] = shape
 	if len(c.shapes) > shapesAtMost {
 		delete(c.shapes, slices.Max(slices.Collect(maps.Keys(c.shapes))))
 	}
 }
 
-func (s Shape) key() string {
+func (s podShape) key() string {
 	ports := make([]string, 0, len(s.Ports))
 	for name, number := range s.Ports {
 		ports = append(ports, fmt.Sprintf("%s=%d", name, number))

@@ -62,7 +62,7 @@ type ConfigMap struct {
 // Of returns the whole status. Conditions that did not change keep their
 // transition times, so that an equal status means that nothing is to be written.
 func Of(f Facts) v1alpha1.FunnelPolicyStatus {
-	shapes := f.Pods.Shapes()
+	shapes := f.Pods.allShapes()
 	carrying := filter(f.Services, func(s *corev1.Service) bool { return carries(s, f.Policy, f.ingress(), shapes) })
 	status := v1alpha1.FunnelPolicyStatus{
 		ObservedGeneration: f.Policy.Generation,
