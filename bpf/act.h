@@ -18,7 +18,7 @@ static __always_inline enum reason rewritable(const struct packet *p)
 {
 	if (p->extensions)
 		return REASON_EXTENSION;
-	return p->tuple.family == 4 ? REASON_NONE : REASON_IPV6;
+	return p->tuple.family == 4 || push_ipv6 ? REASON_NONE : REASON_IPV6;
 }
 
 /*

@@ -28,6 +28,7 @@ const (
 	EgressVarClassifyLayout = "classify_layout"
 	EgressVarIfindex        = "ifindex"
 	EgressVarL2Len          = "l2_len"
+	EgressVarPushIpv6       = "push_ipv6"
 	EgressVarSegmentA       = "segment_a"
 	EgressVarSegmentB       = "segment_b"
 	EgressVarSourcePortNs   = "source_port_ns"
@@ -99,6 +100,7 @@ type EgressVariableSpecs struct {
 	ClassifyLayout *ebpf.VariableSpec `ebpf:"classify_layout"`
 	Ifindex        *ebpf.VariableSpec `ebpf:"ifindex"`
 	L2Len          *ebpf.VariableSpec `ebpf:"l2_len"`
+	PushIpv6       *ebpf.VariableSpec `ebpf:"push_ipv6"`
 	SegmentA       *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB       *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortNs   *ebpf.VariableSpec `ebpf:"source_port_ns"`
@@ -152,6 +154,7 @@ type EgressVariables struct {
 	ClassifyLayout *ebpf.Variable `ebpf:"classify_layout"`
 	Ifindex        *ebpf.Variable `ebpf:"ifindex"`
 	L2Len          *ebpf.Variable `ebpf:"l2_len"`
+	PushIpv6       *ebpf.Variable `ebpf:"push_ipv6"`
 	SegmentA       *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB       *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortNs   *ebpf.Variable `ebpf:"source_port_ns"`

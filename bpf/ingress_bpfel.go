@@ -62,6 +62,7 @@ const (
 	IngressVarClassifyLayout = "classify_layout"
 	IngressVarIfindex        = "ifindex"
 	IngressVarL2Len          = "l2_len"
+	IngressVarPushIpv6       = "push_ipv6"
 	IngressVarSegmentA       = "segment_a"
 	IngressVarSegmentB       = "segment_b"
 	IngressVarSourcePortNs   = "source_port_ns"
@@ -131,6 +132,7 @@ type IngressVariableSpecs struct {
 	ClassifyLayout *ebpf.VariableSpec `ebpf:"classify_layout"`
 	Ifindex        *ebpf.VariableSpec `ebpf:"ifindex"`
 	L2Len          *ebpf.VariableSpec `ebpf:"l2_len"`
+	PushIpv6       *ebpf.VariableSpec `ebpf:"push_ipv6"`
 	SegmentA       *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB       *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortNs   *ebpf.VariableSpec `ebpf:"source_port_ns"`
@@ -182,6 +184,7 @@ type IngressVariables struct {
 	ClassifyLayout *ebpf.Variable `ebpf:"classify_layout"`
 	Ifindex        *ebpf.Variable `ebpf:"ifindex"`
 	L2Len          *ebpf.Variable `ebpf:"l2_len"`
+	PushIpv6       *ebpf.Variable `ebpf:"push_ipv6"`
 	SegmentA       *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB       *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortNs   *ebpf.Variable `ebpf:"source_port_ns"`

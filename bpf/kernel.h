@@ -27,6 +27,16 @@
 
 #define CHECKSUM_PARTIAL 3
 
+/* RFC 4443: packet too big. */
+#define ICMPV6_PACKET_TOO_BIG 2
+
+struct icmpv6_too_big {
+	__u8 type;
+	__u8 code;
+	__sum16 checksum;
+	__be32 mtu;
+};
+
 /*
  * Hides from the compiler what it knows of x, so that it neither drops nor
  * rearranges the bounds checks that follow and that the verifier must see.

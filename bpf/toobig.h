@@ -23,6 +23,11 @@ struct answer_ipv4 {
 	struct icmp_frag_needed icmp;
 };
 
+struct answer_ipv6 {
+	struct ipv6hdr ip;
+	struct icmpv6_too_big icmp;
+};
+
 /* fits reports whether the IP packet fits; else mtu is the interface's. */
 static __always_inline bool fits(struct __sk_buff *skb, const struct packet *p, __u32 more,
 				 __u32 *mtu)
@@ -31,10 +36,12 @@ static __always_inline bool fits(struct __sk_buff *skb, const struct packet *p, 
 	return p->l3_len + more <= 0xffff && !bpf_check_mtu(skb, ifindex, mtu, more, 0);
 }
 
-/* Nobody is told about packets to a group (RFC 1122, section 3.2.2). */
+/* Nobody is told about packets to a group: the answer would come from one. */
 static __always_inline bool to_group(const struct packet *p)
 {
-	return p->tuple.family == 4 && bpf_ntohl(p->tuple.daddr[0]) >= 0xe0000000;
+	__u32 first = bpf_ntohl(p->tuple.daddr[0]);
+
+	return p->tuple.family == 4 ? first >= 0xe0000000 : first >= 0xff000000;
 }
 
 static __always_inline void fill_answer_ipv4(struct answer_ipv4 *a, const struct packet *p,
@@ -74,6 +81,48 @@ static __noinline int become_answer_ipv4(struct __sk_buff *skb, const struct pac
 				   BPF_F_RECOMPUTE_CSUM);
 }
 
+static __always_inline void fill_answer_ipv6(struct answer_ipv6 *a, const struct packet *p,
+					     __u32 quoted, __u64 quoted_sum, __u32 mtu)
+{
+	__u16 len = sizeof(a->icmp) + quoted;
+
+	a->ip.version = 6;
+	a->ip.payload_len = bpf_htons(len);
+	a->ip.nexthdr = IPPROTO_ICMPV6;
+	a->ip.hop_limit = 64;
+	__builtin_memcpy(&a->ip.saddr, p->tuple.daddr, sizeof(a->ip.saddr));
+	__builtin_memcpy(&a->ip.daddr, p->tuple.saddr, sizeof(a->ip.daddr));
+	a->icmp.type = ICMPV6_PACKET_TOO_BIG;
+	a->icmp.mtu = bpf_htonl(mtu);
+	a->icmp.checksum = csum_field(csum_words(&a->icmp, sizeof(a->icmp)) + quoted_sum +
+				      csum_addresses(&p->tuple) + bpf_htons(len) +
+				      bpf_htons(IPPROTO_ICMPV6));
+}
+
+/* There are no extension headers in front of what would be rewritten. */
+static __noinline int become_answer_ipv6(struct __sk_buff *skb, const struct packet *p, __u32 mtu)
+{
+	__u8 quote[sizeof(struct ipv6hdr) + QUOTED_L4] __attribute__((aligned(8)));
+	struct answer_ipv6 answer = {};
+
+	if (bpf_skb_load_bytes(skb, p->l3, quote, sizeof(quote)))
+		return -1;
+	fill_answer_ipv6(&answer, p, sizeof(quote), csum_words(quote, sizeof(quote)), mtu);
+	if (bpf_skb_change_tail(skb, p->l3 + sizeof(answer) + sizeof(quote), 0) ||
+	    bpf_skb_store_bytes(skb, p->l3, &answer, sizeof(answer), BPF_F_RECOMPUTE_CSUM))
+		return -1;
+	return bpf_skb_store_bytes(skb, p->l3 + sizeof(answer), quote, sizeof(quote),
+				   BPF_F_RECOMPUTE_CSUM);
+}
+
+static __always_inline int become_answer(struct __sk_buff *skb, const struct packet *p, __u32 mtu)
+{
+	if (p->tuple.family == 4)
+		return become_answer_ipv4(skb, p, mtu);
+	return become_answer_ipv6(skb, p, mtu);
+}
+
+/* return_to_sender swaps the Ethernet addresses, if there are any. */
 static __always_inline int return_to_sender(struct __sk_buff *skb, __u32 l2)
 {
 	struct {
@@ -93,9 +142,9 @@ static __always_inline int return_to_sender(struct __sk_buff *skb, __u32 l2)
 static __always_inline int too_big(struct __sk_buff *skb, const struct packet *p, __u32 more,
 				   __u32 mtu)
 {
-	if (!p->dont_fragment || to_group(p) || p->tuple.family != 4)
+	if (!p->dont_fragment || to_group(p))
 		return dropped(REASON_TOO_BIG);
-	if (become_answer_ipv4(skb, p, mtu - more) || return_to_sender(skb, p->l3))
+	if (become_answer(skb, p, mtu - more) || return_to_sender(skb, p->l3))
 		return dropped(REASON_FAILED);
 	count(REASON_TOO_BIG_ANSWERED);
 	return bpf_redirect(ifindex, BPF_F_INGRESS);

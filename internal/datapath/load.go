@@ -88,6 +88,10 @@ func specFor(d rules.Direction, t *classifier.Table, i Interface) (*ebpf.Collect
 
 const ethernetHeaderLen = 14
 
+// pushIPv6 says whether headers are pushed to and popped from IPv6 packets. It
+// goes with what rules.Supported says.
+var pushIPv6 = false
+
 // setConstants sets those of bpf/config.h that the object has.
 func setConstants(spec *ebpf.CollectionSpec, i Interface) error {
 	constants := map[string]uint32{
@@ -98,6 +102,9 @@ func setConstants(spec *ebpf.CollectionSpec, i Interface) error {
 	}
 	if i.Ethernet {
 		constants[bpf.EgressVarL2Len] = ethernetHeaderLen
+	}
+	if err := spec.Variables[bpf.EgressVarPushIpv6].Set(pushIPv6); err != nil {
+		return fmt.Errorf("set %s: %w", bpf.EgressVarPushIpv6, err)
 	}
 	for name, value := range constants {
 		variable, ok := spec.Variables[name]

@@ -102,9 +102,12 @@ func TestOddPacketsStayUntouched(t *testing.T) {
 	}
 }
 
-// shortestRun is the shortest IPv4 frame that the kernel runs programs on;
-// shorter ones are sent through a real interface in the namespace tests.
-const shortestRun = 34
+// The shortest frames that the kernel runs programs on; shorter ones are sent
+// through a real interface in the namespace tests.
+const (
+	shortestRun  = 34
+	shortestRun6 = 54
+)
 
 // TestTruncatedPacketsStayUntouched cuts packets at every length, with and
 // without IP options. Nothing of them is rewritten before they are whole.
@@ -161,12 +164,13 @@ func TestTruncatedPushedPacketsAreDropped(t *testing.T) {
 // octets of noise, through rules that match everything. What the test does not
 // take for a packet of its own accord must come out as it went in.
 func TestRandomPacketsChangeOnlyWhenTheyShould(t *testing.T) {
+	withIPv6(t)
 	programs := mustLoad(t, unfunnelEverything, funnelEverything, ethernet)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	changed := 0
-	templates := pairs()[:100]
+	templates := slices.DeleteFunc(pairs(), func(p pair) bool { return len(p.plain) > 160 })
 	for range 50000 {
 		in := noise(rng, templates)
 		verdict, out := runOn(t, pusher(programs), in)
@@ -197,18 +201,30 @@ func noise(rng *rand.Rand, templates []pair) []byte {
 		}
 	}
 	for range rng.IntN(4) {
-		in[14+rng.IntN(40)] = byte(rng.Uint32())
+		in[14+rng.IntN(min(60, len(in)-14))] = byte(rng.Uint32())
 	}
 	if rng.IntN(3) == 0 {
-		in = in[:shortestRun+rng.IntN(len(in)-shortestRun)]
+		shortest := shortestRun
+		if in[12] == 0x86 {
+			shortest = shortestRun6
+		}
+		in = in[:shortest+rng.IntN(len(in)-shortest)]
 	}
 	return in
 }
 
-// sound reports whether a frame is IPv4 with TCP or UDP, no fragment, with
-// lengths that agree. It is written from RFC 791, 768 and 9293.
+// sound reports whether a frame is IP with TCP or UDP, no fragment, without
+// extension headers, with lengths that agree. It is written from RFC 791, 8200,
+// 768 and 9293.
 func sound(frame []byte) bool {
 	p := frame[14:]
+	if frame[12] == 0x86 {
+		if p[0]>>4 != 6 {
+			return false
+		}
+		total := 40 + int(p[4])<<8 + int(p[5])
+		return total <= len(p) && soundSegment(p[6], p[40:total])
+	}
 	if len(p) < 20 || p[0]>>4 != 4 || p[0]&15 < 5 || p[6]&0x3f != 0 || p[7] != 0 {
 		return false
 	}
@@ -216,8 +232,11 @@ func sound(frame []byte) bool {
 	if total > len(p) || total < ihl {
 		return false
 	}
-	l4 := p[ihl:total]
-	switch p[9] {
+	return soundSegment(p[9], p[ihl:total])
+}
+
+func soundSegment(protocol byte, l4 []byte) bool {
+	switch protocol {
 	case wire.UDP:
 		return len(l4) >= 8 && int(l4[4])<<8|int(l4[5]) == len(l4)
 	case wire.TCP:

@@ -50,6 +50,12 @@ func pairs() []pair {
 			for _, n := range []int{127, 128, 129, 255, 256, 511, 1000, 1001, 1400, 1451, 1452, 3400} {
 				all = append(all, makePair(inner, outer, n, nil))
 			}
+			for n := range 70 {
+				all = append(all, makePair6(inner, outer, n))
+			}
+			for _, n := range []int{127, 128, 129, 1000, 1001, 1400, 1431, 1432} {
+				all = append(all, makePair6(inner, outer, n))
+			}
 			for options := 4; options <= 40; options += 4 {
 				all = append(all, makePair(inner, outer, options*3+1, payload(options)))
 			}
@@ -79,6 +85,22 @@ func makePair(inner, outer byte, n int, options []byte) pair {
 	}
 }
 
+func makePair6(inner, outer byte, n int) pair {
+	s := segment(inner, n)
+	if inner == wire.TCP && n%3 == 1 {
+		s.Options = payload(n % 11 * 4)
+	}
+	plain := frame(header6(inner), s.Bytes(client6, server6))
+	return pair{
+		name:   fmt.Sprintf("%s through %s over IPv6, %d octets", protocolName[inner], protocolName[outer], n),
+		inner:  inner,
+		outer:  outer,
+		plain:  plain,
+		pushed: frame(header6(outer), wire.Pushed(outer, 540, 179, s, client6, server6)),
+		popped: plain,
+	}
+}
+
 func pushRule(outer byte) string {
 	return fmt.Sprintf("tcp dport 4739 funnel %[1]s dport 179 sport 540; udp dport 4739 funnel %[1]s dport 179 sport 540", protocolName[outer])
 }
@@ -88,6 +110,7 @@ func popRule(inner byte) string {
 }
 
 func TestPushIsByteExact(t *testing.T) {
+	withIPv6(t)
 	programs := map[byte]*Programs{
 		wire.TCP: mustLoad(t, pushRule(wire.TCP), pushRule(wire.TCP), ethernet),
 		wire.UDP: mustLoad(t, pushRule(wire.UDP), pushRule(wire.UDP), ethernet),
@@ -117,6 +140,7 @@ func TestPushIsByteExact(t *testing.T) {
 }
 
 func TestPopIsByteExact(t *testing.T) {
+	withIPv6(t)
 	programs := map[byte]*Programs{
 		wire.TCP: mustLoad(t, popRule(wire.TCP), popRule(wire.TCP), ethernet),
 		wire.UDP: mustLoad(t, popRule(wire.UDP), popRule(wire.UDP), ethernet),

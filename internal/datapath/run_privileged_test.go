@@ -30,6 +30,9 @@ const loopback = 1 // its MTU of 65536 fits every packet
 var (
 	client = netip.MustParseAddr("10.77.1.2")
 	server = netip.MustParseAddr("172.30.201.9")
+
+	client6 = netip.MustParseAddr("fd77:1::2:8000")
+	server6 = netip.MustParseAddr("2001:db8:ffff:fe00::9")
 )
 
 func mustCompile(t testing.TB, text string) *classifier.Table {
@@ -164,10 +167,18 @@ func sameFrame(t testing.TB, got, want []byte) {
 }
 
 // frame puts IP and Ethernet headers in front of a segment.
-func frame(h wire.IPv4, segment []byte) []byte {
-	return wire.Ethernet(wire.EtherTypeIPv4, h.Packet(segment))
+func frame(h wire.Header, segment []byte) []byte {
+	packet := h.Packet(segment)
+	if packet[0]>>4 == 6 {
+		return wire.Ethernet(wire.EtherTypeIPv6, packet)
+	}
+	return wire.Ethernet(wire.EtherTypeIPv4, packet)
 }
 
 func header(protocol byte) wire.IPv4 {
 	return wire.IPv4{Protocol: protocol, Source: client, Dest: server, ID: 4711, Fragment: wire.DF}
+}
+
+func header6(protocol byte) wire.IPv6 {
+	return wire.IPv6{NextHdr: protocol, Source: client6, Dest: server6, FlowLabel: 0xabcde}
 }

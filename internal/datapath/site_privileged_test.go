@@ -21,6 +21,7 @@ import (
 // server, each in a namespace of its own:
 //
 //	client eth0 10.77.1.2 -- 10.77.1.1 c0 router s0 10.77.2.1 -- 10.77.2.2 eth0 server
+//	         fd77:1::2       fd77:1::1             fd77:2::1       fd77:2::2
 //
 // The router turns port 179 of the service address into port 1179 of the
 // server, tracks connections and drops what it holds for invalid.
@@ -33,8 +34,9 @@ type site struct {
 
 var (
 	serviceAddr = netip.MustParseAddr("10.96.0.10")
-	clientAddr  = netip.MustParseAddr("10.77.1.2")
 	serverAddr  = netip.MustParseAddr("10.77.2.2")
+
+	service6 = netip.MustParseAddr("fd96::10")
 )
 
 func newSite(t testing.TB) *site {
@@ -49,23 +51,43 @@ func newSite(t testing.TB) *site {
 	testnet.Connect(s.server, "eth0", "10.77.2.2/24", s.router, "s0", "10.77.2.1/24")
 	s.client.Run("ip", "route", "add", "default", "via", "10.77.1.1")
 	s.server.Run("ip", "route", "add", "default", "via", "10.77.2.1")
+	s.client.Run("ip", "addr", "add", "fd77:1::2/64", "dev", "eth0", "nodad")
+	s.router.Run("ip", "addr", "add", "fd77:1::1/64", "dev", "c0", "nodad")
+	s.router.Run("ip", "addr", "add", "fd77:2::1/64", "dev", "s0", "nodad")
+	s.server.Run("ip", "addr", "add", "fd77:2::2/64", "dev", "eth0", "nodad")
+	s.client.Run("ip", "route", "add", "default", "via", "fd77:1::1")
+	s.server.Run("ip", "route", "add", "default", "via", "fd77:2::1")
 	s.router.Sysctl("net/ipv4/ip_forward", "1")
+	s.router.Sysctl("net/ipv6/conf/all/forwarding", "1")
 	s.router.Run("nft", routerRules)
 	s.arrives = s.server.Capture("eth0")
 	return s
 }
 
+// carriesSegment tells what may be pushed from ARP, ICMP and neighbour discovery.
+func carriesSegment(frame []byte) bool {
+	switch binary.BigEndian.Uint16(frame[12:]) {
+	case wire.EtherTypeIPv4:
+		return frame[14+9] != wire.ICMP
+	case wire.EtherTypeIPv6:
+		return frame[14+6] != wire.ICMPv6 && frame[14+6] != 0 // multicast listener reports
+	}
+	return false
+}
+
 // routerRules are what kube-proxy makes of a Service, in essence.
 const routerRules = `
-table ip site {
+table inet site {
 	chain forward {
 		type filter hook forward priority filter
 		ct state invalid counter drop
 	}
 	chain prerouting {
 		type nat hook prerouting priority dstnat
-		ip daddr 10.96.0.10 tcp dport 179 dnat to 10.77.2.2:1179
-		ip daddr 10.96.0.10 udp dport 179 dnat to 10.77.2.2:1179
+		ip daddr 10.96.0.10 tcp dport 179 dnat ip to 10.77.2.2:1179
+		ip daddr 10.96.0.10 udp dport 179 dnat ip to 10.77.2.2:1179
+		ip6 daddr fd96::10 tcp dport 179 dnat ip6 to [fd77:2::2]:1179
+		ip6 daddr fd96::10 udp dport 179 dnat ip6 to [fd77:2::2]:1179
 	}
 	chain postrouting {
 		type nat hook postrouting priority srcnat
@@ -74,7 +96,7 @@ table ip site {
 
 // masquerade hides the client behind the router, with source ports drawn anew.
 func (s *site) masquerade() {
-	s.router.Run("nft", "add rule ip site postrouting oifname s0 meta l4proto { tcp, udp } masquerade fully-random")
+	s.router.Run("nft", "add rule inet site postrouting oifname s0 meta l4proto { tcp, udp } masquerade fully-random")
 }
 
 // funnel attaches rules to an interface of a namespace, with a segmenting
@@ -122,7 +144,7 @@ func (s *site) listenUDP(ns *testnet.Namespace, port int) *net.UDPConn {
 	s.Helper()
 	var conn *net.UDPConn
 	var err error
-	ns.Do(func() { conn, err = net.ListenUDP("udp4", &net.UDPAddr{Port: port}) })
+	ns.Do(func() { conn, err = net.ListenUDP("udp", &net.UDPAddr{Port: port}) })
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -135,7 +157,7 @@ func (s *site) dialUDP(ns *testnet.Namespace, to netip.AddrPort, options ...opti
 	s.Helper()
 	var conn *net.UDPConn
 	var err error
-	ns.Do(func() { conn, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(to)) })
+	ns.Do(func() { conn, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to)) })
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -158,6 +180,7 @@ var (
 	ipOptions   = option{unix.IPPROTO_IP, unix.IP_OPTIONS, []byte{1, 1, 1, 1, 1, 1, 1, 0}} // no operation, end of list
 	sendGSO     = option{unix.IPPROTO_UDP, unix.UDP_SEGMENT, []byte{0xe8, 3, 0, 0}}        // 1000
 	dontFrag    = option{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, []byte{unix.IP_PMTUDISC_DO, 0, 0, 0}}
+	dontFrag6   = option{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, []byte{unix.IPV6_PMTUDISC_DO, 0, 0, 0}}
 	mayFrag     = option{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, []byte{unix.IP_PMTUDISC_DONT, 0, 0, 0}}
 )
 
@@ -211,7 +234,7 @@ func (s *site) pushedFrames(outer, inner byte) int {
 	s.Helper()
 	found := 0
 	for _, f := range s.arrives.Frames() {
-		if f.Outgoing || len(f.Data) < 34 || f.Data[12] != 8 || f.Data[13] != 0 || f.Data[14+9] == wire.ICMP {
+		if f.Outgoing || !carriesSegment(f.Data) {
 			continue
 		}
 		if f.Partial {
@@ -236,7 +259,7 @@ func (s *site) pushedFrames(outer, inner byte) int {
 // invalid returns how many packets the router dropped as invalid.
 func (s *site) invalid() int {
 	s.Helper()
-	counter := s.router.Run("nft", "list chain ip site forward")
+	counter := s.router.Run("nft", "list chain inet site forward")
 	_, figures, _ := strings.Cut(counter, "packets ")
 	packets, _, _ := strings.Cut(figures, " ")
 	n, err := strconv.Atoi(packets)

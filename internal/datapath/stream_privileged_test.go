@@ -29,7 +29,7 @@ func (s *site) listenTCP(ns *testnet.Namespace, port uint16) net.Listener {
 	s.Helper()
 	var l net.Listener
 	var err error
-	ns.Do(func() { l, err = net.Listen("tcp4", netip.AddrPortFrom(netip.IPv4Unspecified(), port).String()) })
+	ns.Do(func() { l, err = net.Listen("tcp", netip.AddrPortFrom(netip.IPv6Unspecified(), port).String()) })
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func (s *site) dialTCP(ns *testnet.Namespace, to netip.AddrPort) *net.TCPConn {
 	s.Helper()
 	var conn *net.TCPConn
 	var err error
-	ns.Do(func() { conn, err = net.DialTCP("tcp4", nil, net.TCPAddrFromAddrPort(to)) })
+	ns.Do(func() { conn, err = net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(to)) })
 	if err != nil {
 		s.Fatal(err)
 	}

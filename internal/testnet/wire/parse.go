@@ -21,11 +21,15 @@ type Parsed struct {
 	Magic bool
 }
 
-// Parse takes an IPv4 packet with TCP or UDP apart and fails when a length or a
-// checksum is wrong. Octets behind the packet are ignored.
+// Parse takes an IP packet with TCP or UDP apart and fails when a length or a
+// checksum is wrong. Octets behind the packet are ignored. It knows no IPv6
+// extension headers.
 func Parse(packet []byte) (Parsed, error) {
+	if len(packet) >= 40 && packet[0]>>4 == 6 {
+		return parseIPv6(packet)
+	}
 	if len(packet) < 20 || packet[0]>>4 != 4 {
-		return Parsed{}, errors.New("not IPv4")
+		return Parsed{}, errors.New("not IP")
 	}
 	length := int(packet[0]&15) * 4
 	total := int(binary.BigEndian.Uint16(packet[2:]))
@@ -43,9 +47,25 @@ func Parse(packet []byte) (Parsed, error) {
 	return p, err
 }
 
+func parseIPv6(packet []byte) (Parsed, error) {
+	total := 40 + int(binary.BigEndian.Uint16(packet[4:]))
+	if total > len(packet) {
+		return Parsed{}, fmt.Errorf("packet of %d, have %d", total, len(packet))
+	}
+	p := Parsed{
+		Source: netip.AddrFrom16([16]byte(packet[8:24])), Dest: netip.AddrFrom16([16]byte(packet[24:40])),
+		Protocol: packet[6], Header: packet[:40],
+	}
+	err := p.parseSegment(packet[40:total])
+	if err == nil && p.Protocol == UDP && p.Segment[6]|p.Segment[7] == 0 {
+		err = errors.New("UDP over IPv6 without checksum")
+	}
+	return p, err
+}
+
 // Inner takes the pushed segment apart, whose checksum is for addresses of 0.
 func (p Parsed) Inner(protocol byte) (Parsed, error) {
-	inner := Parsed{Source: netip.IPv4Unspecified(), Dest: netip.IPv4Unspecified(), Protocol: protocol}
+	inner := Parsed{Source: netip.IPv6Unspecified(), Dest: netip.IPv6Unspecified(), Protocol: protocol}
 	err := inner.parseSegment(p.Payload)
 	return inner, err
 }

@@ -17,6 +17,8 @@ const (
 	UDP  = 17
 	ESP  = 50
 	AH   = 51
+
+	ICMPv6 = 58
 )
 
 // EtherTypes.
@@ -87,6 +89,11 @@ func (h IPv6) Packet(payload []byte) []byte {
 	copy(p[8:], h.Source.AsSlice())
 	copy(p[24:], h.Dest.AsSlice())
 	return append(p, payload...)
+}
+
+// Header is an IP header of either version.
+type Header interface {
+	Packet(payload []byte) []byte
 }
 
 // Ethernet puts an Ethernet header with fixed addresses in front.
@@ -173,6 +180,14 @@ func Pushed(outer byte, outerSource, outerDest uint16, inner Segment, source, de
 		NoChecksum: source.Is4(),
 	}
 	return header.Bytes(source, dest)
+}
+
+// PacketTooBig is the ICMPv6 message (RFC 4443) about a quoted packet.
+func PacketTooBig(source, dest netip.Addr, mtu uint32, quoted []byte) []byte {
+	m := binary.BigEndian.AppendUint32([]byte{2, 0, 0, 0}, mtu)
+	m = append(m, quoted...)
+	binary.BigEndian.PutUint16(m[2:], ^Sum(source, dest, ICMPv6, m))
+	return m
 }
 
 // Sum is the folded sum of a segment and its pseudo header: 0xffff when its
