@@ -68,7 +68,7 @@ func TestGatewayFunnelsForOthers(t *testing.T) {
 // clientSegments makes the client's kernel cut what the socket sends at once, and
 // the router merge it again.
 func clientSegments(s *site) {
-	s.client.Run("ethtool", "-K", "eth0", "tx-udp-segmentation", "off", "tx", "off")
+	s.client.Offload("eth0", false, "tx-udp-segmentation", "tx-checksum-ip-generic")
 	routerMerges(s)
 }
 

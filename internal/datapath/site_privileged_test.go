@@ -133,7 +133,7 @@ func mustLoadIn(t testing.TB, ns *testnet.Namespace, ingress, egress string, i I
 func segmentingDevice(ns *testnet.Namespace) (a, b int) {
 	ns.Run("ip", "link", "add", "sfna", "mtu", "65535", "type", "veth", "peer", "name", "sfnb", "mtu", "65535")
 	for _, end := range []string{"sfna", "sfnb"} {
-		ns.Run("ethtool", "-K", end, "tx", "off", "tso", "off", "gso", "off", "gro", "off")
+		ns.OffloadsOff(end)
 		ns.Run("ip", "link", "set", end, "addrgenmode", "none", "arp", "off", "up")
 	}
 	return ns.Index("sfna"), ns.Index("sfnb")

@@ -100,16 +100,16 @@ func printReasons(reasons map[Reason]uint64) string {
 
 // wholeChecksums makes the client's stack compute checksums itself.
 func wholeChecksums(s *site) {
-	s.client.Run("ethtool", "-K", "eth0", "tx", "off")
+	s.client.Offload("eth0", false, "tx-checksum-ip-generic")
 }
 
 // routerTxOff makes the router complete the checksums that were left to do.
 func routerTxOff(s *site) {
-	s.router.Run("ethtool", "-K", "s0", "tx", "off")
+	s.router.Offload("s0", false, "tx-checksum-ip-generic")
 }
 
 // routerMerges lets the router merge the datagrams that it forwards.
 func routerMerges(s *site) {
-	s.router.Run("ethtool", "-K", "c0", "gro", "on", "rx-udp-gro-forwarding", "on")
-	s.server.Run("ethtool", "-K", "eth0", "gro", "on", "rx-udp-gro-forwarding", "on")
+	s.router.Offload("c0", true, "rx-gro", "rx-udp-gro-forwarding")
+	s.server.Offload("eth0", true, "rx-gro", "rx-udp-gro-forwarding")
 }
