@@ -20,17 +20,35 @@ volatile const bool push_ipv6;
 /* How long a source port of a range is used before the next one, in ns. */
 volatile const __u64 source_port_ns = 30000000000ULL;
 
+/*
+ * Whether the programs of the interface remember flows; whether rules of this
+ * hook funnel, or unfunnel, inline; whether those of the other hook unfunnel
+ * inline, so that answers come here.
+ */
+volatile const bool knows_flows;
+volatile const bool funnels_inline;
+volatile const bool unfunnels_inline;
+volatile const bool answers_inline;
+/* The source ports of funneled flows: two ranges, the sum of their counts. */
+volatile const __u16 exchange_low;
+volatile const __u16 exchange_high;
+volatile const __u32 exchange_low_count;
+volatile const __u32 exchange_high_count;
+volatile const __u32 exchange_count = 1;
+
 enum verb {
 	VERB_ACCEPT,
 	VERB_DROP,
 	VERB_FUNNEL,
 	VERB_UNFUNNEL,
+	VERB_FUNNEL_INLINE,
+	VERB_UNFUNNEL_INLINE,
 };
 
 struct action {
 	__u8 verb;
 	__u8 protocol;		/* outer of a funnel, inner of an unfunnel */
-	__be16 port;		/* funnel: outer destination port */
+	__be16 port;		/* funnel: outer destination port, the through port */
 	__u16 first_source_port; /* funnel: outer source ports, host order */
 	__u16 source_ports;	/* how many, at least 1 */
 };
@@ -44,6 +62,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct action);
 } actions SEC(".maps");
+
+/* A bit for each port that rules of this hook funnel through inline. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__type(key, __u32);
+	__type(value, __u64);
+} through_ports SEC(".maps");
 
 /* The action of a rule that classify found; NULL if it found none. */
 static __always_inline struct action *action_of(int rule)

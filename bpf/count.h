@@ -30,12 +30,18 @@ enum reason {
 	REASON_BAD_LENGTH,	/* a length field contradicts the packet */
 	REASON_EXTENSION,	/* IPv6 extension headers, rule can't be applied */
 	REASON_IPV6,		/* IPv6, and the rule works on IPv4 only */
+	REASON_NOT_CLAIMED,	/* inline: of a connection older than the rule */
+	REASON_UNMARKED,	/* inline: ordinary segment for the through port */
+	REASON_DIRECT,		/* direct connection to a through port, kept apart */
 
 	/* rewritten, or on the way to be */
 	REASON_FUNNELED,
 	REASON_UNFUNNELED,
 	REASON_TO_SEGMENT,	/* handed to the segmenting device */
 	REASON_PASSED_SEGMENT,	/* segmented, then no rule funnels it any more */
+	REASON_URGENT,		/* inline: funneled, its URG flag was cleared */
+	REASON_NOT_KEPT,	/* inline: unfunneled, but the flow table is full */
+	REASON_MARKER_MISSING,	/* inline: answer without marker, became a reset */
 
 	/* dropped */
 	REASON_DROPPED,		/* a rule says drop */
@@ -48,6 +54,9 @@ enum reason {
 	REASON_INNER_PORT,	/* inner port that the rule does not accept */
 	REASON_MERGED,		/* pushed packets merged by a router on the way */
 	REASON_STRAY,		/* on the segmenting device, not sent there by us */
+	REASON_TUPLE_CLASH,	/* inline: a funneled and another flow look the same here */
+	REASON_FLOWS_FULL,	/* inline: new flow, but the flow table is full */
+	REASON_NO_PORT,		/* inline: new flow, but found no free source port */
 	REASON_FAILED,		/* the kernel refused a change to the packet */
 
 	REASON_COUNT,

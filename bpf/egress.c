@@ -6,9 +6,11 @@
  * counters.
  */
 #include "act.h"
+#include "backend.h"
 #include "classify.h"
 #include "config.h"
 #include "count.h"
+#include "inline.h"
 #include "parse.h"
 #include "segment.h"
 
@@ -39,20 +41,29 @@ int egress(struct __sk_buff *skb)
 	struct action *a;
 	enum reason reason;
 	struct packet p;
-	int rule;
+	int rule, verdict;
 
 	if (segment_b && skb->ingress_ifindex == segment_b)
 		return untouched(REASON_FROM_SEGMENT);
 	reason = parse(skb, l2_len, &p);
 	if (reason)
 		return untouched(reason);
+	verdict = known_flow(skb, &p, HOOK_EGRESS);
+	if (verdict != NOT_OURS)
+		return verdict;
 	rule = classify(&p.tuple);
 	a = action_of(rule);
 	if (!a)
-		return untouched(REASON_NO_MATCH);
+		return pass_direct(skb, &p, HOOK_EGRESS, REASON_NO_MATCH);
+	if (a->verb == VERB_FUNNEL_INLINE)
+		return funnel_inline(skb, &p, rule, a, HOOK_EGRESS);
+	if (a->verb == VERB_UNFUNNEL_INLINE)
+		return unfunnel_inline(skb, &p, rule, HOOK_EGRESS);
 	if (a->verb == VERB_FUNNEL)
 		return funnel_at_egress(skb, &p, rule, a);
 	count_rule(rule, p.l3_len);
+	if (a->verb == VERB_ACCEPT)
+		return pass_direct(skb, &p, HOOK_EGRESS, REASON_ACCEPTED);
 	return act(skb, &p, rule, a);
 }
 
@@ -72,7 +83,7 @@ int segment(struct __sk_buff *skb)
 		return dropped(REASON_STRAY);
 	rule = classify(&p.tuple);
 	a = action_of(rule);
-	if (!a) {
+	if (!a || a->verb == VERB_FUNNEL_INLINE || a->verb == VERB_UNFUNNEL_INLINE) {
 		count(REASON_PASSED_SEGMENT);
 		return bpf_redirect(ifindex, 0);
 	}

@@ -16,22 +16,34 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	EgressMapActions        = "actions"
-	EgressMapClassifyDaddr  = "classify_daddr"
-	EgressMapClassifyMemory = "classify_memory"
-	EgressMapClassifySaddr  = "classify_saddr"
-	EgressMapReasons        = "reasons"
-	EgressMapRuleCounts     = "rule_counts"
-	EgressMapSegmented      = "segmented"
-	EgressProgEgress        = "egress"
-	EgressProgSegment       = "segment"
-	EgressVarClassifyLayout = "classify_layout"
-	EgressVarIfindex        = "ifindex"
-	EgressVarL2Len          = "l2_len"
-	EgressVarPushIpv6       = "push_ipv6"
-	EgressVarSegmentA       = "segment_a"
-	EgressVarSegmentB       = "segment_b"
-	EgressVarSourcePortNs   = "source_port_ns"
+	EgressMapActions           = "actions"
+	EgressMapClassifyDaddr     = "classify_daddr"
+	EgressMapClassifyMemory    = "classify_memory"
+	EgressMapClassifySaddr     = "classify_saddr"
+	EgressMapFlows             = "flows"
+	EgressMapHalfOpen          = "half_open"
+	EgressMapReasons           = "reasons"
+	EgressMapRuleCounts        = "rule_counts"
+	EgressMapSegmented         = "segmented"
+	EgressMapThroughPorts      = "through_ports"
+	EgressProgEgress           = "egress"
+	EgressProgSegment          = "segment"
+	EgressVarAnswersInline     = "answers_inline"
+	EgressVarClassifyLayout    = "classify_layout"
+	EgressVarExchangeCount     = "exchange_count"
+	EgressVarExchangeHigh      = "exchange_high"
+	EgressVarExchangeHighCount = "exchange_high_count"
+	EgressVarExchangeLow       = "exchange_low"
+	EgressVarExchangeLowCount  = "exchange_low_count"
+	EgressVarFunnelsInline     = "funnels_inline"
+	EgressVarIfindex           = "ifindex"
+	EgressVarKnowsFlows        = "knows_flows"
+	EgressVarL2Len             = "l2_len"
+	EgressVarPushIpv6          = "push_ipv6"
+	EgressVarSegmentA          = "segment_a"
+	EgressVarSegmentB          = "segment_b"
+	EgressVarSourcePortNs      = "source_port_ns"
+	EgressVarUnfunnelsInline   = "unfunnels_inline"
 )
 
 // LoadEgress returns the embedded CollectionSpec for Egress.
@@ -88,22 +100,34 @@ type EgressMapSpecs struct {
 	ClassifyDaddr  *ebpf.MapSpec `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.MapSpec `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.MapSpec `ebpf:"classify_saddr"`
+	Flows          *ebpf.MapSpec `ebpf:"flows"`
+	HalfOpen       *ebpf.MapSpec `ebpf:"half_open"`
 	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
 	RuleCounts     *ebpf.MapSpec `ebpf:"rule_counts"`
 	Segmented      *ebpf.MapSpec `ebpf:"segmented"`
+	ThroughPorts   *ebpf.MapSpec `ebpf:"through_ports"`
 }
 
 // EgressVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type EgressVariableSpecs struct {
-	ClassifyLayout *ebpf.VariableSpec `ebpf:"classify_layout"`
-	Ifindex        *ebpf.VariableSpec `ebpf:"ifindex"`
-	L2Len          *ebpf.VariableSpec `ebpf:"l2_len"`
-	PushIpv6       *ebpf.VariableSpec `ebpf:"push_ipv6"`
-	SegmentA       *ebpf.VariableSpec `ebpf:"segment_a"`
-	SegmentB       *ebpf.VariableSpec `ebpf:"segment_b"`
-	SourcePortNs   *ebpf.VariableSpec `ebpf:"source_port_ns"`
+	AnswersInline     *ebpf.VariableSpec `ebpf:"answers_inline"`
+	ClassifyLayout    *ebpf.VariableSpec `ebpf:"classify_layout"`
+	ExchangeCount     *ebpf.VariableSpec `ebpf:"exchange_count"`
+	ExchangeHigh      *ebpf.VariableSpec `ebpf:"exchange_high"`
+	ExchangeHighCount *ebpf.VariableSpec `ebpf:"exchange_high_count"`
+	ExchangeLow       *ebpf.VariableSpec `ebpf:"exchange_low"`
+	ExchangeLowCount  *ebpf.VariableSpec `ebpf:"exchange_low_count"`
+	FunnelsInline     *ebpf.VariableSpec `ebpf:"funnels_inline"`
+	Ifindex           *ebpf.VariableSpec `ebpf:"ifindex"`
+	KnowsFlows        *ebpf.VariableSpec `ebpf:"knows_flows"`
+	L2Len             *ebpf.VariableSpec `ebpf:"l2_len"`
+	PushIpv6          *ebpf.VariableSpec `ebpf:"push_ipv6"`
+	SegmentA          *ebpf.VariableSpec `ebpf:"segment_a"`
+	SegmentB          *ebpf.VariableSpec `ebpf:"segment_b"`
+	SourcePortNs      *ebpf.VariableSpec `ebpf:"source_port_ns"`
+	UnfunnelsInline   *ebpf.VariableSpec `ebpf:"unfunnels_inline"`
 }
 
 // EgressObjects contains all objects after they have been loaded into the kernel.
@@ -130,9 +154,12 @@ type EgressMaps struct {
 	ClassifyDaddr  *ebpf.Map `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.Map `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.Map `ebpf:"classify_saddr"`
+	Flows          *ebpf.Map `ebpf:"flows"`
+	HalfOpen       *ebpf.Map `ebpf:"half_open"`
 	Reasons        *ebpf.Map `ebpf:"reasons"`
 	RuleCounts     *ebpf.Map `ebpf:"rule_counts"`
 	Segmented      *ebpf.Map `ebpf:"segmented"`
+	ThroughPorts   *ebpf.Map `ebpf:"through_ports"`
 }
 
 func (m *EgressMaps) Close() error {
@@ -141,9 +168,12 @@ func (m *EgressMaps) Close() error {
 		m.ClassifyDaddr,
 		m.ClassifyMemory,
 		m.ClassifySaddr,
+		m.Flows,
+		m.HalfOpen,
 		m.Reasons,
 		m.RuleCounts,
 		m.Segmented,
+		m.ThroughPorts,
 	)
 }
 
@@ -151,13 +181,22 @@ func (m *EgressMaps) Close() error {
 //
 // It can be passed to LoadEgressObjects or ebpf.CollectionSpec.LoadAndAssign.
 type EgressVariables struct {
-	ClassifyLayout *ebpf.Variable `ebpf:"classify_layout"`
-	Ifindex        *ebpf.Variable `ebpf:"ifindex"`
-	L2Len          *ebpf.Variable `ebpf:"l2_len"`
-	PushIpv6       *ebpf.Variable `ebpf:"push_ipv6"`
-	SegmentA       *ebpf.Variable `ebpf:"segment_a"`
-	SegmentB       *ebpf.Variable `ebpf:"segment_b"`
-	SourcePortNs   *ebpf.Variable `ebpf:"source_port_ns"`
+	AnswersInline     *ebpf.Variable `ebpf:"answers_inline"`
+	ClassifyLayout    *ebpf.Variable `ebpf:"classify_layout"`
+	ExchangeCount     *ebpf.Variable `ebpf:"exchange_count"`
+	ExchangeHigh      *ebpf.Variable `ebpf:"exchange_high"`
+	ExchangeHighCount *ebpf.Variable `ebpf:"exchange_high_count"`
+	ExchangeLow       *ebpf.Variable `ebpf:"exchange_low"`
+	ExchangeLowCount  *ebpf.Variable `ebpf:"exchange_low_count"`
+	FunnelsInline     *ebpf.Variable `ebpf:"funnels_inline"`
+	Ifindex           *ebpf.Variable `ebpf:"ifindex"`
+	KnowsFlows        *ebpf.Variable `ebpf:"knows_flows"`
+	L2Len             *ebpf.Variable `ebpf:"l2_len"`
+	PushIpv6          *ebpf.Variable `ebpf:"push_ipv6"`
+	SegmentA          *ebpf.Variable `ebpf:"segment_a"`
+	SegmentB          *ebpf.Variable `ebpf:"segment_b"`
+	SourcePortNs      *ebpf.Variable `ebpf:"source_port_ns"`
+	UnfunnelsInline   *ebpf.Variable `ebpf:"unfunnels_inline"`
 }
 
 // EgressPrograms contains all programs after they have been loaded into the kernel.

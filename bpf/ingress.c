@@ -4,10 +4,12 @@
  * The program for packets that arrive on the interface.
  */
 #include "act.h"
+#include "backend.h"
 #include "classify.h"
 #include "config.h"
 #include "count.h"
 #include "csum.h"
+#include "inline.h"
 #include "parse.h"
 
 /*
@@ -35,16 +37,25 @@ int ingress(struct __sk_buff *skb)
 	struct action *a;
 	enum reason reason;
 	struct packet p;
-	int rule;
+	int rule, verdict;
 
 	reason = parse(skb, l2_len, &p);
 	if (reason)
 		return untouched(reason);
+	verdict = known_flow(skb, &p, HOOK_INGRESS);
+	if (verdict != NOT_OURS)
+		return verdict;
 	rule = classify(&p.tuple);
 	a = action_of(rule);
 	if (!a)
-		return untouched(REASON_NO_MATCH);
+		return pass_direct(skb, &p, HOOK_INGRESS, REASON_NO_MATCH);
+	if (a->verb == VERB_FUNNEL_INLINE)
+		return funnel_inline(skb, &p, rule, a, HOOK_INGRESS);
+	if (a->verb == VERB_UNFUNNEL_INLINE)
+		return unfunnel_inline(skb, &p, rule, HOOK_INGRESS);
 	count_rule(rule, p.l3_len);
+	if (a->verb == VERB_ACCEPT)
+		return pass_direct(skb, &p, HOOK_INGRESS, REASON_ACCEPTED);
 	if (a->verb == VERB_FUNNEL)
 		return funnel_at_ingress(skb, &p, a);
 	return act(skb, &p, rule, a);

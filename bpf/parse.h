@@ -19,6 +19,8 @@ struct packet {
 	__u32 l4_len;	/* octets from there to the end of the IP packet */
 	__sum16 check;	/* the checksum field of that header */
 	__u8 doff;	/* TCP: header length in words */
+	__u8 flags;	/* TCP: FIN to CWR */
+	__be16 urg;	/* TCP: urgent pointer */
 	bool dont_fragment;	/* always so for IPv6 */
 	bool extensions; /* IPv6: extension headers between l3 and l4 */
 };
@@ -117,6 +119,8 @@ static __always_inline enum reason parse_tcp(struct cursor *c, struct packet *p)
 	p->tuple.pushed = tcp_is_pushed(tcp);
 	p->doff = tcp->doff;
 	p->check = tcp->check;
+	p->flags = ((__u8 *)tcp)[13];
+	p->urg = tcp->urg_ptr;
 	return REASON_NONE;
 }
 

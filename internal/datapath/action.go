@@ -13,16 +13,32 @@ import (
 
 // action is struct action of bpf/config.h.
 type action struct {
-	Verb            uint8 // enum verb: the order of rules.Verb
+	Verb            uint8 // enum verb
 	Protocol        uint8
 	Port            [2]byte // network byte order
 	FirstSourcePort uint16
 	SourcePorts     uint16 // how many
 }
 
+// The verbs of inline rules follow those of rules.Verb in enum verb.
+const (
+	verbFunnelInline   = uint8(rules.Unfunnel) + 1
+	verbUnfunnelInline = uint8(rules.Unfunnel) + 2
+)
+
+func verbOf(a rules.Action) uint8 {
+	switch {
+	case a.Inline && a.Verb == rules.Funnel:
+		return verbFunnelInline
+	case a.Inline && a.Verb == rules.Unfunnel:
+		return verbUnfunnelInline
+	}
+	return uint8(a.Verb)
+}
+
 func actionOf(a rules.Action) action {
 	out := action{
-		Verb:            uint8(a.Verb),
+		Verb:            verbOf(a),
 		Protocol:        uint8(a.Protocol),
 		Port:            [2]byte{byte(a.Port >> 8), byte(a.Port)},
 		FirstSourcePort: a.SourcePorts.First,

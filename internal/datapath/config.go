@@ -13,9 +13,19 @@ import (
 // Config says what to load for one interface.
 type Config struct {
 	// Ingress and Egress are the rules of the two hooks. A program is loaded
-	// for a direction when its table is not nil.
+	// for a direction when its table is not nil, and for both when rules of one
+	// are inline: what answers comes to the other hook.
 	Ingress, Egress *classifier.Table
 	Interface       Interface
+	// Flows is for how many inline flows there is room in each role, funneled
+	// here or unfunneled here; 0 is DefaultFlows. Memory is taken as flows come:
+	// about 400 octets for one that is funneled, 130 for one that is unfunneled.
+	// More of them than that are refused, and counted.
+	Flows int
+	// LocalPorts are the source ports that the kernel gives to connections, which
+	// inline flows keep off. Zero: ip_local_port_range of the network namespace
+	// of the calling thread.
+	LocalPorts rules.PortRange
 }
 
 // Interface is what the programs have to know of the interface they will be
@@ -54,6 +64,9 @@ func NeedsSegmenting(egress rules.RuleSet) bool {
 func (c Config) validate() error {
 	if c.Ingress == nil && c.Egress == nil {
 		return errors.New("no rules for either direction")
+	}
+	if c.Flows < 0 || c.Flows > MaxFlows {
+		return fmt.Errorf("room for %d flows; 1 to %d are possible", c.Flows, MaxFlows)
 	}
 	if c.Interface.Index <= 0 {
 		return fmt.Errorf("interface index %d", c.Interface.Index)

@@ -30,16 +30,41 @@ func Load(cfg Config) (*Programs, error) {
 	return p, nil
 }
 
+// completed gives both directions a program when flows are remembered.
+func (c Config) completed(flows *flowTable) (Config, error) {
+	if !flows.used() {
+		return c, nil
+	}
+	none, err := classifier.Compile(nil)
+	if err != nil {
+		return c, err
+	}
+	if c.Ingress == nil {
+		c.Ingress = none
+	}
+	if c.Egress == nil {
+		c.Egress = none
+	}
+	return c, nil
+}
+
 func (p *Programs) load(cfg Config) error {
+	flows, err := planFlows(cfg)
+	if err != nil {
+		return err
+	}
+	if cfg, err = cfg.completed(flows); err != nil {
+		return err
+	}
 	if cfg.Ingress != nil {
-		coll, err := p.loadDirection(rules.Ingress, cfg.Ingress, cfg.Interface)
+		coll, err := p.loadDirection(rules.Ingress, cfg.Ingress, cfg.Interface, flows)
 		if err != nil {
 			return fmt.Errorf("load ingress: %w", err)
 		}
 		p.Ingress = coll.Programs[bpf.IngressProgIngress]
 	}
 	if cfg.Egress != nil {
-		coll, err := p.loadDirection(rules.Egress, cfg.Egress, cfg.Interface)
+		coll, err := p.loadDirection(rules.Egress, cfg.Egress, cfg.Interface, flows)
 		if err != nil {
 			return fmt.Errorf("load egress: %w", err)
 		}
@@ -50,16 +75,23 @@ func (p *Programs) load(cfg Config) error {
 }
 
 // loadDirection adds a collection to p even if it can't be filled.
-func (p *Programs) loadDirection(d rules.Direction, t *classifier.Table, i Interface) (*ebpf.Collection, error) {
+func (p *Programs) loadDirection(d rules.Direction, t *classifier.Table, i Interface, flows *flowTable) (*ebpf.Collection, error) {
 	spec, err := specFor(d, t, i)
 	if err != nil {
 		return nil, err
 	}
-	coll, err := ebpf.NewCollection(spec)
+	if err := flows.configure(spec, d); err != nil {
+		return nil, err
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, flows.share())
 	if err != nil {
 		return nil, err
 	}
 	p.collections = append(p.collections, coll)
+	flows.loaded(coll)
+	if err := fillThrough(coll, t.Rules()); err != nil {
+		return nil, err
+	}
 	if err := fillActions(coll, t.Rules()); err != nil {
 		return nil, err
 	}
@@ -94,22 +126,26 @@ var pushIPv6 = false
 
 // setConstants sets those of bpf/config.h that the object has.
 func setConstants(spec *ebpf.CollectionSpec, i Interface) error {
-	constants := map[string]uint32{
-		bpf.EgressVarL2Len:    0,
+	constants := map[string]any{
+		bpf.EgressVarL2Len:    uint32(0),
 		bpf.EgressVarIfindex:  uint32(i.Index),
-		bpf.EgressVarSegmentA: uint32(i.SegmentA),
-		bpf.EgressVarSegmentB: uint32(i.SegmentB),
+		bpf.EgressVarPushIpv6: pushIPv6,
 	}
 	if i.Ethernet {
-		constants[bpf.EgressVarL2Len] = ethernetHeaderLen
+		constants[bpf.EgressVarL2Len] = uint32(ethernetHeaderLen)
 	}
-	if err := spec.Variables[bpf.EgressVarPushIpv6].Set(pushIPv6); err != nil {
-		return fmt.Errorf("set %s: %w", bpf.EgressVarPushIpv6, err)
+	if _, ok := spec.Variables[bpf.EgressVarSegmentA]; ok {
+		constants[bpf.EgressVarSegmentA] = uint32(i.SegmentA)
+		constants[bpf.EgressVarSegmentB] = uint32(i.SegmentB)
 	}
-	for name, value := range constants {
+	return setVariables(spec, constants)
+}
+
+func setVariables(spec *ebpf.CollectionSpec, values map[string]any) error {
+	for name, value := range values {
 		variable, ok := spec.Variables[name]
 		if !ok {
-			continue
+			return fmt.Errorf("the object has no %s", name)
 		}
 		if err := variable.Set(value); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)

@@ -28,6 +28,9 @@ const (
 	BadLength     = Reason(bpf.IngressReasonREASON_BAD_LENGTH)
 	Extension     = Reason(bpf.IngressReasonREASON_EXTENSION)
 	IPv6          = Reason(bpf.IngressReasonREASON_IPV6)
+	NotClaimed    = Reason(bpf.IngressReasonREASON_NOT_CLAIMED)
+	Unmarked      = Reason(bpf.IngressReasonREASON_UNMARKED)
+	Direct        = Reason(bpf.IngressReasonREASON_DIRECT)
 )
 
 // What is rewritten, or on the way to be.
@@ -36,6 +39,9 @@ const (
 	Unfunneled    = Reason(bpf.IngressReasonREASON_UNFUNNELED)
 	ToSegment     = Reason(bpf.IngressReasonREASON_TO_SEGMENT)
 	PassedSegment = Reason(bpf.IngressReasonREASON_PASSED_SEGMENT)
+	Urgent        = Reason(bpf.IngressReasonREASON_URGENT)
+	NotKept       = Reason(bpf.IngressReasonREASON_NOT_KEPT)
+	MarkerMissing = Reason(bpf.IngressReasonREASON_MARKER_MISSING)
 )
 
 // The reasons for dropping a packet.
@@ -50,6 +56,9 @@ const (
 	InnerPort      = Reason(bpf.IngressReasonREASON_INNER_PORT)
 	Merged         = Reason(bpf.IngressReasonREASON_MERGED)
 	Stray          = Reason(bpf.IngressReasonREASON_STRAY)
+	TupleClash     = Reason(bpf.IngressReasonREASON_TUPLE_CLASH)
+	FlowsFull      = Reason(bpf.IngressReasonREASON_FLOWS_FULL)
+	NoPort         = Reason(bpf.IngressReasonREASON_NO_PORT)
 	Failed         = Reason(bpf.IngressReasonREASON_FAILED)
 )
 
@@ -73,11 +82,17 @@ var reasonWords = map[Reason]struct{ name, words string }{
 	BadLength:     {"bad_length", "a length field contradicts the packet"},
 	Extension:     {"extension", "IPv6 extension headers in front of what a rule would rewrite"},
 	IPv6:          {"ipv6", "IPv6, and the rule works on IPv4 only"},
+	NotClaimed:    {"not_claimed", "of a connection that is older than the inline rule"},
+	Unmarked:      {"unmarked", "ordinary segment for a through port"},
+	Direct:        {"direct", "of a direct connection to a through port"},
 
 	Funneled:      {"funneled", "funneled"},
 	Unfunneled:    {"unfunneled", "unfunneled"},
 	ToSegment:     {"to_segment", "handed to the segmenting device"},
 	PassedSegment: {"passed_segment", "segmented, but no rule funnels it any more"},
+	Urgent:        {"urgent", "funneled inline, its URG flag was cleared"},
+	NotKept:       {"not_kept", "unfunneled inline, but the flow table is full"},
+	MarkerMissing: {"marker_missing", "answer to a funneled flow without the marker, made a reset"},
 
 	Dropped:        {"dropped", "a rule drops it"},
 	TooBig:         {"too_big", "does not fit the MTU with the pushed header"},
@@ -89,6 +104,9 @@ var reasonWords = map[Reason]struct{ name, words string }{
 	InnerPort:      {"inner_port", "the rule does not accept the inner destination port"},
 	Merged:         {"merged", "pushed packets that were merged on the way"},
 	Stray:          {"stray", "on the segmenting device without having been sent there"},
+	TupleClash:     {"tuple_clash", "a funneled flow and another one look the same to this host"},
+	FlowsFull:      {"flows_full", "new flow, but the flow table is full"},
+	NoPort:         {"no_port", "new flow, but no source port is free for it"},
 	Failed:         {"failed", "the kernel refused a change to the packet"},
 }
 

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The flow table: what the programs of both hooks of an interface remember of
+ * flows. An entry says how one direction of a flow, as it comes to one hook,
+ * is to be rewritten there.
+ *
+ * A flow that is funneled here has three entries: FORWARD on the hook where it
+ * is funneled, REVERSE on the other one for what answers, and SOURCE, which
+ * reserves its source port. A flow that is unfunneled here has one, BACKEND,
+ * for its answers: how to unfunnel, a packet says itself.
+ *
+ * Nothing runs but when packets come, so an entry stays after its flow is over.
+ * It goes when its place is wanted: by the same flow, by another that could
+ * have its port, or by anybody once the table is full (sweep_flows).
+ */
+#ifndef FUNNEL_FLOW_H
+#define FUNNEL_FLOW_H
+
+#include "config.h"
+#include "parse.h"
+
+enum hook {
+	HOOK_NONE,
+	HOOK_INGRESS,
+	HOOK_EGRESS,
+};
+
+static __always_inline enum hook other_hook(enum hook hook)
+{
+	return HOOK_INGRESS + HOOK_EGRESS - hook;
+}
+
+/* A direction of a flow as it comes to a hook. All bytes are set. */
+struct flow_key {
+	__be32 saddr[4];	/* as in struct tuple */
+	__be32 daddr[4];
+	__be16 sport;
+	__be16 dport;
+	__u8 family;
+	__u8 protocol;
+	__u8 hook;
+	__u8 pad;
+};
+_Static_assert(sizeof(struct flow_key) == 40, "the key of flows has holes");
+
+enum flow_kind {
+	FLOW_FORWARD,
+	FLOW_REVERSE,
+	FLOW_BACKEND,
+	FLOW_SOURCE,
+};
+
+/*
+ * The life of a flow. FORWARD and REVERSE know the same, but for moments. These
+ * bits are written without locks: one that two processors write at once may be
+ * lost, and the flow is then taken for a little more alive than it is.
+ */
+#define FLOW_ANSWERED 0x01
+#define FLOW_FIN_OUT 0x02
+#define FLOW_FIN_BACK 0x04
+#define FLOW_RESET 0x08
+#define FLOW_CLOSED (FLOW_FIN_OUT | FLOW_FIN_BACK)
+/* Of half-open flows only: no SYN was seen; isn is set. */
+#define FLOW_MIDWAY 0x10
+#define FLOW_ISN 0x20
+
+struct flow {
+	__u32 tick;	/* of its last packet in this direction */
+	__u32 rule;	/* that it was claimed by, at the hook that claimed it */
+	__be16 sport;	/* what the packet gets */
+	__be16 dport;
+	__be16 urg;	/* the marker that it gets; 0: none, and nothing is cleared */
+	__be16 marker;	/* REVERSE: the marker that it must have; 0: none */
+	__u8 kind;
+	__u8 state;
+	__u16 pad;
+	__u32 isn;	/* half-open: the sequence number of our SYN-ACK */
+};
+_Static_assert(sizeof(struct flow) == 24, "struct flow is shared with Go");
+
+/*
+ * The loader sets the size. Memory is taken as entries are made, and counts
+ * for who made the map.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+/*
+ * BACKEND entries of flows whose client has not proved yet that it receives
+ * what it is sent. They replace each other, and never those of live flows.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} half_open SEC(".maps");
+
+/* Ticks are of 2^27 ns, about 134 ms. */
+#define FLOW_TICK_SHIFT 27
+#define FLOW_SECONDS(s) ((__u32)((s) * 1000000000ULL >> FLOW_TICK_SHIFT))
+
+static __always_inline __u32 flow_now(void)
+{
+	return bpf_ktime_get_coarse_ns() >> FLOW_TICK_SHIFT;
+}
+
+static __always_inline void touch_flow(struct flow *f)
+{
+	__u32 now = flow_now();
+
+	if (f->tick != now)
+		f->tick = now;
+}
+
+/*
+ * How long a flow without packets is not given up. Linux tries to connect for
+ * 127 s, stays in TIME_WAIT for 60 s, and by default asks after a silent peer
+ * for 7,875 s before it gives up. When the table is full, those that are over
+ * have a quarter of a second for stragglers.
+ */
+static __always_inline __u32 flow_lifetime(__u8 state, bool pressed)
+{
+	if (state & FLOW_RESET)
+		return 2;
+	if ((state & FLOW_CLOSED) == FLOW_CLOSED)
+		return pressed ? 2 : FLOW_SECONDS(60);
+	if (state & FLOW_CLOSED)
+		return FLOW_SECONDS(300);
+	return state & FLOW_ANSWERED ? FLOW_SECONDS(10800) : FLOW_SECONDS(130);
+}
+
+static __always_inline bool flow_expired(const struct flow *f, bool pressed)
+{
+	__s32 age = flow_now() - f->tick;
+
+	return age > (__s32)flow_lifetime(f->state, pressed);
+}
+
+/* The key of a packet at the hook where it is. */
+static __always_inline void key_of(const struct packet *p, enum hook hook, struct flow_key *key)
+{
+	__builtin_memcpy(key, &p->tuple, sizeof(*key));
+	key->hook = hook;
+	key->pad = 0;
+}
+
+/* The key that answers to a packet will have at the other hook. */
+static __always_inline void key_back(const struct packet *p, enum hook hook, __be16 sport,
+				     __be16 dport, struct flow_key *key)
+{
+	__builtin_memcpy(key->saddr, p->tuple.daddr, sizeof(key->saddr));
+	__builtin_memcpy(key->daddr, p->tuple.saddr, sizeof(key->daddr));
+	key->sport = sport;
+	key->dport = dport;
+	key->family = p->tuple.family;
+	key->protocol = p->tuple.protocol;
+	key->hook = other_hook(hook);
+	key->pad = 0;
+}
+
+/* From the key of FORWARD to that of REVERSE and back. */
+static __always_inline void key_of_partner(const struct flow_key *of, const struct flow *f,
+					   struct flow_key *key)
+{
+	__builtin_memcpy(key->saddr, of->daddr, sizeof(key->saddr));
+	__builtin_memcpy(key->daddr, of->saddr, sizeof(key->daddr));
+	key->sport = f->dport;
+	key->dport = f->sport;
+	key->family = of->family;
+	key->protocol = of->protocol;
+	key->hook = other_hook(of->hook);
+	key->pad = 0;
+}
+
+/* The key of SOURCE, for the address and the port that others are kept off. */
+static __always_inline void key_of_source(__u8 family, const __be32 *addr, __be16 port,
+					  struct flow_key *key)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	__builtin_memcpy(key->daddr, addr, sizeof(key->daddr));
+	key->dport = port;
+	key->family = family;
+	key->protocol = IPPROTO_TCP;
+}
+
+/* forget_flow removes all entries of a flow. One key at a time: the stack is small. */
+static __noinline void forget_flow(const struct flow_key *at, const struct flow *f)
+{
+	struct flow_key key;
+
+	if (f->kind == FLOW_FORWARD || f->kind == FLOW_REVERSE) {
+		key_of_partner(at, f, &key);
+		bpf_map_delete_elem(&flows, &key);
+		if (f->kind == FLOW_REVERSE)
+			key_of_source(at->family, at->daddr, at->dport, &key);
+		else
+			key_of_source(at->family, at->saddr, f->sport, &key);
+		bpf_map_delete_elem(&flows, &key);
+	}
+	bpf_map_delete_elem(&flows, at);
+}
+
+/* write_state sets the state of a flow, at its partner as well. */
+static __noinline void write_state(const struct flow_key *key, struct flow *f, __u8 state)
+{
+	struct flow_key partner;
+
+	f->state = state;
+	if (f->kind != FLOW_FORWARD && f->kind != FLOW_REVERSE)
+		return;
+	key_of_partner(key, f, &partner);
+	f = bpf_map_lookup_elem(&flows, &partner);
+	if (f)
+		f->state = state;
+}
+
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+#define TCP_URG 0x20
+
+static __always_inline bool is_syn(const struct packet *p)
+{
+	return (p->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
+/*
+ * note_segment keeps a flow's state; out says that the segment goes the way of
+ * the flow's first one. A SYN begins a new life. A reset that its receiver
+ * does not believe is followed by other segments, and counts no more then.
+ */
+static __always_inline void note_segment(const struct flow_key *key, struct flow *f,
+					 const struct packet *p, bool out)
+{
+	__u8 state = f->state & ~FLOW_RESET;
+
+	if (!out)
+		state |= FLOW_ANSWERED;
+	else if (is_syn(p))
+		state = 0;
+	if (p->flags & TCP_FIN)
+		state |= out ? FLOW_FIN_OUT : FLOW_FIN_BACK;
+	if (p->flags & TCP_RST)
+		state |= FLOW_RESET;
+	touch_flow(f);
+	if (state != f->state)
+		write_state(key, f, state);
+}
+
+#define SWEEP_ENOUGH 256
+
+/*
+ * When the table was last swept, and how much that freed. Not on the stack: the
+ * verifier would follow the count from number to number.
+ */
+static struct {
+	__u32 tick;
+	__u32 freed;
+	__u32 wanted;	/* by the next packet */
+} swept;
+
+struct sweep {
+	bool pressed;
+};
+
+struct bpf_map;
+
+static long sweep_flow(struct bpf_map *map, const struct flow_key *key, const struct flow *f,
+		       struct sweep *s)
+{
+	if (flow_expired(f, s->pressed)) {
+		forget_flow(key, f);
+		swept.freed++;
+	}
+	return 0;
+}
+
+/*
+ * sweep_flows removes what is expired and reports whether it looked. It does at
+ * most once a tick, because it goes through the whole table.
+ */
+static __noinline bool sweep_flows(void)
+{
+	struct sweep s = {};
+	__u32 now = flow_now();
+
+	if (swept.tick == now)
+		return false;
+	swept.tick = now;
+	swept.wanted = 0;
+	swept.freed = 0;
+	bpf_for_each_map_elem(&flows, sweep_flow, &s, 0);
+	if (swept.freed < SWEEP_ENOUGH) {
+		s.pressed = true;
+		bpf_for_each_map_elem(&flows, sweep_flow, &s, 0);
+	}
+	return true;
+}
+
+/* errno-base.h of the kernel */
+#define EEXIST 17
+
+/* insert_flow makes an entry unless there is one (-EEXIST) or no place. */
+static __always_inline long insert_flow(const struct flow_key *key, const struct flow *f)
+{
+	return bpf_map_update_elem(&flows, key, f, BPF_NOEXIST);
+}
+
+#endif

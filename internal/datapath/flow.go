@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/sfunnel-io/funnel-operator/bpf"
+	"github.com/sfunnel-io/funnel-operator/internal/classifier"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+// DefaultFlows is for how many flows an interface's table has room when the
+// configuration does not say.
+const DefaultFlows = 8192
+
+// MaxFlows bounds Config.Flows.
+const MaxFlows = 1 << 20
+
+// Entries of the flow table (bpf/flow.h) that one flow takes.
+const (
+	entriesFunneled   = 3
+	entriesUnfunneled = 1
+)
+
+// halfOpenFlows is how many unfunneled flows may be half open before they
+// replace each other.
+const halfOpenFlows = 1024
+
+// role is what a hook's rules do with flows that have to be remembered.
+type role struct{ funnels, unfunnels bool }
+
+func (r role) any() bool { return r.funnels || r.unfunnels }
+
+func roleOf(t *classifier.Table) role {
+	var r role
+	if t == nil {
+		return r
+	}
+	for _, rule := range t.Rules() {
+		if rule.Action.Inline {
+			r.funnels = r.funnels || rule.Action.Verb == rules.Funnel
+			r.unfunnels = r.unfunnels || rule.Action.Verb == rules.Unfunnel
+		}
+	}
+	return r
+}
+
+// flowTable is what the programs of an interface share, and how large it is.
+type flowTable struct {
+	ingress, egress role
+	entries         uint32
+	halfOpen        uint32
+	exchange        portRanges
+	shared          map[string]*ebpf.Map // made by the first program that is loaded
+}
+
+// planFlows decides on the flow table for a configuration.
+func planFlows(c Config) (*flowTable, error) {
+	f := &flowTable{ingress: roleOf(c.Ingress), egress: roleOf(c.Egress), entries: 1, halfOpen: 1}
+	flows := uint32(c.Flows)
+	if flows == 0 {
+		flows = DefaultFlows
+	}
+	if f.ingress.funnels || f.egress.funnels {
+		f.entries += flows * entriesFunneled
+		var err error
+		if f.exchange, err = c.exchangePorts(); err != nil {
+			return nil, err
+		}
+	}
+	if f.ingress.unfunnels || f.egress.unfunnels {
+		f.entries += flows * entriesUnfunneled
+		f.halfOpen = min(halfOpenFlows, flows)
+	}
+	return f, nil
+}
+
+// used reports whether any flow is remembered. Then both hooks need a program.
+func (f *flowTable) used() bool { return f.ingress.any() || f.egress.any() }
+
+// configure sizes the maps of a direction and tells the programs their part.
+func (f *flowTable) configure(spec *ebpf.CollectionSpec, d rules.Direction) error {
+	here, other := f.ingress, f.egress
+	if d == rules.Egress {
+		here, other = other, here
+	}
+	spec.Maps[bpf.EgressMapFlows].MaxEntries = f.entries
+	spec.Maps[bpf.EgressMapHalfOpen].MaxEntries = f.halfOpen
+	if here.funnels {
+		spec.Maps[bpf.EgressMapThroughPorts].MaxEntries = 1 << 16 / 64
+	}
+	return setVariables(spec, map[string]any{
+		bpf.EgressVarKnowsFlows:        f.used(),
+		bpf.EgressVarFunnelsInline:     here.funnels,
+		bpf.EgressVarUnfunnelsInline:   here.unfunnels,
+		bpf.EgressVarAnswersInline:     other.unfunnels,
+		bpf.EgressVarExchangeLow:       f.exchange.low.First,
+		bpf.EgressVarExchangeLowCount:  f.exchange.low.count(),
+		bpf.EgressVarExchangeHigh:      f.exchange.high.First,
+		bpf.EgressVarExchangeHighCount: f.exchange.high.count(),
+		bpf.EgressVarExchangeCount:     max(1, f.exchange.low.count()+f.exchange.high.count()),
+	})
+}
+
+// share makes the programs loaded with these options use the tables of the
+// first ones.
+func (f *flowTable) share() ebpf.CollectionOptions {
+	return ebpf.CollectionOptions{MapReplacements: f.shared}
+}
+
+// loaded takes the tables of the first programs.
+func (f *flowTable) loaded(coll *ebpf.Collection) {
+	if f.shared == nil && f.used() {
+		f.shared = map[string]*ebpf.Map{
+			bpf.EgressMapFlows:    coll.Maps[bpf.EgressMapFlows],
+			bpf.EgressMapHalfOpen: coll.Maps[bpf.EgressMapHalfOpen],
+		}
+	}
+}
+
+// fillThrough sets the bits of all ports that rules funnel through inline.
+func fillThrough(coll *ebpf.Collection, rs rules.RuleSet) error {
+	through := coll.Maps[bpf.EgressMapThroughPorts]
+	words := map[uint32]uint64{}
+	for _, r := range rs {
+		if r.Action.Inline && r.Action.Verb == rules.Funnel {
+			words[uint32(r.Action.Port/64)] |= 1 << (r.Action.Port % 64)
+		}
+	}
+	for word, bits := range words {
+		if err := through.Put(word, bits); err != nil {
+			return fmt.Errorf("fill %s: %w", bpf.EgressMapThroughPorts, err)
+		}
+	}
+	if err := through.Freeze(); err != nil {
+		return fmt.Errorf("freeze %s: %w", bpf.EgressMapThroughPorts, err)
+	}
+	return nil
+}
