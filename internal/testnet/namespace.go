@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/vishvananda/netns"
@@ -21,12 +22,14 @@ type Namespace struct {
 	handle netns.NsHandle
 }
 
+var namespaces atomic.Int64 // made by this process
+
 // NewNamespace makes a network namespace whose loopback device is up. Its name
-// is made of the label and this process's id.
+// is made of this process's id, a number and the label.
 func NewNamespace(t testing.TB, label string) *Namespace {
 	t.Helper()
 	RequireRoot(t)
-	ns := &Namespace{Name: fmt.Sprintf("tn-%d-%s", os.Getpid(), label), t: t}
+	ns := &Namespace{Name: fmt.Sprintf("tn-%d-%d-%s", os.Getpid(), namespaces.Add(1), label), t: t}
 	var err error
 	onThread(func() {
 		ns.handle, err = netns.NewNamed(ns.Name)
