@@ -57,9 +57,29 @@ func snapshot() (map[string]bool, error) {
 	return lines, nil
 }
 
-// listNamespaces lists the network namespaces that have a process and no name. A
-// cluster's have none; those with a name are somebody's who works here as well.
+// listNamespaces lists the network namespaces that a process is in which has a
+// mount namespace of its own too, as nodes and containers have. Others, named
+// ones among them, are somebody's who works here as well.
 func listNamespaces() ([]string, error) {
+	host, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		return nil, err
+	}
+	named := namedNamespaces()
+	processes, _ := filepath.Glob("/proc/[0-9]*")
+	var lines []string
+	for _, process := range processes {
+		network, networkErr := os.Readlink(filepath.Join(process, "ns/net"))
+		mounts, mountsErr := os.Readlink(filepath.Join(process, "ns/mnt"))
+		if networkErr == nil && mountsErr == nil && mounts != host && !named[network] {
+			lines = append(lines, "network namespace "+network)
+		}
+	}
+	return lines, nil
+}
+
+// namedNamespaces are the network namespaces that "ip netns" knows.
+func namedNamespaces() map[string]bool {
 	named := map[string]bool{}
 	names, _ := filepath.Glob("/run/netns/*")
 	for _, name := range names {
@@ -68,14 +88,7 @@ func listNamespaces() ([]string, error) {
 			named[fmt.Sprintf("net:[%d]", info.Ino)] = true
 		}
 	}
-	links, _ := filepath.Glob("/proc/[0-9]*/ns/net")
-	var lines []string
-	for _, link := range links {
-		if inode, err := os.Readlink(link); err == nil && !named[inode] {
-			lines = append(lines, "network namespace "+inode)
-		}
-	}
-	return lines, nil
+	return named
 }
 
 func listLinks() ([]string, error) {
