@@ -116,7 +116,7 @@ func TestBadInputIsNamedByFile(t *testing.T) {
 		"unknown setting":       {map[string]string{"web/settings": settingsOf("web", `,"new":1`)}, "", `DIR/web/settings: json: unknown field "new"`},
 		"a second object":       {map[string]string{"web/settings": settingsOf("web", "") + "{}"}, "", `DIR/web/settings: more than one JSON object`},
 		"room made for headers": {map[string]string{"web/settings": settingsOf("web", `,"mtu":"Reserve"`)}, "", `DIR/web/settings: mtu is "Reserve", want Warn`},
-		"all faults at once": {map[string]string{"a/settings": "", "b/settings": settingsOf("b", ""), "b/ingress.rules": "udp dport 0 drop\nudp frob", "b/egress.rules": "tcp dport 443 funnel tcp dport 80 inline"}, "",
+		"all faults at once": {map[string]string{"a/settings": "", "b/settings": settingsOf("b", ""), "b/ingress.rules": "udp dport 0 drop\nudp frob", "b/egress.rules": "udp dport 443 funnel tcp dport 80 sport 540 reply"}, "",
 			"DIR/a/settings: EOF\n" +
 				"DIR/b/ingress.rules:1:11: "},
 		"the variable's text": {nil, "udp dport 53 forget", "SFUNNEL_RULESET:1:14: "},
@@ -139,7 +139,7 @@ func TestBadInputIsNamedByFile(t *testing.T) {
 func TestAllFaultsOfAllPoliciesAreNamed(t *testing.T) {
 	root := tree(t, map[string]string{
 		"a/settings": settingsOf("a", ""), "a/ingress.rules": "udp dport 0 drop\nudp frob\n",
-		"b/settings": settingsOf("b", ""), "b/egress.rules": "\n  tcp dport 443 funnel tcp dport 80 inline",
+		"b/settings": settingsOf("b", ""), "b/egress.rules": "\n  udp dport 443 funnel tcp dport 80 sport 540 reply",
 	})
 	in, err := source{root, "", nil}.read()
 	if err == nil {

@@ -281,7 +281,7 @@ func TestInterfacesThatComeLateAreWaitedFor(t *testing.T) {
 func TestUnsupportedRulesAreRefused(t *testing.T) {
 	newNamespace(t)
 	ethernet(t, "eth0", "10.0.0.1/24")
-	_, err := Attach(context.Background(), options(t, "", "tcp dport 443 funnel tcp dport 80 inline", ""))
+	_, err := Attach(context.Background(), options(t, "", "udp dport 443 funnel tcp dport 80 sport 540 reply", ""))
 	var faults rules.RuleErrors
 	if !errors.As(err, &faults) {
 		t.Errorf("got %v", err)
@@ -323,4 +323,31 @@ func alive(id uint32) bool {
 	}
 	p.Close()
 	return true
+}
+
+// TestInlineTakesBothHooks: answers come to the hook that has no rules, and its
+// program goes with the rules that needed it.
+func TestInlineTakesBothHooks(t *testing.T) {
+	for name, o := range map[string]func(*testing.T) Options{
+		"client":  func(t *testing.T) Options { return options(t, "", "tcp dport 443 funnel tcp dport 80 inline", "") },
+		"backend": func(t *testing.T) Options { return options(t, "tcp dport 80 unfunnel tcp inline dport 443", "", "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			newNamespace(t)
+			ethernet(t, "eth0", "10.0.0.1/24")
+			restricted := o(t)
+			restricted.Directions = []rules.Direction{rules.Egress}
+			if name == "backend" {
+				restricted.Directions[0] = rules.Ingress
+			}
+			if _, err := Attach(context.Background(), restricted); err == nil || !strings.Contains(err.Error(), "attach both directions") {
+				t.Errorf("one direction: %v", err)
+			}
+			checkState(t, "refused", "")
+			mustAttach(t, o(t))
+			checkState(t, "attached", "eth0:clsact eth0:ingress eth0:egress")
+			mustAttach(t, options(t, "tcp dport 1 drop", "", ""))
+			checkState(t, "other rules", "eth0:clsact eth0:ingress")
+		})
+	}
 }

@@ -88,6 +88,17 @@ func (j *job) load() error {
 	if j.programs, err = datapath.Load(c); err != nil {
 		return &loadError{err}
 	}
+	return j.checkDirections()
+}
+
+// checkDirections refuses rules whose answers need a hook that the call does not
+// decide about.
+func (j *job) checkDirections() error {
+	for d, p := range map[rules.Direction]*ebpf.Program{rules.Ingress: j.programs.Ingress, rules.Egress: j.programs.Egress} {
+		if p != nil && !j.options.owns(d) {
+			return fmt.Errorf("inline rules need the %s hook as well: attach both directions", d)
+		}
+	}
 	return nil
 }
 
@@ -160,14 +171,14 @@ func (j *job) put(link netlink.Link, p *ebpf.Program, h Hook, done *undo) error 
 func (js jobs) removeUnused() error {
 	var errs []error
 	for _, j := range js {
-		if j.options.owns(rules.Ingress) && len(j.ingress) == 0 {
+		if j.options.owns(rules.Ingress) && j.programs.Ingress == nil {
 			_, err := removeOwn(j.link, Ingress)
 			errs = append(errs, err)
 		}
 		if !j.options.owns(rules.Egress) {
 			continue
 		}
-		if len(j.egress) == 0 {
+		if j.programs.Egress == nil {
 			_, err := removeOwn(j.link, Egress)
 			errs = append(errs, err)
 		}
@@ -200,7 +211,7 @@ func (j *job) describe() (Attached, error) {
 		return a, err
 	}
 	for _, h := range []Hook{Ingress, Egress} {
-		if h == Ingress && a.Ingress == 0 || h == Egress && a.Egress == 0 {
+		if h == Ingress && j.programs.Ingress == nil || h == Egress && j.programs.Egress == nil {
 			continue
 		}
 		front, err := inFront(j.link, h)

@@ -44,7 +44,7 @@ func rows(docs, heading string) [][2]string {
 func TestDocsRuleSetsWork(t *testing.T) {
 	docs := readDocs(t)
 	now, later := blocks(docs, "rules"), blocks(docs, "rules-later")
-	if len(now) != 5 || len(later) != 1 {
+	if len(now) != 6 || len(later) != 1 {
 		t.Fatalf("found %d and %d rule sets", len(now), len(later))
 	}
 	for _, text := range now[:2] {

@@ -8,8 +8,8 @@ package rules
 // the meaning of those below it.
 //
 // A rule without "ip" or "ip6" is supported: its accept and drop hold for both
-// families. Its funnel and unfunnel work on IPv4; an IPv6 packet that it
-// matches stays untouched, and Warnings says so.
+// families, and so does inline. What it pushes and pops is IPv4; an IPv6 packet
+// that it matches stays untouched, and Warnings says so.
 func Supported(rs RuleSet, d Direction) error {
 	var faults RuleErrors
 	for i, r := range rs {
@@ -27,7 +27,7 @@ func Supported(rs RuleSet, d Direction) error {
 func (r Rule) unsupported(d Direction) string {
 	switch {
 	case r.Action.Inline:
-		return d.String() + ": inline is not supported yet; write a pushing " + r.Action.Verb.String() + " (without inline, funnel with sport)"
+		return "" // for both families
 	case r.Action.Reply:
 		return d.String() + ": reply is not supported yet; write the rules for the replies out"
 	case r.Family == IPv6 || r.addressFamily() == IPv6:

@@ -81,7 +81,7 @@ func (rs RuleSet) warningsAt(i int, d Direction, markers []Rule) []Warning {
 	if j, ok := rs[:i].conflictWith(&r, &markers[i], markers); ok {
 		out = append(out, Warning{Kind: MarkerConflict, Message: conflictMessage(j, innerProtocol(&rs[j])), Other: j})
 	}
-	if r.Family == AnyFamily && (r.Action.Verb == Funnel || r.Action.Verb == Unfunnel) {
+	if r.Family == AnyFamily && !r.Action.Inline && (r.Action.Verb == Funnel || r.Action.Verb == Unfunnel) {
 		out = append(out, Warning{Kind: IPv6Untouched, Message: "works on IPv4 only: IPv6 packets that match stay untouched; write ip to say so", Other: -1})
 	}
 	return out
