@@ -62,7 +62,7 @@ func TestDocsRuleSetsWork(t *testing.T) {
 			t.Errorf("%v is supported by now", rule)
 		}
 	}
-	canonical := mustParse(t, now[4]).String()
+	canonical := mustParse(t, now[5]).String()
 	if want := blocks(docs, "canonical")[0]; canonical != want {
 		t.Errorf("canonical form is %q, not %q", canonical, want)
 	}
