@@ -163,16 +163,31 @@ func (c *cluster) writeFiles(hostPort string) error {
 
 // changeHost does what has to be done outside the namespaces.
 func (c *cluster) changeHost() error {
-	// Built into many kernels; where not, what needs them says so.
-	for _, module := range []string{"br_netfilter", "overlay", "nf_conntrack"} {
-		_ = exec.Command("modprobe", "-q", module).Run()
-	}
+	loadModules()
 	for _, path := range nodeSysctls {
 		if err := c.journal.remember(path); err != nil {
 			return err
 		}
 	}
 	return makeCgroups(c.journal, c.Name, c.nodeNames())
+}
+
+// loadModules loads the modules that nodes use and can't load from inside; they stay.
+// Where they are built in, or can't be loaded, nothing happens: what needs them says
+// so. The host's own bridges must not notice: with br_netfilter their traffic would
+// begin to pass iptables.
+func loadModules() {
+	const bridge = "/proc/sys/net/bridge"
+	_, err := os.Stat(bridge)
+	for _, module := range []string{"br_netfilter", "overlay", "nf_conntrack"} {
+		_ = exec.Command("modprobe", "-q", module).Run()
+	}
+	if err == nil {
+		return
+	}
+	for _, family := range []string{"ip", "ip6", "arp"} {
+		_ = os.WriteFile(filepath.Join(bridge, "bridge-nf-call-"+family+"tables"), []byte("0"), 0)
+	}
 }
 
 // startMachines makes all machines, wires them and lets them run.

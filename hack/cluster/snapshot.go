@@ -29,9 +29,7 @@ func printSnapshot(w io.Writer, since string) error {
 		if err != nil {
 			return err
 		}
-		for _, line := range strings.Split(string(before), "\n") {
-			delete(now, line)
-		}
+		now = additions(string(before), now)
 	}
 	for _, line := range slices.Sorted(maps.Keys(now)) {
 		fmt.Fprintln(w, line)
@@ -40,6 +38,34 @@ func printSnapshot(w io.Writer, since string) error {
 		return fmt.Errorf("%d differences to %s", len(now), since)
 	}
 	return nil
+}
+
+// additions returns the lines of now that are not in before. A sysctl that did not
+// exist before is none: it came with a module that somebody loaded.
+func additions(before string, now map[string]bool) map[string]bool {
+	existed := map[string]bool{}
+	for line := range strings.Lines(before) {
+		line = strings.TrimSuffix(line, "\n")
+		existed[line] = true
+		if name, isSysctl := sysctlName(line); isSysctl {
+			existed[name] = true
+		}
+	}
+	added := map[string]bool{}
+	for line := range now {
+		name, isSysctl := sysctlName(line)
+		if !existed[line] && (!isSysctl || existed[name]) {
+			added[line] = true
+		}
+	}
+	return added
+}
+
+// sysctlName is "sysctl NAME" of the line "sysctl NAME VALUE".
+func sysctlName(line string) (name string, isSysctl bool) {
+	rest, isSysctl := strings.CutPrefix(line, "sysctl ")
+	name, _, _ = strings.Cut(rest, " ")
+	return "sysctl " + name, isSysctl
 }
 
 // snapshot is a set of lines, each with one thing that the host shows.
@@ -142,7 +168,7 @@ func listSysctls() ([]string, error) {
 	var lines []string
 	add := func(path string) {
 		if content, err := os.ReadFile(path); err == nil {
-			lines = append(lines, "sysctl "+strings.TrimPrefix(path, "/proc/sys/")+" "+strings.TrimSpace(string(content)))
+			lines = append(lines, "sysctl "+strings.TrimPrefix(path, "/proc/sys/")+" "+strings.Join(strings.Fields(string(content)), " "))
 		}
 	}
 	for _, path := range nodeSysctls {
