@@ -34,6 +34,7 @@ for host in "$client" "$server"; do
 done
 
 watch_server() {
+	: >"$work/seen" # the last one's "ready" is not this one's
 	ip netns exec "$server" "$work/packetview" -interface eth0 -udp 2055 >"$work/seen" 2>&1 &
 	view=$!
 	until grep -q ready "$work/seen" 2>/dev/null; do

@@ -114,7 +114,10 @@ func makeSegmentDevice(index int) (*segmentDevice, error) {
 	return d, nil
 }
 
-// setUp makes both ends silent, without offloads, and up.
+// setUp makes both ends silent, without offloads, and up. End A, into which
+// packets are sent, comes last: it then finds its carrier there and has a queue
+// when LinkSetUp returns. The end that is opened first gets its queue from a
+// worker of the kernel some time later, and drops what is sent into it until then.
 func (d *segmentDevice) setUp() error {
 	for _, end := range []netlink.Link{d.a, d.b} {
 		if err := silence(end); err != nil {
@@ -124,7 +127,7 @@ func (d *segmentDevice) setUp() error {
 			return err
 		}
 	}
-	for _, end := range []netlink.Link{d.a, d.b} {
+	for _, end := range []netlink.Link{d.b, d.a} {
 		if err := netlink.LinkSetUp(end); err != nil {
 			return fmt.Errorf("set %s up: %w", end.Attrs().Name, err)
 		}
