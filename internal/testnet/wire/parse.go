@@ -24,9 +24,18 @@ type Parsed struct {
 // Parse takes an IP packet with TCP or UDP apart and fails when a length or a
 // checksum is wrong. Octets behind the packet are ignored. It knows no IPv6
 // extension headers.
-func Parse(packet []byte) (Parsed, error) {
+func Parse(packet []byte) (Parsed, error) { return parse(packet, Parsed.whole) }
+
+// ParsePartial is Parse for a packet whose checksum is left to a device or a
+// later kernel: the field holds the sum of the pseudo header.
+func ParsePartial(packet []byte) (Parsed, error) { return parse(packet, Parsed.partial) }
+
+// check judges the checksum of a packet that is otherwise taken apart.
+type check func(Parsed) error
+
+func parse(packet []byte, c check) (Parsed, error) {
 	if len(packet) >= 40 && packet[0]>>4 == 6 {
-		return parseIPv6(packet)
+		return parseIPv6(packet, c)
 	}
 	if len(packet) < 20 || packet[0]>>4 != 4 {
 		return Parsed{}, errors.New("not IP")
@@ -43,11 +52,11 @@ func Parse(packet []byte) (Parsed, error) {
 		Source: netip.AddrFrom4([4]byte(packet[12:16])), Dest: netip.AddrFrom4([4]byte(packet[16:20])),
 		Protocol: packet[9], Header: packet[:length],
 	}
-	err := p.parseSegment(packet[length:total])
+	err := p.parseSegment(packet[length:total], c)
 	return p, err
 }
 
-func parseIPv6(packet []byte) (Parsed, error) {
+func parseIPv6(packet []byte, c check) (Parsed, error) {
 	total := 40 + int(binary.BigEndian.Uint16(packet[4:]))
 	if total > len(packet) {
 		return Parsed{}, fmt.Errorf("packet of %d, have %d", total, len(packet))
@@ -56,7 +65,7 @@ func parseIPv6(packet []byte) (Parsed, error) {
 		Source: netip.AddrFrom16([16]byte(packet[8:24])), Dest: netip.AddrFrom16([16]byte(packet[24:40])),
 		Protocol: packet[6], Header: packet[:40],
 	}
-	err := p.parseSegment(packet[40:total])
+	err := p.parseSegment(packet[40:total], c)
 	if err == nil && p.Protocol == UDP && p.Segment[6]|p.Segment[7] == 0 {
 		err = errors.New("UDP over IPv6 without checksum")
 	}
@@ -66,25 +75,41 @@ func parseIPv6(packet []byte) (Parsed, error) {
 // Inner takes the pushed segment apart, whose checksum is for addresses of 0.
 func (p Parsed) Inner(protocol byte) (Parsed, error) {
 	inner := Parsed{Source: netip.IPv6Unspecified(), Dest: netip.IPv6Unspecified(), Protocol: protocol}
-	err := inner.parseSegment(p.Payload)
+	err := inner.parseSegment(p.Payload, Parsed.whole)
 	return inner, err
 }
 
-func (p *Parsed) parseSegment(b []byte) error {
+func (p *Parsed) parseSegment(b []byte, c check) error {
 	header, err := segmentHeader(p.Protocol, b)
 	if err != nil {
 		return err
 	}
 	p.Segment, p.Payload = b, b[header:]
 	p.SourcePort, p.DestPort = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
-	if p.Protocol == UDP && b[6] == 0 && b[7] == 0 {
-		return nil
-	}
 	if p.Protocol == TCP {
 		p.Magic = string(b[4:16]) == "\xca\xfe\xba\xbe\xba\xbe\xca\xfe\x50\x02\x04\x00" && b[18] == 0 && b[19] == 0
 	}
-	if got := Sum(p.Source, p.Dest, p.Protocol, b); got != 0xffff {
+	return c(*p)
+}
+
+func (p Parsed) whole() error {
+	if p.Protocol == UDP && p.Segment[6]|p.Segment[7] == 0 {
+		return nil
+	}
+	if got := Sum(p.Source, p.Dest, p.Protocol, p.Segment); got != 0xffff {
 		return fmt.Errorf("segment of protocol %d sums to %#04x", p.Protocol, got)
+	}
+	return nil
+}
+
+func (p Parsed) partial() error {
+	offset := 16
+	if p.Protocol == UDP {
+		offset = 6
+	}
+	got, want := binary.BigEndian.Uint16(p.Segment[offset:]), pseudoSum(p.Source, p.Dest, p.Protocol, len(p.Segment))
+	if got != fold(want) {
+		return fmt.Errorf("checksum field of protocol %d holds %#04x, the pseudo header sums to %#04x", p.Protocol, got, fold(want))
 	}
 	return nil
 }

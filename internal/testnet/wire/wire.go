@@ -193,10 +193,14 @@ func PacketTooBig(source, dest netip.Addr, mtu uint32, quoted []byte) []byte {
 // Sum is the folded sum of a segment and its pseudo header: 0xffff when its
 // checksum is right.
 func Sum(source, dest netip.Addr, protocol byte, segment []byte) uint16 {
+	return fold(pseudoSum(source, dest, protocol, len(segment)) + sum(segment))
+}
+
+func pseudoSum(source, dest netip.Addr, protocol byte, length int) uint64 {
 	pseudo := append(source.AsSlice(), dest.AsSlice()...)
-	pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(len(segment)))
+	pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(length))
 	pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(protocol))
-	return fold(sum(pseudo) + sum(segment))
+	return sum(pseudo)
 }
 
 // sum adds the 16-bit words of b, an odd last octet padded with 0.
