@@ -68,11 +68,18 @@ static __noinline int settle_udp_check(struct __sk_buff *skb, const struct packe
 	return bpf_skb_store_bytes(skb, off, &check, sizeof(check), BPF_F_RECOMPUTE_CSUM);
 }
 
-/* recall_addresses is the reverse of forget_addresses. */
+/*
+ * recall_addresses is the reverse of forget_addresses. The inner checksum is
+ * whole also where the outer one was left for a device to complete, as a router
+ * does that merged datagrams and took them apart again; bpf_l4_csum_replace
+ * would take it for a partial one.
+ */
 static __always_inline int recall_addresses(struct __sk_buff *skb, const struct packet *p)
 {
-	if (bpf_l4_csum_replace(skb, check_offset(p->l4, p->tuple.protocol), 0,
-				csum_addresses(&p->tuple), BPF_F_PSEUDO_HDR))
+	__sum16 check = csum_field((__u64)csum_negative(p->check) + csum_addresses(&p->tuple));
+
+	if (bpf_skb_store_bytes(skb, check_offset(p->l4, p->tuple.protocol), &check, sizeof(check),
+				BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	return p->tuple.protocol == IPPROTO_UDP ? settle_udp_check(skb, p) : 0;
 }

@@ -253,12 +253,7 @@ func TestInlineBulk(t *testing.T) {
 
 // noOffloads has every end segment and sum by itself.
 func noOffloads(s *site) {
-	for _, end := range []struct {
-		ns     *testnet.Namespace
-		device string
-	}{{s.client, "eth0"}, {s.router, "c0"}, {s.router, "s0"}, {s.server, "eth0"}} {
-		end.ns.Run("ethtool", "-K", end.device, "tx", "off", "tso", "off", "gso", "off", "gro", "off")
-	}
+	everyHop((*testnet.Namespace).OffloadsOff)(s)
 }
 
 // TestInlineWithoutBackend: nobody unfunnels, and another program answers on the
