@@ -151,12 +151,17 @@ func runTimed(args []string) error {
 func attachText(text *strings.Builder, costs []attachCost) {
 	fmt.Fprintf(text, "\n## Attach\n\nThe attacher's whole process (%.1f MB, static): both directions with that many rules each, and the segmenting\n"+
 		"device. Replacing means that rules of ours were attached already.\n\n", float64(costs[0].binary)/1e6)
-	fmt.Fprintln(text, "| rules | | wall | spread | peak RSS |\n|---:|---|---:|---:|---:|")
+	fmt.Fprintln(text, "| rules | | wall | spread | target | peak RSS |\n|---:|---|---:|---:|---|---:|")
 	for _, c := range costs {
 		what := "fresh"
 		if c.replace {
 			what = "replacing"
 		}
-		fmt.Fprintf(text, "| %d | %s | %.1f ms | %.1f %% | %.1f MiB |\n", c.rules, what, c.wall.median(), 100*c.wall.spread(), c.memory.median())
+		var target string
+		if g, ok := c.goal(); ok {
+			target = g.String()
+		}
+		fmt.Fprintf(text, "| %d | %s | %.1f ms | %.1f %% | %s | %.1f MiB |\n", c.rules, what,
+			c.wall.median(), 100*c.wall.spread(), target, c.memory.median())
 	}
 }

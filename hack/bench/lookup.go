@@ -32,6 +32,12 @@ var packets = []struct {
 	{"no rule, port of one", func(int) netip.Addr { return netip.MustParseAddr("192.0.2.1") }, lastPort},
 }
 
+// The first two of packets.
+const (
+	lastRule = iota
+	noRule
+)
+
 const firstPort = 2000
 
 func lastAddress(rules int) netip.Addr { return ruleAddress(rules - 1) }
@@ -60,18 +66,18 @@ type lookups struct {
 const runs = 100_000 // runs in one sample
 
 // measureLookups goes through all programs in every round.
-func measureLookups(ctx context.Context, rounds int) (result lookups, err error) {
-	result.cost = map[int][]samples{}
+func measureLookups(ctx context.Context, rounds int) (*lookups, error) {
+	result := &lookups{cost: map[int][]samples{}}
 	empty, err := emptyProgram()
 	if err != nil {
-		return result, err
+		return nil, err
 	}
 	defer empty.Close()
 	programs := map[int]*ebpf.Program{}
 	for _, count := range ruleCounts {
 		loaded, err := loadRules(count)
 		if err != nil {
-			return result, fmt.Errorf("%d rules: %w", count, err)
+			return nil, fmt.Errorf("%d rules: %w", count, err)
 		}
 		defer loaded.Close()
 		programs[count] = loaded.Egress
@@ -79,11 +85,11 @@ func measureLookups(ctx context.Context, rounds int) (result lookups, err error)
 	}
 	for range rounds {
 		if ctx.Err() != nil {
-			return result, ctx.Err()
+			return nil, ctx.Err()
 		}
 		pinned(func() { err = result.round(empty, programs) })
 		if err != nil {
-			return result, err
+			return nil, err
 		}
 	}
 	return result, nil

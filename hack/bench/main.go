@@ -40,6 +40,9 @@ func run(ctx context.Context, args []string) error {
 	if len(args) > 1 && args[0] == timedCommand {
 		return runTimed(args[1:])
 	}
+	if len(args) == 2 && args[0] == serverCommand {
+		return runServer(args[1])
+	}
 	opts, err := parseFlags(args)
 	if err != nil {
 		return err
@@ -57,13 +60,17 @@ func run(ctx context.Context, args []string) error {
 func parseFlags(args []string) (options, error) {
 	var opts options
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
-	flags.IntVar(&opts.rounds, "rounds", 21, "samples of each figure")
+	flags.IntVar(&opts.rounds, "rounds", 24, "samples of each figure")
 	flags.DurationVar(&opts.duration, "duration", 200*time.Millisecond, "length of one sample")
+	quick := flags.Bool("quick", false, "the same as -rounds 6 -duration 100ms: a look within two minutes")
 	only := flags.String("only", "", "regular expression of the rows to measure")
 	flags.StringVar(&opts.peer, "peer", "", "object file of another implementation, to be shown as a column: its first TC program is attached to both ends, with the rules of hack/bench/README.md built in")
 	flags.StringVar(&opts.out, "out", filepath.Join("docs", "benchmarks"), "folder to write to; empty: print only")
 	flags.StringVar(&opts.machine, "machine", defaultName(), "name of the page")
 	_ = flags.Parse(args)
+	if *quick {
+		opts.rounds, opts.duration = 6, 100*time.Millisecond
+	}
 	if flags.NArg() > 0 || opts.rounds < 1 {
 		return opts, fmt.Errorf("unexpected arguments: %q", flags.Args())
 	}

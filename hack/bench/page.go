@@ -9,26 +9,50 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // page is one run: what was measured, where, and its text.
 type page struct {
-	machine machine
-	name    string
-	options options
-	traffic []figures
-	lookups *lookups
-	attach  []attachCost
+	machine  machine
+	name     string
+	options  options
+	took     time.Duration
+	traffic  []figures
+	programs []programCost
+	lookups  *lookups
+	attach   []attachCost
+	many     *manyResult
 }
 
-// The two sections that are no traffic; -only chooses them by these names.
-const (
-	lookupSection = "rule lookup"
-	attachSection = "attach"
-)
+// section is a part of the page besides traffic; -only chooses it by its name.
+type section struct {
+	name    string
+	measure func(p *page, ctx context.Context) error
+}
+
+var sections = []section{
+	{"programs", func(p *page, ctx context.Context) (err error) {
+		p.programs, err = measurePrograms(ctx, 4*p.options.duration)
+		return err
+	}},
+	{"rule lookup", func(p *page, ctx context.Context) (err error) {
+		p.lookups, err = measureLookups(ctx, p.options.rounds)
+		return err
+	}},
+	{"attach", func(p *page, ctx context.Context) (err error) {
+		p.attach, err = measureAttach(ctx, p.options.rounds)
+		return err
+	}},
+	{"many connections", func(p *page, ctx context.Context) (err error) {
+		p.many, err = measureMany(ctx)
+		return err
+	}},
+}
 
 // measure takes all samples, and says what it is at.
 func (p *page) measure(ctx context.Context) error {
+	begin := time.Now()
 	for _, r := range rows {
 		if !p.options.only.MatchString(r.name) {
 			continue
@@ -40,22 +64,16 @@ func (p *page) measure(ctx context.Context) error {
 		}
 		p.traffic = append(p.traffic, f)
 	}
-	if p.options.only.MatchString(lookupSection) {
-		fmt.Fprintln(os.Stderr, lookupSection, "…")
-		l, err := measureLookups(ctx, p.options.rounds)
-		if err != nil {
-			return err
+	for _, s := range sections {
+		if !p.options.only.MatchString(s.name) {
+			continue
 		}
-		p.lookups = &l
-	}
-	if p.options.only.MatchString(attachSection) {
-		fmt.Fprintln(os.Stderr, attachSection, "…")
-		costs, err := measureAttach(ctx, p.options.rounds)
-		if err != nil {
-			return err
+		fmt.Fprintln(os.Stderr, s.name, "…")
+		if err := s.measure(p, ctx); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		p.attach = costs
 	}
+	p.took = time.Since(begin)
 	return nil
 }
 
@@ -75,7 +93,7 @@ func (p *page) write() error {
 		files[p.name+"-traffic.svg"] = plotTraffic(p.traffic)
 	}
 	if p.lookups != nil {
-		files[p.name+"-lookup.svg"] = plotLookups(*p.lookups)
+		files[p.name+"-lookup.svg"] = plotLookups(p.lookups)
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(p.options.out, name), []byte(content), 0o644); err != nil {
@@ -89,15 +107,22 @@ func (p *page) text() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "# Benchmark: %s\n\n%s.\n", p.name, p.machine)
 	fmt.Fprintf(&text, "Written by `make bench`: %d rounds, %s a sample. Figures are medians; the spread is the\n"+
-		"distance between the quartiles as a part of the median.\n", p.options.rounds, p.options.duration)
+		"distance between the quartiles as a part of the median. It took %s.\n", p.options.rounds, p.options.duration, p.took.Round(time.Second))
+	goalsText(&text, p.goals())
 	if len(p.traffic) > 0 {
 		p.trafficText(&text)
+	}
+	if len(p.programs) > 0 {
+		programsText(&text, p.programs)
 	}
 	if p.lookups != nil {
 		p.lookupText(&text)
 	}
 	if len(p.attach) > 0 {
 		attachText(&text, p.attach)
+	}
+	if p.many != nil {
+		p.many.describe(&text)
 	}
 	return text.String()
 }
@@ -106,28 +131,35 @@ const trafficIntro = `
 ## Traffic
 
 Client, router and server are network namespaces joined by veth; the router translates the
-service's address (conntrack, DNAT). Both ends run on one CPU. Ratio and added time are medians over
-rounds in which all modes of a row were measured one after the other; in brackets the ratio's quartiles.
-UDP is sent and received by one thread in turn, with one system call a datagram at each end unless the row
-says otherwise: a datagram's cost is the whole way from socket to socket. Rows with checksums by software
-have the client's offload off; packets then reach the program as forwarded ones do, and are pushed
-directly. The others pass the segmenting device where the outer header needs a checksum.
+service's address (conntrack, DNAT) for every mode alike. All threads of a sample run on one CPU, ahead of what else runs
+there. A round goes through all modes of a row in random order; ratio and added time are medians over rounds,
+in brackets the ratio's quartiles. "native again" and "four empty programs" show what such a comparison can tell apart.
+Modes that add bytes have a smaller route MTU, others don't.
+
+- UDP is sent and received by one thread in turn, a call for each datagram at each end: its cost is the whole way from
+  socket to socket. Rows with checksums by software have the client's offload off; packets then reach the program
+  as forwarded ones do, and are pushed directly. The others pass the segmenting device. UDP_SEGMENT hands the
+  kernel 40 datagrams at once.
+- A TCP sample is of fresh connections, which write and read 128 KB at once; what they move in the first quarter is not
+  counted. Up is client to server.
+- A TCP connection of the last row is connect, accept, an octet each way and close, one after the other. Inline has tables of
+  the default size there.
 
 ![Ratio to native](%s-traffic.svg)
 
-| traffic | mode | median | spread | ratio to native | added |
-|---|---|---:|---:|---:|---:|
+| traffic | mode | median | spread | ratio to native | target | added |
+|---|---|---:|---:|---:|---|---:|
 `
 
 func (p *page) trafficText(text *strings.Builder) {
 	fmt.Fprintf(text, trafficIntro, p.name)
 	for _, f := range p.traffic {
+		unit, _ := f.row.kind.unit()
 		for _, mode := range f.modes {
-			s, base := f.samples[mode], f.samples[native]
-			ratio := s.over(base)
-			fmt.Fprintf(text, "| %s | %s | %.4g %s | %.1f %% | %.3f (%.3f-%.3f) | %s |\n", f.row.name, mode,
-				s.median(), f.row.unit, 100*s.spread(), ratio.median(), ratio.quantile(0.25), ratio.quantile(0.75),
-				f.added(mode))
+			s, ratio := f.samples[mode], f.ratio(mode)
+			fmt.Fprintf(text, "| %s | %s | %.4g %s | %.1f %% | %.3f (%.3f-%.3f) | %s | %s |\n", f.row.name, mode,
+				s.median(), unit, 100*s.spread(), ratio.median(), ratio.quantile(0.25), ratio.quantile(0.75),
+				f.target(mode), f.added(mode))
 		}
 	}
 	for _, f := range p.traffic {
@@ -137,15 +169,24 @@ func (p *page) trafficText(text *strings.Builder) {
 	}
 }
 
+// target says what the ratio is to be, if there is such a target.
+func (f figures) target(mode string) string {
+	if g, ok := f.goal(mode); ok {
+		return g.String()
+	}
+	return ""
+}
+
 // added is the time that the mode adds to a datagram or connection; streams have
 // none.
 func (f figures) added(mode string) string {
-	if mode == native || f.row.unit == bitrate {
+	if mode == native || f.row.kind == bulkKind {
 		return ""
 	}
+	_, scale := f.row.kind.unit()
 	var times samples
 	for i, base := range f.samples[native] {
-		times = append(times, 1e9/f.row.scale*(1/f.samples[mode][i]-1/base))
+		times = append(times, 1e9/scale*(1/f.samples[mode][i]-1/base))
 	}
 	if ns := times.median(); !math.IsInf(ns, 0) {
 		return fmt.Sprintf("%.0f ns", ns)
@@ -156,7 +197,8 @@ func (f figures) added(mode string) string {
 func (p *page) lookupText(text *strings.Builder) {
 	fmt.Fprintf(text, "\n## Rule lookup\n\nNanoseconds a packet by BPF_PROG_TEST_RUN, %d runs a sample; an empty program: %.0f ns (included).\n",
 		runs, p.lookups.empty.median())
-	fmt.Fprintf(text, "Every rule has an address and a port of its own. The last line is the ratio to 5 rules.\n\n")
+	fmt.Fprintf(text, "Every rule has an address and a port of its own. The last lines are the ratio to 5 rules and the\n"+
+		"difference to the empty program.\n\n")
 	fmt.Fprintf(text, "![Lookup by number of rules](%s-lookup.svg)\n\n| rules |", p.name)
 	for _, packet := range packets {
 		fmt.Fprintf(text, " %s | spread |", packet.name)
@@ -174,5 +216,12 @@ func (p *page) lookupText(text *strings.Builder) {
 	for i := range packets {
 		fmt.Fprintf(text, " %.2f | |", p.lookups.cost[most][i].over(p.lookups.cost[5][i]).median())
 	}
+	fmt.Fprintf(text, "\n| %d - empty |", most)
+	for i := range packets {
+		fmt.Fprintf(text, " %.0f ns | |", p.lookups.cost[most][i].minus(p.lookups.empty).median())
+	}
 	fmt.Fprintln(text)
+	for _, g := range p.lookups.goals() {
+		fmt.Fprintf(text, "\nTarget: %s %s.\n", g.what, g)
+	}
 }

@@ -16,7 +16,7 @@ type drawing struct {
 }
 
 // colours tell modes apart, also for the colour-blind (Okabe and Ito's palette).
-var colours = []string{"#999999", "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#0072b2", "#d55e00"}
+var colours = []string{"#999999", "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#0072b2", "#d55e00", "#f0e442", "#000000"}
 
 func (d *drawing) rect(x, y, w, h float64, colour string) {
 	fmt.Fprintf(&d.body, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n", x, y, w, h, colour)
@@ -36,7 +36,8 @@ func (d *drawing) svg() string {
 		"<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n%s</svg>\n", d.width, d.height, d.body.String())
 }
 
-// plotTraffic draws one bar for each ratio to native, with its quartiles.
+// plotTraffic draws one bar for each ratio to native, with its quartiles and, in
+// red, its target.
 func plotTraffic(all []figures) string {
 	const left, full, bar = 420, 400, 16 // full is the length of ratio 1
 	d := drawing{width: left + 1.3*full, height: 50}
@@ -58,9 +59,12 @@ func plotTraffic(all []figures) string {
 			if mode == native {
 				continue
 			}
-			ratio := f.samples[mode].over(f.samples[native])
+			ratio := f.ratio(mode)
 			d.text(left-8, y+bar-4, "end", f.row.name+", "+mode)
 			d.rect(left, y+2, full*min(ratio.median(), 1.3), bar-4, colourOf(mode))
+			if bound, ok := f.row.targets[mode]; ok {
+				d.line(left+full*bound, y, left+full*bound, y+bar, "red")
+			}
 			d.line(left+full*ratio.quantile(0.25), y+bar/2, left+full*ratio.quantile(0.75), y+bar/2, "black")
 			y += bar
 		}
@@ -80,7 +84,7 @@ func colourOf(name string) string {
 
 // plotLookups draws nanoseconds over the number of rules, the latter in
 // logarithmic steps.
-func plotLookups(l lookups) string {
+func plotLookups(l *lookups) string {
 	const left, top, width, height = 60, 20, 480, 220
 	d := drawing{width: left + width + 180, height: top + height + 50}
 	most := l.empty.median()

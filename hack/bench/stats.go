@@ -39,3 +39,12 @@ func (s samples) over(base samples) samples {
 	}
 	return ratios
 }
+
+// minus takes samples of the same round away, as over divides by them.
+func (s samples) minus(base samples) samples {
+	differences := make(samples, 0, len(s))
+	for i := range min(len(s), len(base)) {
+		differences = append(differences, s[i]-base[i])
+	}
+	return differences
+}

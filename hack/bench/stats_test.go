@@ -32,6 +32,38 @@ func TestRatiosArePaired(t *testing.T) {
 	}
 }
 
+func TestDifferencesArePaired(t *testing.T) {
+	if d := (samples{12, 62, 9}).minus(samples{10, 60}); len(d) != 2 || d[0] != 2 || d[1] != 2 {
+		t.Errorf("differences %v", d)
+	}
+}
+
+func TestGoals(t *testing.T) {
+	for g, want := range map[goal]string{
+		{measured: 0.95, bound: 0.95}:                        "≥ 0.95: met",
+		{measured: 0.94, bound: 0.95}:                        "≥ 0.95: not met",
+		{measured: 10, bound: 10, atMost: true, unit: " ns"}: "≤ 10 ns: met",
+		{measured: 1, atMost: true}:                          "≤ 0: not met",
+		{measured: math.NaN(), bound: 50, atMost: true}:      "≤ 50: not met",
+		{measured: math.NaN(), bound: 0.9}:                   "≥ 0.9: not met",
+	} {
+		if got := g.String(); got != want {
+			t.Errorf("%v: %s, want %s", g.measured, got, want)
+		}
+	}
+}
+
+// A target for a mode that the row does not measure would never be looked at.
+func TestTargetsAreMeasured(t *testing.T) {
+	for _, r := range rows {
+		for name := range r.targets {
+			if modeNamed(name).kinds&r.kind == 0 {
+				t.Errorf("%s: a target for %s, which does not apply", r.name, name)
+			}
+		}
+	}
+}
+
 func TestEveryModeParses(t *testing.T) {
 	for _, m := range modes("") {
 		for _, s := range []side{m.client, m.server} {

@@ -11,11 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// batch is how many datagrams a call sends where one sends many. It is well below
-// the kernel's backlog queue (net.core.netdev_max_backlog), so none is lost for
-// lack of room.
-const batch = 64
-
 // udpPair is a client and a server socket, each in its namespace.
 type udpPair struct{ client, server int }
 
@@ -71,20 +66,20 @@ func setTimeout(fd int, d time.Duration) error {
 	return unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &value)
 }
 
-// datagrams measures delivered datagrams per second: one thread sends some and
-// takes them up at the other end before it sends the next, so that the figure is
-// the whole cost of a datagram from socket to socket and free of scheduling. With
-// count 1 there is a system call for each datagram at each end.
-func datagrams(size, count int) measure {
+// datagrams measures delivered datagrams per second: one thread sends each by a
+// call and takes it up at the other end before it sends the next, so that the
+// figure is the whole cost of a datagram from socket to socket and free of
+// scheduling.
+func datagrams(size int) measure {
 	return func(l *lab, d time.Duration) (float64, error) {
 		pair, err := openUDP(l)
 		defer pair.close()
 		if err != nil {
 			return 0, err
 		}
-		out, in := newMessages(count, size), newMessages(count, size)
+		out, in := make([]byte, size), newMessages(1, size)
 		return perSecond(d, func() (int, error) {
-			if err := out.all(unix.SYS_SENDMMSG, pair.client); err != nil {
+			if err := unix.Send(pair.client, out, 0); err != nil {
 				return 0, err
 			}
 			return in.upTo(pair.server)
@@ -142,7 +137,7 @@ func repeat(d time.Duration, step func() (int, error)) (total int, took time.Dur
 	return total, took, nil
 }
 
-// messages is the argument of sendmmsg and recvmmsg (struct mmsghdr[]).
+// messages is the argument of recvmmsg (struct mmsghdr[]).
 type messages struct {
 	headers []message
 	vectors []unix.Iovec
@@ -164,19 +159,6 @@ func newMessages(count, size int) *messages {
 		m.headers[i].header.SetIovlen(1)
 	}
 	return m
-}
-
-// all makes the call until every message is through.
-func (m *messages) all(call uintptr, fd int) error {
-	for done := 0; done < len(m.headers); {
-		n, _, errno := unix.Syscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[done])),
-			uintptr(len(m.headers)-done), 0, 0, 0)
-		if errno != 0 {
-			return errno
-		}
-		done += int(n)
-	}
-	return nil
 }
 
 // upTo receives until there are as many messages as there is room for, or none

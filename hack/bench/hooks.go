@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// attachEmpty shows what the hooks alone cost.
+func attachEmpty(l *lab) error {
+	program, err := emptyProgram()
+	if err != nil {
+		return err
+	}
+	defer program.Close()
+	return attachEverywhere(l, program)
+}
+
+func attachEverywhere(l *lab, program *ebpf.Program) error {
+	for _, namespace := range []string{l.client, l.server} {
+		err := inNamespace(namespace, func() error { return attachHooks("bench", program, program) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attachHooks puts programs on the hooks of the namespace's eth0.
+func attachHooks(name string, ingress, egress *ebpf.Program) error {
+	link, err := netlink.LinkByName("eth0")
+	if err != nil {
+		return err
+	}
+	index := link.Attrs().Index
+	errs := []error{netlink.QdiscAdd(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+	}})}
+	for hook, program := range map[uint32]*ebpf.Program{
+		netlink.HANDLE_MIN_INGRESS: ingress, netlink.HANDLE_MIN_EGRESS: egress,
+	} {
+		errs = append(errs, netlink.FilterAdd(&netlink.BpfFilter{
+			FilterAttrs: netlink.FilterAttrs{
+				LinkIndex: index, Parent: hook, Handle: 1, Priority: 1, Protocol: unix.ETH_P_ALL,
+			},
+			Fd: program.FD(), Name: name, DirectAction: true,
+		}))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// programCost is what one TCP stream makes the programs of both ends do, by the
+// kernel's own statistics, and what the packets are like.
+type programCost struct {
+	mode string
+	way  direction
+	rate float64 // octets a second
+	took time.Duration
+	data device // of the sender: packets sent are data, received are answers
+	ends [2]hooks
+}
+
+// device is what passed an interface; a packet here is what the stack hands over
+// at once, up to 64 KB.
+type device struct{ sent, sentOctets, received, receivedOctets uint64 }
+
+// hooks are the programs of one end; what is not there did nothing.
+type hooks struct{ ingress, egress ebpf.ProgramStats }
+
+// measurePrograms lets one stream run each way through each TCP mode of interest.
+// Statistics cost time too, so the rates are no results.
+func measurePrograms(ctx context.Context, d time.Duration) (all []programCost, err error) {
+	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
+	if err != nil {
+		return nil, fmt.Errorf("program statistics: %w", err)
+	}
+	defer stats.Close()
+	for _, name := range []string{native, "four empty programs", "attached, no match", inline} {
+		for _, way := range []direction{upload, download} {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			cost, err := programsOf(modeNamed(name), way, d)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, cost)
+		}
+	}
+	return all, nil
+}
+
+func programsOf(m mode, way direction, d time.Duration) (cost programCost, err error) {
+	cost = programCost{mode: m.name, way: way}
+	l, err := openLab(m, false)
+	if err != nil {
+		return cost, err
+	}
+	defer l.close()
+	before, err := cost.read(l)
+	if err != nil {
+		return cost, err
+	}
+	begin := time.Now()
+	if cost.rate, err = bulk(1, way)(l, d); err != nil {
+		return cost, err
+	}
+	cost.took = time.Since(begin)
+	after, err := cost.read(l)
+	if err != nil {
+		return cost, err
+	}
+	cost.data = after.data.minus(before.data)
+	for i := range cost.ends {
+		cost.ends[i] = hooks{
+			ingress: since(after.ends[i].ingress, before.ends[i].ingress),
+			egress:  since(after.ends[i].egress, before.ends[i].egress),
+		}
+	}
+	return cost, nil
+}
+
+func since(after, before ebpf.ProgramStats) ebpf.ProgramStats {
+	return ebpf.ProgramStats{Runtime: after.Runtime - before.Runtime, RunCount: after.RunCount - before.RunCount}
+}
+
+func (d device) minus(before device) device {
+	return device{
+		d.sent - before.sent, d.sentOctets - before.sentOctets,
+		d.received - before.received, d.receivedOctets - before.receivedOctets,
+	}
+}
+
+// read returns the counters as they stand.
+func (c programCost) read(l *lab) (now programCost, err error) {
+	for i, namespace := range []string{l.client, l.server} {
+		err := inNamespace(namespace, func() error {
+			link, err := netlink.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			if s := link.Attrs().Statistics; (i == 0) == bool(c.way) {
+				now.data = device{s.TxPackets, s.TxBytes, s.RxPackets, s.RxBytes}
+			}
+			if now.ends[i].ingress, err = hookStats(link, netlink.HANDLE_MIN_INGRESS); err != nil {
+				return err
+			}
+			now.ends[i].egress, err = hookStats(link, netlink.HANDLE_MIN_EGRESS)
+			return err
+		})
+		if err != nil {
+			return now, err
+		}
+	}
+	return now, nil
+}
+
+func hookStats(link netlink.Link, hook uint32) (ebpf.ProgramStats, error) {
+	filters, err := netlink.FilterList(link, hook)
+	if err != nil {
+		return ebpf.ProgramStats{}, err
+	}
+	for _, f := range filters {
+		if f, ok := f.(*netlink.BpfFilter); ok {
+			program, err := ebpf.NewProgramFromID(ebpf.ProgramID(f.Id))
+			if err != nil {
+				return ebpf.ProgramStats{}, err
+			}
+			defer program.Close()
+			stats, err := program.Stats()
+			if err != nil {
+				return ebpf.ProgramStats{}, err
+			}
+			return *stats, nil
+		}
+	}
+	return ebpf.ProgramStats{}, nil
+}
+
+// share is the part of the time that all programs ran.
+func (c programCost) share() float64 {
+	var sum time.Duration
+	for _, e := range c.ends {
+		sum += e.ingress.Runtime + e.egress.Runtime
+	}
+	return sum.Seconds() / c.took.Seconds()
+}
+
+const programsIntro = `
+## What the programs do for one TCP stream
+
+By the kernel's statistics of programs, which cost about as much as an empty program and are included. A packet is what
+the stack hands over at once. Columns of the programs: nanoseconds a run.
+
+| mode | direction | octets a data packet | answers a data packet | client egress | client ingress | server egress | server ingress | time in programs |
+|---|---|---:|---:|---:|---:|---:|---:|---:|
+`
+
+func programsText(text *strings.Builder, all []programCost) {
+	text.WriteString(programsIntro)
+	for _, c := range all {
+		way := "down"
+		if c.way == upload {
+			way = "up"
+		}
+		fmt.Fprintf(text, "| %s | %s | %.0f | %.2f |", c.mode, way,
+			float64(c.data.sentOctets)/float64(c.data.sent), float64(c.data.received)/float64(c.data.sent))
+		for _, e := range c.ends {
+			fmt.Fprintf(text, " %s | %s |", perRun(e.egress), perRun(e.ingress))
+		}
+		fmt.Fprintf(text, " %.2f %% |\n", 100*c.share())
+	}
+}
+
+func perRun(s ebpf.ProgramStats) string {
+	if s.RunCount == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.0f", float64(s.Runtime.Nanoseconds())/float64(s.RunCount))
+}
