@@ -55,9 +55,9 @@ int egress(struct __sk_buff *skb)
 	a = action_of(rule);
 	if (!a)
 		return pass_direct(skb, &p, HOOK_EGRESS, REASON_NO_MATCH);
-	if (a->verb == VERB_FUNNEL_INLINE)
+	if (funnels_inline && a->verb == VERB_FUNNEL_INLINE)
 		return funnel_inline(skb, &p, rule, a, HOOK_EGRESS);
-	if (a->verb == VERB_UNFUNNEL_INLINE)
+	if (unfunnels_inline && a->verb == VERB_UNFUNNEL_INLINE)
 		return unfunnel_inline(skb, &p, rule, HOOK_EGRESS);
 	if (a->verb == VERB_FUNNEL)
 		return funnel_at_egress(skb, &p, rule, a);

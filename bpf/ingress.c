@@ -49,9 +49,9 @@ int ingress(struct __sk_buff *skb)
 	a = action_of(rule);
 	if (!a)
 		return pass_direct(skb, &p, HOOK_INGRESS, REASON_NO_MATCH);
-	if (a->verb == VERB_FUNNEL_INLINE)
+	if (funnels_inline && a->verb == VERB_FUNNEL_INLINE)
 		return funnel_inline(skb, &p, rule, a, HOOK_INGRESS);
-	if (a->verb == VERB_UNFUNNEL_INLINE)
+	if (unfunnels_inline && a->verb == VERB_UNFUNNEL_INLINE)
 		return unfunnel_inline(skb, &p, rule, HOOK_INGRESS);
 	count_rule(rule, p.l3_len);
 	if (a->verb == VERB_ACCEPT)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/sfunnel-io/funnel-operator/internal/attach"
+	"github.com/sfunnel-io/funnel-operator/internal/datapath"
 	"github.com/sfunnel-io/funnel-operator/internal/report"
 )
 
@@ -21,6 +22,7 @@ func attachCommand(ctx context.Context, args []string, o outside) int {
 	} else if clean {
 		return cleanCommand(args, o)
 	}
+	go datapath.Warm()
 	return j.finish(j.run(ctx, args))
 }
 

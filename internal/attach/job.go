@@ -3,8 +3,10 @@
 package attach
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -74,21 +76,28 @@ func (j *job) load() error {
 		c.Interface.SegmentA = j.segment.a.Attrs().Index
 		c.Interface.SegmentB = j.segment.b.Attrs().Index
 	}
-	var err error
-	if c.Ingress, err = compile(j.ingress, rules.Ingress); err != nil {
-		return err
-	}
-	if c.Egress, err = compile(j.egress, rules.Egress); err != nil {
+	if err := j.compile(&c); err != nil {
 		return err
 	}
 	if c.Ingress == nil && c.Egress == nil {
 		j.programs = &datapath.Programs{}
 		return nil
 	}
+	var err error
 	if j.programs, err = datapath.Load(c); err != nil {
 		return &loadError{err}
 	}
 	return j.checkDirections()
+}
+
+// compile makes the tables of both directions at once.
+func (j *job) compile(c *datapath.Config) error {
+	var egress sync.WaitGroup
+	var errIn, errOut error
+	egress.Go(func() { c.Egress, errOut = compile(j.egress, rules.Egress) })
+	c.Ingress, errIn = compile(j.ingress, rules.Ingress)
+	egress.Wait()
+	return cmp.Or(errIn, errOut)
 }
 
 // checkDirections refuses rules whose answers need a hook that the call does not

@@ -20,7 +20,7 @@ const unused = 1<<32 - 1
 // make it.
 type pages struct {
 	entries []uint16
-	numbers map[[pageSize]uint16]int
+	numbers map[uint64]int // by hash
 	uniform map[uniform]uint16
 }
 
@@ -31,7 +31,7 @@ type uniform struct {
 }
 
 func newPages() *pages {
-	return &pages{numbers: map[[pageSize]uint16]int{}, uniform: map[uniform]uint16{}}
+	return &pages{numbers: map[uint64]int{}, uniform: map[uniform]uint16{}}
 }
 
 // count is the number of pages.
@@ -41,14 +41,30 @@ func (p *pages) count() int {
 
 // add stores a page and returns its number. Numbers beyond maxNumber are
 // wrong; the caller checks count in the end.
-func (p *pages) add(page [pageSize]uint16) uint16 {
-	if n, ok := p.numbers[page]; ok {
-		return uint16(n)
+func (p *pages) add(page *[pageSize]uint16) uint16 {
+	hash := hashOf(page)
+	for ; ; hash++ {
+		n, ok := p.numbers[hash]
+		if !ok {
+			break
+		}
+		if *(*[pageSize]uint16)(p.entries[n*pageSize:]) == *page {
+			return uint16(n)
+		}
 	}
 	n := p.count()
-	p.numbers[page] = n
+	p.numbers[hash] = n
 	p.entries = append(p.entries, page[:]...)
 	return uint16(n)
+}
+
+// hashOf is FNV-1a by entries instead of bytes.
+func hashOf(page *[pageSize]uint16) uint64 {
+	hash := uint64(14695981039346656037)
+	for _, entry := range page {
+		hash = (hash ^ uint64(entry)) * 1099511628211
+	}
+	return hash
 }
 
 // addUniform returns the number of a subtree of so many levels in which all is
@@ -61,7 +77,8 @@ func (p *pages) addUniform(levels int, class uint16) uint16 {
 	if n, ok := p.uniform[key]; ok {
 		return n
 	}
-	n := p.add(filled(p.addUniform(levels-1, class)))
+	page := filled(p.addUniform(levels-1, class))
+	n := p.add(&page)
 	p.uniform[key] = n
 	return n
 }
@@ -77,9 +94,9 @@ func filled(entry uint16) (page [pageSize]uint16) {
 func (p *pages) addPorts(classOf []uint16) uint32 {
 	var root [pageSize]uint16
 	for i := range root {
-		root[i] = p.add([pageSize]uint16(classOf[i*pageSize:]))
+		root[i] = p.add((*[pageSize]uint16)(classOf[i*pageSize:]))
 	}
-	return uint32(p.add(root))
+	return uint32(p.add(&root))
 }
 
 // addPrefixes stores the class of every IPv4 address and returns the root
@@ -116,7 +133,7 @@ func (p *pages) addSubtree(depth int, list []PrefixClass, class uint16) uint16 {
 			page[i] = p.addUniform(levels-depth-1, classes[i])
 		}
 	}
-	return p.add(page)
+	return p.add(&page)
 }
 
 // entriesOf returns which values byte number depth has in the addresses of an

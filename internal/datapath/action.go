@@ -59,8 +59,12 @@ func sizeActions(spec *ebpf.CollectionSpec, rs rules.RuleSet) {
 // fillActions writes one action per rule and freezes them.
 func fillActions(coll *ebpf.Collection, rs rules.RuleSet) error {
 	actions := coll.Maps[bpf.EgressMapActions]
+	keys, values := make([]uint32, len(rs)), make([]action, len(rs))
 	for i, r := range rs {
-		if err := actions.Put(uint32(i), actionOf(r.Action)); err != nil {
+		keys[i], values[i] = uint32(i), actionOf(r.Action)
+	}
+	if len(rs) > 0 {
+		if _, err := actions.BatchUpdate(keys, values, nil); err != nil {
 			return fmt.Errorf("fill %s: %w", bpf.EgressMapActions, err)
 		}
 	}

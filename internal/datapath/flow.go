@@ -3,9 +3,11 @@
 package datapath
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/sfunnel-io/funnel-operator/bpf"
 	"github.com/sfunnel-io/funnel-operator/internal/classifier"
@@ -54,7 +56,7 @@ type flowTable struct {
 	entries         uint32
 	halfOpen        uint32
 	exchange        portRanges
-	shared          map[string]*ebpf.Map // made by the first program that is loaded
+	shared          map[string]*ebpf.Map // by their names in the objects; nil when no flow is remembered
 }
 
 // planFlows decides on the flow table for a configuration.
@@ -105,19 +107,58 @@ func (f *flowTable) configure(spec *ebpf.CollectionSpec, d rules.Direction) erro
 	})
 }
 
-// share makes the programs loaded with these options use the tables of the
-// first ones.
-func (f *flowTable) share() ebpf.CollectionOptions {
-	return ebpf.CollectionOptions{MapReplacements: f.shared}
+// flowKey is struct flow_key of bpf/flow.h.
+type flowKey struct {
+	Source, Destination         [16]byte // IPv4 in the last 4 bytes
+	SourcePort, DestinationPort [2]byte  // network byte order
+	Family, Protocol, Hook, _   uint8
 }
 
-// loaded takes the tables of the first programs.
-func (f *flowTable) loaded(coll *ebpf.Collection) {
-	if f.shared == nil && f.used() {
-		f.shared = map[string]*ebpf.Map{
-			bpf.EgressMapFlows:    coll.Maps[bpf.EgressMapFlows],
-			bpf.EgressMapHalfOpen: coll.Maps[bpf.EgressMapHalfOpen],
+// flowEntry is struct flow.
+type flowEntry struct {
+	Tick, Rule                                uint32
+	SourcePort, DestinationPort, Urgent, Mark [2]byte // network byte order
+	Kind, State                               uint8
+	_                                         uint16
+	SequenceNumber                            uint32
+}
+
+// make makes the tables that the programs of both hooks share.
+func (f *flowTable) make() error {
+	if !f.used() {
+		return nil
+	}
+	f.shared = map[string]*ebpf.Map{}
+	for name, spec := range f.specs() {
+		m, err := ebpf.NewMap(spec)
+		if err != nil {
+			f.close()
+			return fmt.Errorf("make %s: %w", name, err)
 		}
+		f.shared[name] = m
+	}
+	return nil
+}
+
+// specs describes the tables as the objects do, with their sizes.
+func (f *flowTable) specs() map[string]*ebpf.MapSpec {
+	key, value := uint32(binary.Size(flowKey{})), uint32(binary.Size(flowEntry{}))
+	return map[string]*ebpf.MapSpec{
+		bpf.EgressMapFlows: {
+			Name: bpf.EgressMapFlows, Type: ebpf.Hash, KeySize: key, ValueSize: value,
+			MaxEntries: f.entries, Flags: unix.BPF_F_NO_PREALLOC,
+		},
+		bpf.EgressMapHalfOpen: {
+			Name: bpf.EgressMapHalfOpen, Type: ebpf.LRUHash, KeySize: key, ValueSize: value,
+			MaxEntries: f.halfOpen,
+		},
+	}
+}
+
+// close lets go of the tables; the programs keep them.
+func (f *flowTable) close() {
+	for _, m := range f.shared {
+		m.Close()
 	}
 }
 

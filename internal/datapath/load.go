@@ -3,9 +3,12 @@
 package datapath
 
 import (
+	"cmp"
 	"fmt"
+	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/sfunnel-io/funnel-operator/bpf"
 	"github.com/sfunnel-io/funnel-operator/internal/classifier"
@@ -56,46 +59,89 @@ func (p *Programs) load(cfg Config) error {
 	if cfg, err = cfg.completed(flows); err != nil {
 		return err
 	}
-	if cfg.Ingress != nil {
-		coll, err := p.loadDirection(rules.Ingress, cfg.Ingress, cfg.Interface, flows)
-		if err != nil {
-			return fmt.Errorf("load ingress: %w", err)
-		}
-		p.Ingress = coll.Programs[bpf.IngressProgIngress]
+	if err := flows.make(); err != nil {
+		return err
 	}
+	defer flows.close()
+	var ingress, egress loaded
+	var loading sync.WaitGroup
 	if cfg.Egress != nil {
-		coll, err := p.loadDirection(rules.Egress, cfg.Egress, cfg.Interface, flows)
-		if err != nil {
-			return fmt.Errorf("load egress: %w", err)
+		load := func() { egress = loadDirection(rules.Egress, cfg.Egress, cfg.Interface, flows) }
+		if cfg.Ingress != nil {
+			loading.Go(load)
+		} else {
+			load()
 		}
-		p.Egress = coll.Programs[bpf.EgressProgEgress]
-		p.Segment = coll.Programs[bpf.EgressProgSegment]
 	}
-	return nil
+	if cfg.Ingress != nil {
+		ingress = loadDirection(rules.Ingress, cfg.Ingress, cfg.Interface, flows)
+	}
+	loading.Wait()
+	p.take(ingress)
+	p.take(egress)
+	return cmp.Or(ingress.err, egress.err)
 }
 
-// loadDirection adds a collection to p even if it can't be filled.
-func (p *Programs) loadDirection(d rules.Direction, t *classifier.Table, i Interface, flows *flowTable) (*ebpf.Collection, error) {
+// loaded is a direction's collection, also if it could not be filled.
+type loaded struct {
+	*ebpf.Collection
+	err error
+}
+
+// take keeps the programs of a direction.
+func (p *Programs) take(l loaded) {
+	if l.Collection == nil {
+		return
+	}
+	p.collections = append(p.collections, l.Collection)
+	if program := l.Programs[bpf.IngressProgIngress]; program != nil {
+		p.Ingress = program
+		return
+	}
+	p.Egress = l.Programs[bpf.EgressProgEgress]
+	p.Segment = l.Programs[bpf.EgressProgSegment]
+}
+
+func loadDirection(d rules.Direction, t *classifier.Table, i Interface, flows *flowTable) (l loaded) {
+	defer func() {
+		if l.err != nil {
+			l.err = fmt.Errorf("load %s: %w", d, l.err)
+		}
+	}()
 	spec, err := specFor(d, t, i)
 	if err != nil {
-		return nil, err
+		return loaded{err: err}
 	}
 	if err := flows.configure(spec, d); err != nil {
-		return nil, err
+		return loaded{err: err}
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, flows.share())
-	if err != nil {
-		return nil, err
+	options := ebpf.CollectionOptions{MapReplacements: flows.shared, Cache: kernelTypes}
+	options.Programs.KernelTypes, _ = kernelTypes.Kernel()
+	if l.Collection, l.err = ebpf.NewCollectionWithOptions(spec, options); l.err == nil {
+		l.err = fill(l.Collection, t)
 	}
-	p.collections = append(p.collections, coll)
-	flows.loaded(coll)
+	return l
+}
+
+// kernelTypes are the types of the running kernel, which take long to read. The
+// programs need none of a module, of which there may be a hundred.
+var kernelTypes = btf.NewCache()
+
+// Warm reads what Load will need of the kernel. Call it while there is something
+// else to do; what goes wrong goes wrong in Load again.
+func Warm() {
+	_, _ = kernelTypes.Kernel()
+}
+
+// fill writes the rules to the maps of a collection.
+func fill(coll *ebpf.Collection, t *classifier.Table) error {
 	if err := fillThrough(coll, t.Rules()); err != nil {
-		return nil, err
+		return err
 	}
 	if err := fillActions(coll, t.Rules()); err != nil {
-		return nil, err
+		return err
 	}
-	return coll, fillClassifier(coll, t)
+	return fillClassifier(coll, t)
 }
 
 // specFor returns what to load for a direction: sized maps, constants set.
