@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -66,7 +67,7 @@ func held(c *corev1.ConfigMap) status.ConfigMap {
 	_ = json.Unmarshal([]byte(c.Data[v1alpha1.FileSettings]), &settings)
 	return status.ConfigMap{
 		Exists: true, Digest: settings.Digest, Ingress: ingress, Egress: egress,
-		Overhead: max(status.Overhead(ingress), status.Overhead(egress)),
+		Overhead: policy.Overhead(slices.Concat(ingress, egress)),
 	}
 }
 

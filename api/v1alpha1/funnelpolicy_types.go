@@ -67,10 +67,23 @@ type FunnelPolicySpec struct {
 
 	// mtu says what happens about the bytes that a pushed header adds to a
 	// packet. Warn: nothing is changed, and the condition MTUWarning tells where
-	// there is no room.
+	// there is no room. Reserve: room is made in each pod, which then sends
+	// smaller packets; UDP sockets that ask for fragments get smaller ones. Of
+	// several policies on one interface Reserve wins.
 	// +optional
 	// +kubebuilder:default=Warn
 	MTU MTUMode `json:"mtu,omitempty"`
+
+	// flows is for how many flows at a time each interface has room in its table
+	// of flows that are rewritten in place or answered in kind; beyond it new ones
+	// are refused and counted. Memory is taken as flows come and counts as the
+	// pod's: about 400 bytes for a flow that is funneled here, 130 for one that is
+	// unfunneled. Of several policies on one interface the largest number holds.
+	// Absent: 8192.
+	// +optional
+	// +kubebuilder:validation:Minimum=64
+	// +kubebuilder:validation:Maximum=1048576
+	Flows int32 `json:"flows,omitempty"`
 
 	// priority orders the policies that select one pod: the rules of the higher
 	// one come first. Policies of equal priority follow in the order of their
@@ -84,11 +97,18 @@ type FunnelPolicySpec struct {
 
 // MTUMode says what is done about the bytes that a pushed header adds.
 //
-// +kubebuilder:validation:Enum=Warn
+// +kubebuilder:validation:Enum=Warn;Reserve
 type MTUMode string
 
-// MTUWarn reports missing room and changes nothing.
-const MTUWarn MTUMode = "Warn"
+const (
+	// MTUWarn reports missing room and changes nothing.
+	MTUWarn MTUMode = "Warn"
+	// MTUReserve makes room in the pod.
+	MTUReserve MTUMode = "Reserve"
+)
+
+// DefaultFlows is what an absent spec.flows stands for.
+const DefaultFlows int32 = 8192
 
 // Rules holds, per direction, either a list of rules or text in the rule
 // language. The first rule that matches a packet decides; a packet that none
@@ -143,6 +163,8 @@ type RulesText struct {
 
 // Rule is a match and what is done to the packets that it matches.
 //
+// +kubebuilder:validation:XValidation:rule="!(has(self.funnel) && has(self.funnel.mode) && self.funnel.mode == 'Inline' || has(self.unfunnel) && has(self.unfunnel.mode) && self.unfunnel.mode == 'Inline') || self.match.protocol == 'TCP'",message="mode Inline carries TCP in TCP only: match protocol TCP, or use mode Push"
+// +kubebuilder:validation:XValidation:rule="!(has(self.match.pushed) && self.match.pushed) || !(has(self.funnel) && has(self.funnel.mode) && self.funnel.mode == 'Inline' || has(self.unfunnel) && has(self.unfunnel.mode) && self.unfunnel.mode == 'Inline')",message="a pushed packet is not inline: leave match.pushed out, or use mode Push"
 // +kubebuilder:validation:XValidation:rule="(has(self.accept) ? 1 : 0) + (has(self.drop) ? 1 : 0) + (has(self.funnel) ? 1 : 0) + (has(self.unfunnel) ? 1 : 0) == 1",message="a rule has exactly one of accept, drop, funnel and unfunnel"
 type Rule struct {
 	// name is for people: messages about the rule quote it. No two rules of a
@@ -165,12 +187,13 @@ type Rule struct {
 	// +optional
 	Drop *Drop `json:"drop,omitempty"`
 
-	// funnel pushes a header in front of the packet's own TCP or UDP header. The
-	// packet grows by 20 bytes (TCP) or 8 (UDP).
+	// funnel disguises the packet as one to another port: by a header pushed in
+	// front of its own, or in place.
 	// +optional
 	Funnel *Funnel `json:"funnel,omitempty"`
 
-	// unfunnel takes the pushed header off again. The match is about that header.
+	// unfunnel undoes what funnel did on the other side. The match is about the
+	// disguise.
 	// +optional
 	Unfunnel *Unfunnel `json:"unfunnel,omitempty"`
 }
@@ -307,30 +330,68 @@ type Accept struct{}
 // Drop has no settings.
 type Drop struct{}
 
-// Funnel says what the pushed header looks like.
+// Mode says how a packet is disguised.
+//
+// +kubebuilder:validation:Enum=Push;Inline
+type Mode string
+
+const (
+	// ModePush puts a TCP or UDP header in front of the packet's own. The packet
+	// grows by 20 bytes (TCP) or 8 (UDP).
+	ModePush Mode = "Push"
+	// ModeInline rewrites the ports of TCP packets in place: nothing is added, and
+	// bulk transfers keep their speed.
+	ModeInline Mode = "Inline"
+)
+
+// Funnel says what the disguise looks like.
+//
+// +kubebuilder:validation:XValidation:rule="self.mode != 'Inline' || self.protocol == 'TCP'",message="mode Inline carries TCP in TCP only: write protocol TCP, or use mode Push"
+// +kubebuilder:validation:XValidation:rule="self.mode != 'Inline' || !has(self.sourcePorts)",message="mode Inline chooses source ports itself: leave sourcePorts out, or use mode Push"
+// +kubebuilder:validation:XValidation:rule="self.mode == 'Inline' || has(self.sourcePorts)",message="mode Push needs the source port of the pushed header: add sourcePorts (\"540\", or \"540-547\" for a range that is moved through with time), or use mode Inline"
+// +kubebuilder:validation:XValidation:rule="self.mode != 'Inline' || !has(self.reply) || !self.reply",message="mode Inline answers in kind already: leave reply out"
 type Funnel struct {
-	// protocol of the pushed header.
+	// protocol of the disguise.
 	// +required
 	Protocol Protocol `json:"protocol"`
 
-	// destinationPort of the pushed header: the Service port that everything
-	// travels through.
+	// destinationPort of the disguise: the Service port that everything travels
+	// through.
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	DestinationPort int32 `json:"destinationPort"`
 
-	// sourcePorts of the pushed header: a port, or a range that the sender moves
+	// mode is Push or Inline. Absent: Push.
+	// +optional
+	// +kubebuilder:default=Push
+	Mode Mode `json:"mode,omitempty"`
+
+	// sourcePorts of a pushed header: a port, or a range that the sender moves
 	// through with time, so that a stream follows when its backend is replaced.
-	// +required
-	SourcePorts PortRange `json:"sourcePorts"`
+	// Required with mode Push; mode Inline chooses source ports itself.
+	// +optional
+	SourcePorts PortRange `json:"sourcePorts,omitempty"`
+
+	// reply also unfunnels what answers these packets, so that no rule in the other
+	// direction is needed. Inline does so always.
+	// +optional
+	Reply bool `json:"reply,omitempty"`
 }
 
-// Unfunnel says what is expected under the pushed header.
+// Unfunnel says what is expected behind the disguise.
+//
+// +kubebuilder:validation:XValidation:rule="self.mode != 'Inline' || self.protocol == 'TCP'",message="mode Inline carries TCP in TCP only: write protocol TCP, or use mode Push"
+// +kubebuilder:validation:XValidation:rule="self.mode != 'Inline' || !has(self.reply) || !self.reply",message="mode Inline answers in kind already: leave reply out"
 type Unfunnel struct {
-	// protocol under the pushed header.
+	// protocol behind the disguise.
 	// +required
 	Protocol Protocol `json:"protocol"`
+
+	// mode is Push or Inline, as the sender's. Absent: Push.
+	// +optional
+	// +kubebuilder:default=Push
+	Mode Mode `json:"mode,omitempty"`
 
 	// destinationPorts are the inner destination ports that are accepted; a
 	// packet to any other is dropped and counted. Absent: all, and the condition
@@ -338,4 +399,10 @@ type Unfunnel struct {
 	// every port of the pod.
 	// +optional
 	DestinationPorts *Ports `json:"destinationPorts,omitempty"`
+
+	// reply also funnels what answers these packets, to the outer port that they
+	// came from, and nothing else: probes and direct clients of the same port get
+	// plain answers. Inline does so always.
+	// +optional
+	Reply bool `json:"reply,omitempty"`
 }

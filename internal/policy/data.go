@@ -18,13 +18,15 @@ import (
 const maxDataSize = 1 << 20
 
 // settings is the JSON object in the ConfigMap's key settings. The attacher
-// reads it strictly: a key it does not know is an error there.
+// reads it strictly: a key it does not know is an error there. Flows is absent
+// for the default.
 type settings struct {
 	Policy     string   `json:"policy"`
 	Digest     string   `json:"digest"`
 	Priority   int32    `json:"priority"`
 	Interfaces []string `json:"interfaces,omitempty"`
 	MTU        string   `json:"mtu"`
+	Flows      int32    `json:"flows,omitempty"`
 }
 
 func settingsOf(p *v1alpha1.FunnelPolicy) settings {
@@ -37,6 +39,9 @@ func settingsOf(p *v1alpha1.FunnelPolicy) settings {
 	s.Interfaces = slices.Compact(s.Interfaces)
 	if s.MTU == "" {
 		s.MTU = string(v1alpha1.MTUWarn)
+	}
+	if p.Spec.Flows != v1alpha1.DefaultFlows {
+		s.Flows = p.Spec.Flows
 	}
 	return s
 }

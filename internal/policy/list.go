@@ -56,6 +56,7 @@ func (c *compiler) rule(path *field.Path, r *v1alpha1.Rule) rules.RuleSet {
 	before := len(c.errs)
 	template := rules.Rule{Action: c.action(path, r)}
 	families := c.match(path.Child("match"), &r.Match, &template)
+	c.checkInline(path.Child("match"), r.Match, template.Action)
 	if len(c.errs) > before {
 		return nil
 	}
@@ -101,9 +102,16 @@ func (c *compiler) action(path *field.Path, r *v1alpha1.Rule) rules.Action {
 
 func (c *compiler) funnel(path *field.Path, f *v1alpha1.Funnel) rules.Action {
 	a := rules.Action{
-		Verb:        rules.Funnel,
-		Protocol:    c.protocol(path.Child("protocol"), f.Protocol),
-		SourcePorts: c.portRange(path.Child("sourcePorts"), f.SourcePorts),
+		Verb:     rules.Funnel,
+		Protocol: c.protocol(path.Child("protocol"), f.Protocol),
+		Inline:   c.inline(path, f.Mode, f.Protocol, f.Reply),
+		Reply:    f.Reply,
+	}
+	switch {
+	case !a.Inline:
+		a.SourcePorts = c.portRange(path.Child("sourcePorts"), f.SourcePorts)
+	case f.SourcePorts != "":
+		c.fail(field.Forbidden(path.Child("sourcePorts"), "mode Inline chooses source ports itself: leave sourcePorts out, or use mode Push"))
 	}
 	if f.DestinationPort < 1 || f.DestinationPort > 65535 {
 		c.fail(field.Invalid(path.Child("destinationPort"), f.DestinationPort, "write a port from 1 to 65535"))
@@ -117,6 +125,40 @@ func (c *compiler) unfunnel(path *field.Path, u *v1alpha1.Unfunnel) rules.Action
 	return rules.Action{
 		Verb:     rules.Unfunnel,
 		Protocol: c.protocol(path.Child("protocol"), u.Protocol),
+		Inline:   c.inline(path, u.Mode, u.Protocol, u.Reply),
 		Ports:    c.ports(path.Child("destinationPorts"), u.DestinationPorts),
+		Reply:    u.Reply,
+	}
+}
+
+// inline reports whether the mode is Inline, and what does not go with it.
+func (c *compiler) inline(path *field.Path, mode v1alpha1.Mode, protocol v1alpha1.Protocol, reply bool) bool {
+	switch mode {
+	case v1alpha1.ModePush, "":
+		return false
+	case v1alpha1.ModeInline:
+	default:
+		c.fail(field.NotSupported(path.Child("mode"), mode, []v1alpha1.Mode{v1alpha1.ModePush, v1alpha1.ModeInline}))
+		return false
+	}
+	if protocol != v1alpha1.TCP {
+		c.fail(field.Forbidden(path.Child("protocol"), "mode Inline carries TCP in TCP only: write protocol TCP, or use mode Push"))
+	}
+	if reply {
+		c.fail(field.Forbidden(path.Child("reply"), "mode Inline answers in kind already: leave reply out"))
+	}
+	return true
+}
+
+// checkInline reports a match that does not go with mode Inline.
+func (c *compiler) checkInline(path *field.Path, m v1alpha1.Match, a rules.Action) {
+	if !a.Inline {
+		return
+	}
+	if m.Protocol == v1alpha1.UDP {
+		c.fail(field.Forbidden(path.Child("protocol"), "mode Inline carries TCP in TCP only: match protocol TCP, or use mode Push"))
+	}
+	if m.Pushed {
+		c.fail(field.Forbidden(path.Child("pushed"), "a pushed packet is not inline: leave match.pushed out, or use mode Push"))
 	}
 }

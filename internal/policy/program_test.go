@@ -67,7 +67,13 @@ func TestDigest(t *testing.T) {
 		}, true},
 		{"priority", func(p *v1alpha1.FunnelPolicy) { p.Spec.Priority = 1 }, true},
 		{"interfaces", func(p *v1alpha1.FunnelPolicy) { p.Spec.Interfaces = []string{"eth0"} }, true},
-		{"mtu", func(p *v1alpha1.FunnelPolicy) { p.Spec.MTU = "Reserve" }, true},
+		{"mtu", func(p *v1alpha1.FunnelPolicy) { p.Spec.MTU = v1alpha1.MTUReserve }, true},
+		{"flows spelled out", func(p *v1alpha1.FunnelPolicy) { p.Spec.Flows = v1alpha1.DefaultFlows }, false},
+		{"flows", func(p *v1alpha1.FunnelPolicy) { p.Spec.Flows = 64 }, true},
+		{"mode spelled out", func(p *v1alpha1.FunnelPolicy) { p.Spec.Rules.Egress[0].Funnel.Mode = v1alpha1.ModePush }, false},
+		{"mode", func(p *v1alpha1.FunnelPolicy) {
+			p.Spec.Rules.Egress[0].Funnel.Mode, p.Spec.Rules.Egress[0].Funnel.SourcePorts = v1alpha1.ModeInline, ""
+		}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := compile(test.change).Digest != base.Digest; got != test.changes {
@@ -227,6 +233,9 @@ func TestOverhead(t *testing.T) {
 		{"udp dport 53 funnel udp dport 80 sport 540", 8},
 		{"udp dport 53 funnel udp dport 80 sport 540; tcp dport 22 funnel tcp dport 80 sport 541", 20},
 		{"tcp dport 443 funnel tcp dport 80 inline", 0},
+		{"tcp pushed unfunnel udp dport 443 reply", 20},
+		{"udp sport 540 unfunnel tcp dport 443 reply", 8},
+		{"tcp unfunnel tcp inline dport 443", 0},
 	} {
 		if got, _ := Compile(withText(test.text, ""), nil); got.Overhead != test.want {
 			t.Errorf("%s: %d", test.text, got.Overhead)

@@ -7,31 +7,7 @@ import (
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/report"
-	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
-
-// The bytes that a pushed header adds: a TCP header without options, or a UDP
-// header (RFC 9293 section 3.1, RFC 768).
-const (
-	tcpHeader = 20
-	udpHeader = 8
-)
-
-// Overhead is how many bytes the rules for packets that leave the pod add to a
-// packet at most.
-func Overhead(egress rules.RuleSet) int {
-	most := 0
-	for _, r := range egress {
-		switch {
-		case r.Action.Verb != rules.Funnel || r.Action.Inline:
-		case r.Action.Protocol == rules.TCP:
-			most = max(most, tcpHeader)
-		default:
-			most = max(most, udpHeader)
-		}
-	}
-	return most
-}
 
 // room sums up what pods report about their interfaces, in bytes.
 type room struct {
@@ -85,7 +61,8 @@ func (c *Census) mtuStatus() *v1alpha1.MTUStatus {
 	return &v1alpha1.MTUStatus{Minimum: int32(c.room.minimum), Overhead: int32(c.overhead)}
 }
 
-func (c *Census) mtuWarning() verdict {
+// mtuWarning answers whether some interface has no room for what the rules add.
+func (c *Census) mtuWarning(mode v1alpha1.MTUMode) verdict {
 	switch r := c.room; {
 	case c.overhead == 0:
 		return no(v1alpha1.ReasonHeadroomSufficient, "The rules add nothing to packets that leave the pods.")
@@ -95,7 +72,15 @@ func (c *Census) mtuWarning() verdict {
 		return no(v1alpha1.ReasonHeadroomSufficient, fmt.Sprintf("Every reported interface leaves room for the %d bytes that the rules add; the smallest MTU is %d.", c.overhead, r.minimum))
 	default:
 		return yes(v1alpha1.ReasonInsufficientHeadroom, fmt.Sprintf(
-			"Full-size packets do not fit after the push: %s. Set MTU %d on these interfaces and on the routers between clients and Service, and leave the pods' route MTU as it is; or lower the pods' route MTU to %d.",
-			r.tight, r.routers, r.lower))
+			"Full-size packets do not fit after the push: %s. Set MTU %d on these interfaces and on the routers between clients and Service, and leave the pods' route MTU as it is; or %s.",
+			r.tight, r.routers, r.makeRoom(mode)))
 	}
+}
+
+// makeRoom is what to do about it in the pods.
+func (r room) makeRoom(mode v1alpha1.MTUMode) string {
+	if mode == v1alpha1.MTUReserve {
+		return fmt.Sprintf("replace these pods, which started before spec.mtu was Reserve or could not lower their route MTU to %d", r.lower)
+	}
+	return fmt.Sprintf("set spec.mtu to Reserve and roll the pods out: it lowers their route MTU to %d, so that TCP and UDP sockets that heed the path MTU send smaller packets", r.lower)
 }

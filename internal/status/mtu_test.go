@@ -18,54 +18,39 @@ func TestMTUWarning(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name     string
+		mode     v1alpha1.MTUMode
 		overhead int
 		pods     []*corev1.Pod
 		mtu      *v1alpha1.MTUStatus
 		want     verdict
 	}{
-		{"nothing is added", 0, []*corev1.Pod{pod("a", eth0(1500, 0))},
+		{"nothing is added", v1alpha1.MTUWarn, 0, []*corev1.Pod{pod("a", eth0(1500, 0))},
 			&v1alpha1.MTUStatus{Minimum: 1500},
 			no("HeadroomSufficient", "The rules add nothing to packets that leave the pods.")},
-		{"no report", 20, []*corev1.Pod{pod("a", injectedPod)},
+		{"no report", v1alpha1.MTUWarn, 20, []*corev1.Pod{pod("a", injectedPod)},
 			nil,
 			unknown("NoReports", "No pod has reported its interfaces yet; the rules add up to 20 bytes to a packet.")},
-		{"room", 20, []*corev1.Pod{pod("a", eth0(1500, 20)), pod("b", eth0(9000, 7500))},
+		{"room", v1alpha1.MTUWarn, 20, []*corev1.Pod{pod("a", eth0(1500, 20)), pod("b", eth0(9000, 7500))},
 			&v1alpha1.MTUStatus{Minimum: 1500, Overhead: 20},
 			no("HeadroomSufficient", "Every reported interface leaves room for the 20 bytes that the rules add; the smallest MTU is 1500.")},
-		{"no room", 20, []*corev1.Pod{pod("b", eth0(9000, 7500)), pod("a", eth0(1500, 0))},
+		{"no room", v1alpha1.MTUWarn, 20, []*corev1.Pod{pod("b", eth0(9000, 7500)), pod("a", eth0(1500, 0))},
 			&v1alpha1.MTUStatus{Minimum: 1500, Overhead: 20},
-			yes("InsufficientHeadroom", "Full-size packets do not fit after the push: pod a eth0: MTU 1500, 20 bytes needed, 0 free. Set MTU 1520 on these interfaces and on the routers between clients and Service, and leave the pods' route MTU as it is; or lower the pods' route MTU to 1480.")},
-		{"too little room, and several MTUs", 20, []*corev1.Pod{pod("a", eth0(1500, 8)), pod("b", eth0(1400, 0))},
+			yes("InsufficientHeadroom", "Full-size packets do not fit after the push: pod a eth0: MTU 1500, 20 bytes needed, 0 free. Set MTU 1520 on these interfaces and on the routers between clients and Service, and leave the pods' route MTU as it is; or set spec.mtu to Reserve and roll the pods out: it lowers their route MTU to 1480, so that TCP and UDP sockets that heed the path MTU send smaller packets.")},
+		{"too little room, and several MTUs", v1alpha1.MTUWarn, 20, []*corev1.Pod{pod("a", eth0(1500, 8)), pod("b", eth0(1400, 0))},
 			&v1alpha1.MTUStatus{Minimum: 1400, Overhead: 20},
-			yes("InsufficientHeadroom", "Full-size packets do not fit after the push: pod a eth0: MTU 1500, 20 bytes needed, 8 free, pod b eth0: MTU 1400, 20 bytes needed, 0 free. Set MTU 1512 on these interfaces and on the routers between clients and Service, and leave the pods' route MTU as it is; or lower the pods' route MTU to 1380.")},
+			yes("InsufficientHeadroom", "Full-size packets do not fit after the push: pod a eth0: MTU 1500, 20 bytes needed, 8 free, pod b eth0: MTU 1400, 20 bytes needed, 0 free. Set MTU 1512 on these interfaces and on the routers between clients and Service, and leave the pods' route MTU as it is; or set spec.mtu to Reserve and roll the pods out: it lowers their route MTU to 1380, so that TCP and UDP sockets that heed the path MTU send smaller packets.")},
+		{"no room in spite of Reserve", v1alpha1.MTUReserve, 20, []*corev1.Pod{pod("a", eth0(1500, 0))},
+			&v1alpha1.MTUStatus{Minimum: 1500, Overhead: 20},
+			yes("InsufficientHeadroom", "Full-size packets do not fit after the push: pod a eth0: MTU 1500, 20 bytes needed, 0 free. Set MTU 1520 on these interfaces and on the routers between clients and Service, and leave the pods' route MTU as it is; or replace these pods, which started before spec.mtu was Reserve or could not lower their route MTU to 1480.")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := censusOf(test.overhead, test.pods...)
-			if diff := cmp.Diff(test.want, c.mtuWarning(), cmp.AllowUnexported(verdict{})); diff != "" {
+			if diff := cmp.Diff(test.want, c.mtuWarning(test.mode), cmp.AllowUnexported(verdict{})); diff != "" {
 				t.Error(diff)
 			}
 			if diff := cmp.Diff(test.mtu, c.mtuStatus()); diff != "" {
 				t.Error(diff)
 			}
 		})
-	}
-}
-
-func TestOverhead(t *testing.T) {
-	for _, test := range []struct {
-		rules string
-		want  int
-	}{
-		{"", 0},
-		{"tcp dport 80 accept", 0},
-		{"tcp dport 179 pushed unfunnel udp", 0},
-		{"udp dport 443 funnel udp dport 80 sport 541", 8},
-		{"tcp dport 443 funnel tcp dport 80 sport 541", 20},
-		{"udp dport 443 funnel udp dport 80 sport 541; tcp dport 443 funnel tcp dport 80 sport 540", 20},
-		{"tcp dport 443 funnel tcp dport 80 inline", 0},
-	} {
-		if got := Overhead(mustRules(t, test.rules)); got != test.want {
-			t.Errorf("%q adds %d, want %d", test.rules, got, test.want)
-		}
 	}
 }

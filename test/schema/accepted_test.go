@@ -26,7 +26,13 @@ var _ = DescribeTable("accepted",
 	Entry("the outermost ports", ports(`["1", "65535", "1-65535", "80-80"]`)),
 	Entry("pushed TCP", rule("match: {protocol: TCP, pushed: true, family: IPv4, destinationPorts: {values: [\"80\"], not: true}}\nunfunnel: {protocol: UDP, destinationPorts: {values: [\"443\"]}}")),
 	Entry("a range of outer source ports", action(`funnel: {protocol: UDP, destinationPort: 65535, sourcePorts: "540-547"}`)),
+	Entry("funneled inline", action("funnel: {protocol: TCP, destinationPort: 80, mode: Inline}")),
+	Entry("unfunneled inline", action(`unfunnel: {protocol: TCP, mode: Inline, destinationPorts: {values: ["443"]}}`)),
+	Entry("pushed, with replies", action(`funnel: {protocol: TCP, destinationPort: 80, mode: Push, sourcePorts: "540", reply: true}`)),
+	Entry("taken off, with replies", action("unfunnel: {protocol: UDP, reply: true}")),
 	Entry("interfaces, priority, mtu", with("interfaces: [eth0, net1.100, abcdefghijklmno]\npriority: -1000000\nmtu: Warn")),
+	Entry("mtu and the fewest flows", with("mtu: Reserve\nflows: 64")),
+	Entry("the most flows", with("flows: 1048576")),
 )
 
 var _ = Describe("the largest object", func() {
