@@ -72,6 +72,27 @@ struct {
 	__type(value, __u64);
 } through_ports SEC(".maps");
 
+/* A header that rules of the other hook push. ICMP errors that come here may quote it. */
+struct pushed_header {
+	__u8 outer;		/* protocol */
+	__u8 inner;
+	__be16 port;		/* the through port */
+	__u16 first_source_port; /* host order */
+	__u16 source_ports;	/* how many */
+};
+_Static_assert(sizeof(struct pushed_header) == 8, "struct pushed_header is shared with Go");
+
+volatile const __u32 pushed_headers_count;
+
+/* The loader sets the size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__type(key, __u32);
+	__type(value, struct pushed_header);
+} pushed_headers SEC(".maps");
+
 /* The action of a rule that classify found; NULL if it found none. */
 static __always_inline struct action *action_of(int rule)
 {

@@ -33,6 +33,7 @@ enum reason {
 	REASON_NOT_CLAIMED,	/* inline: of a connection older than the rule */
 	REASON_UNMARKED,	/* inline: ordinary segment for the through port */
 	REASON_DIRECT,		/* direct connection to a through port, kept apart */
+	REASON_ERROR_SHORT,	/* ICMP error that quotes too little to be translated */
 
 	/* rewritten, or on the way to be */
 	REASON_FUNNELED,
@@ -42,6 +43,7 @@ enum reason {
 	REASON_URGENT,		/* inline: funneled, its URG flag was cleared */
 	REASON_NOT_KEPT,	/* inline: unfunneled, but the flow table is full */
 	REASON_MARKER_MISSING,	/* inline: answer without marker, became a reset */
+	REASON_ERROR_TRANSLATED, /* ICMP error about what we rewrote, its quote rewritten back */
 
 	/* dropped */
 	REASON_DROPPED,		/* a rule says drop */

@@ -10,6 +10,7 @@
 #include "classify.h"
 #include "config.h"
 #include "count.h"
+#include "icmp.h"
 #include "inline.h"
 #include "parse.h"
 #include "segment.h"
@@ -47,7 +48,7 @@ int egress(struct __sk_buff *skb)
 		return untouched(REASON_FROM_SEGMENT);
 	reason = parse(skb, l2_len, &p);
 	if (reason)
-		return untouched(reason);
+		return not_parsed(skb, &p, reason, HOOK_EGRESS);
 	verdict = known_flow(skb, &p, HOOK_EGRESS);
 	if (verdict != NOT_OURS)
 		return verdict;

@@ -16,34 +16,37 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	EgressMapActions           = "actions"
-	EgressMapClassifyDaddr     = "classify_daddr"
-	EgressMapClassifyMemory    = "classify_memory"
-	EgressMapClassifySaddr     = "classify_saddr"
-	EgressMapFlows             = "flows"
-	EgressMapHalfOpen          = "half_open"
-	EgressMapReasons           = "reasons"
-	EgressMapRuleCounts        = "rule_counts"
-	EgressMapSegmented         = "segmented"
-	EgressMapThroughPorts      = "through_ports"
-	EgressProgEgress           = "egress"
-	EgressProgSegment          = "segment"
-	EgressVarAnswersInline     = "answers_inline"
-	EgressVarClassifyLayout    = "classify_layout"
-	EgressVarExchangeCount     = "exchange_count"
-	EgressVarExchangeHigh      = "exchange_high"
-	EgressVarExchangeHighCount = "exchange_high_count"
-	EgressVarExchangeLow       = "exchange_low"
-	EgressVarExchangeLowCount  = "exchange_low_count"
-	EgressVarFunnelsInline     = "funnels_inline"
-	EgressVarIfindex           = "ifindex"
-	EgressVarKnowsFlows        = "knows_flows"
-	EgressVarL2Len             = "l2_len"
-	EgressVarPushIpv6          = "push_ipv6"
-	EgressVarSegmentA          = "segment_a"
-	EgressVarSegmentB          = "segment_b"
-	EgressVarSourcePortNs      = "source_port_ns"
-	EgressVarUnfunnelsInline   = "unfunnels_inline"
+	EgressMapActions            = "actions"
+	EgressMapClassifyDaddr      = "classify_daddr"
+	EgressMapClassifyMemory     = "classify_memory"
+	EgressMapClassifySaddr      = "classify_saddr"
+	EgressMapErrors             = "errors"
+	EgressMapFlows              = "flows"
+	EgressMapHalfOpen           = "half_open"
+	EgressMapPushedHeaders      = "pushed_headers"
+	EgressMapReasons            = "reasons"
+	EgressMapRuleCounts         = "rule_counts"
+	EgressMapSegmented          = "segmented"
+	EgressMapThroughPorts       = "through_ports"
+	EgressProgEgress            = "egress"
+	EgressProgSegment           = "segment"
+	EgressVarAnswersInline      = "answers_inline"
+	EgressVarClassifyLayout     = "classify_layout"
+	EgressVarExchangeCount      = "exchange_count"
+	EgressVarExchangeHigh       = "exchange_high"
+	EgressVarExchangeHighCount  = "exchange_high_count"
+	EgressVarExchangeLow        = "exchange_low"
+	EgressVarExchangeLowCount   = "exchange_low_count"
+	EgressVarFunnelsInline      = "funnels_inline"
+	EgressVarIfindex            = "ifindex"
+	EgressVarKnowsFlows         = "knows_flows"
+	EgressVarL2Len              = "l2_len"
+	EgressVarPushIpv6           = "push_ipv6"
+	EgressVarPushedHeadersCount = "pushed_headers_count"
+	EgressVarSegmentA           = "segment_a"
+	EgressVarSegmentB           = "segment_b"
+	EgressVarSourcePortNs       = "source_port_ns"
+	EgressVarUnfunnelsInline    = "unfunnels_inline"
 )
 
 // LoadEgress returns the embedded CollectionSpec for Egress.
@@ -100,8 +103,10 @@ type EgressMapSpecs struct {
 	ClassifyDaddr  *ebpf.MapSpec `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.MapSpec `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.MapSpec `ebpf:"classify_saddr"`
+	Errors         *ebpf.MapSpec `ebpf:"errors"`
 	Flows          *ebpf.MapSpec `ebpf:"flows"`
 	HalfOpen       *ebpf.MapSpec `ebpf:"half_open"`
+	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
 	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
 	RuleCounts     *ebpf.MapSpec `ebpf:"rule_counts"`
 	Segmented      *ebpf.MapSpec `ebpf:"segmented"`
@@ -112,22 +117,23 @@ type EgressMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type EgressVariableSpecs struct {
-	AnswersInline     *ebpf.VariableSpec `ebpf:"answers_inline"`
-	ClassifyLayout    *ebpf.VariableSpec `ebpf:"classify_layout"`
-	ExchangeCount     *ebpf.VariableSpec `ebpf:"exchange_count"`
-	ExchangeHigh      *ebpf.VariableSpec `ebpf:"exchange_high"`
-	ExchangeHighCount *ebpf.VariableSpec `ebpf:"exchange_high_count"`
-	ExchangeLow       *ebpf.VariableSpec `ebpf:"exchange_low"`
-	ExchangeLowCount  *ebpf.VariableSpec `ebpf:"exchange_low_count"`
-	FunnelsInline     *ebpf.VariableSpec `ebpf:"funnels_inline"`
-	Ifindex           *ebpf.VariableSpec `ebpf:"ifindex"`
-	KnowsFlows        *ebpf.VariableSpec `ebpf:"knows_flows"`
-	L2Len             *ebpf.VariableSpec `ebpf:"l2_len"`
-	PushIpv6          *ebpf.VariableSpec `ebpf:"push_ipv6"`
-	SegmentA          *ebpf.VariableSpec `ebpf:"segment_a"`
-	SegmentB          *ebpf.VariableSpec `ebpf:"segment_b"`
-	SourcePortNs      *ebpf.VariableSpec `ebpf:"source_port_ns"`
-	UnfunnelsInline   *ebpf.VariableSpec `ebpf:"unfunnels_inline"`
+	AnswersInline      *ebpf.VariableSpec `ebpf:"answers_inline"`
+	ClassifyLayout     *ebpf.VariableSpec `ebpf:"classify_layout"`
+	ExchangeCount      *ebpf.VariableSpec `ebpf:"exchange_count"`
+	ExchangeHigh       *ebpf.VariableSpec `ebpf:"exchange_high"`
+	ExchangeHighCount  *ebpf.VariableSpec `ebpf:"exchange_high_count"`
+	ExchangeLow        *ebpf.VariableSpec `ebpf:"exchange_low"`
+	ExchangeLowCount   *ebpf.VariableSpec `ebpf:"exchange_low_count"`
+	FunnelsInline      *ebpf.VariableSpec `ebpf:"funnels_inline"`
+	Ifindex            *ebpf.VariableSpec `ebpf:"ifindex"`
+	KnowsFlows         *ebpf.VariableSpec `ebpf:"knows_flows"`
+	L2Len              *ebpf.VariableSpec `ebpf:"l2_len"`
+	PushIpv6           *ebpf.VariableSpec `ebpf:"push_ipv6"`
+	PushedHeadersCount *ebpf.VariableSpec `ebpf:"pushed_headers_count"`
+	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
+	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
+	SourcePortNs       *ebpf.VariableSpec `ebpf:"source_port_ns"`
+	UnfunnelsInline    *ebpf.VariableSpec `ebpf:"unfunnels_inline"`
 }
 
 // EgressObjects contains all objects after they have been loaded into the kernel.
@@ -154,8 +160,10 @@ type EgressMaps struct {
 	ClassifyDaddr  *ebpf.Map `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.Map `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.Map `ebpf:"classify_saddr"`
+	Errors         *ebpf.Map `ebpf:"errors"`
 	Flows          *ebpf.Map `ebpf:"flows"`
 	HalfOpen       *ebpf.Map `ebpf:"half_open"`
+	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
 	Reasons        *ebpf.Map `ebpf:"reasons"`
 	RuleCounts     *ebpf.Map `ebpf:"rule_counts"`
 	Segmented      *ebpf.Map `ebpf:"segmented"`
@@ -168,8 +176,10 @@ func (m *EgressMaps) Close() error {
 		m.ClassifyDaddr,
 		m.ClassifyMemory,
 		m.ClassifySaddr,
+		m.Errors,
 		m.Flows,
 		m.HalfOpen,
+		m.PushedHeaders,
 		m.Reasons,
 		m.RuleCounts,
 		m.Segmented,
@@ -181,22 +191,23 @@ func (m *EgressMaps) Close() error {
 //
 // It can be passed to LoadEgressObjects or ebpf.CollectionSpec.LoadAndAssign.
 type EgressVariables struct {
-	AnswersInline     *ebpf.Variable `ebpf:"answers_inline"`
-	ClassifyLayout    *ebpf.Variable `ebpf:"classify_layout"`
-	ExchangeCount     *ebpf.Variable `ebpf:"exchange_count"`
-	ExchangeHigh      *ebpf.Variable `ebpf:"exchange_high"`
-	ExchangeHighCount *ebpf.Variable `ebpf:"exchange_high_count"`
-	ExchangeLow       *ebpf.Variable `ebpf:"exchange_low"`
-	ExchangeLowCount  *ebpf.Variable `ebpf:"exchange_low_count"`
-	FunnelsInline     *ebpf.Variable `ebpf:"funnels_inline"`
-	Ifindex           *ebpf.Variable `ebpf:"ifindex"`
-	KnowsFlows        *ebpf.Variable `ebpf:"knows_flows"`
-	L2Len             *ebpf.Variable `ebpf:"l2_len"`
-	PushIpv6          *ebpf.Variable `ebpf:"push_ipv6"`
-	SegmentA          *ebpf.Variable `ebpf:"segment_a"`
-	SegmentB          *ebpf.Variable `ebpf:"segment_b"`
-	SourcePortNs      *ebpf.Variable `ebpf:"source_port_ns"`
-	UnfunnelsInline   *ebpf.Variable `ebpf:"unfunnels_inline"`
+	AnswersInline      *ebpf.Variable `ebpf:"answers_inline"`
+	ClassifyLayout     *ebpf.Variable `ebpf:"classify_layout"`
+	ExchangeCount      *ebpf.Variable `ebpf:"exchange_count"`
+	ExchangeHigh       *ebpf.Variable `ebpf:"exchange_high"`
+	ExchangeHighCount  *ebpf.Variable `ebpf:"exchange_high_count"`
+	ExchangeLow        *ebpf.Variable `ebpf:"exchange_low"`
+	ExchangeLowCount   *ebpf.Variable `ebpf:"exchange_low_count"`
+	FunnelsInline      *ebpf.Variable `ebpf:"funnels_inline"`
+	Ifindex            *ebpf.Variable `ebpf:"ifindex"`
+	KnowsFlows         *ebpf.Variable `ebpf:"knows_flows"`
+	L2Len              *ebpf.Variable `ebpf:"l2_len"`
+	PushIpv6           *ebpf.Variable `ebpf:"push_ipv6"`
+	PushedHeadersCount *ebpf.Variable `ebpf:"pushed_headers_count"`
+	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
+	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
+	SourcePortNs       *ebpf.Variable `ebpf:"source_port_ns"`
+	UnfunnelsInline    *ebpf.Variable `ebpf:"unfunnels_inline"`
 }
 
 // EgressPrograms contains all programs after they have been loaded into the kernel.

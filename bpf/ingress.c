@@ -9,6 +9,7 @@
 #include "config.h"
 #include "count.h"
 #include "csum.h"
+#include "icmp.h"
 #include "inline.h"
 #include "parse.h"
 
@@ -41,7 +42,7 @@ int ingress(struct __sk_buff *skb)
 
 	reason = parse(skb, l2_len, &p);
 	if (reason)
-		return untouched(reason);
+		return not_parsed(skb, &p, reason, HOOK_INGRESS);
 	verdict = known_flow(skb, &p, HOOK_INGRESS);
 	if (verdict != NOT_OURS)
 		return verdict;

@@ -33,60 +33,65 @@ const (
 	IngressReasonREASON_NOT_CLAIMED      IngressReason = 15
 	IngressReasonREASON_UNMARKED         IngressReason = 16
 	IngressReasonREASON_DIRECT           IngressReason = 17
-	IngressReasonREASON_FUNNELED         IngressReason = 18
-	IngressReasonREASON_UNFUNNELED       IngressReason = 19
-	IngressReasonREASON_TO_SEGMENT       IngressReason = 20
-	IngressReasonREASON_PASSED_SEGMENT   IngressReason = 21
-	IngressReasonREASON_URGENT           IngressReason = 22
-	IngressReasonREASON_NOT_KEPT         IngressReason = 23
-	IngressReasonREASON_MARKER_MISSING   IngressReason = 24
-	IngressReasonREASON_DROPPED          IngressReason = 25
-	IngressReasonREASON_TOO_BIG          IngressReason = 26
-	IngressReasonREASON_TOO_BIG_ANSWERED IngressReason = 27
-	IngressReasonREASON_NO_SEGMENT       IngressReason = 28
-	IngressReasonREASON_NOT_PUSHED       IngressReason = 29
-	IngressReasonREASON_INNER_SHORT      IngressReason = 30
-	IngressReasonREASON_INNER_LENGTH     IngressReason = 31
-	IngressReasonREASON_INNER_PORT       IngressReason = 32
-	IngressReasonREASON_MERGED           IngressReason = 33
-	IngressReasonREASON_STRAY            IngressReason = 34
-	IngressReasonREASON_TUPLE_CLASH      IngressReason = 35
-	IngressReasonREASON_FLOWS_FULL       IngressReason = 36
-	IngressReasonREASON_NO_PORT          IngressReason = 37
-	IngressReasonREASON_FAILED           IngressReason = 38
-	IngressReasonREASON_COUNT            IngressReason = 39
+	IngressReasonREASON_ERROR_SHORT      IngressReason = 18
+	IngressReasonREASON_FUNNELED         IngressReason = 19
+	IngressReasonREASON_UNFUNNELED       IngressReason = 20
+	IngressReasonREASON_TO_SEGMENT       IngressReason = 21
+	IngressReasonREASON_PASSED_SEGMENT   IngressReason = 22
+	IngressReasonREASON_URGENT           IngressReason = 23
+	IngressReasonREASON_NOT_KEPT         IngressReason = 24
+	IngressReasonREASON_MARKER_MISSING   IngressReason = 25
+	IngressReasonREASON_ERROR_TRANSLATED IngressReason = 26
+	IngressReasonREASON_DROPPED          IngressReason = 27
+	IngressReasonREASON_TOO_BIG          IngressReason = 28
+	IngressReasonREASON_TOO_BIG_ANSWERED IngressReason = 29
+	IngressReasonREASON_NO_SEGMENT       IngressReason = 30
+	IngressReasonREASON_NOT_PUSHED       IngressReason = 31
+	IngressReasonREASON_INNER_SHORT      IngressReason = 32
+	IngressReasonREASON_INNER_LENGTH     IngressReason = 33
+	IngressReasonREASON_INNER_PORT       IngressReason = 34
+	IngressReasonREASON_MERGED           IngressReason = 35
+	IngressReasonREASON_STRAY            IngressReason = 36
+	IngressReasonREASON_TUPLE_CLASH      IngressReason = 37
+	IngressReasonREASON_FLOWS_FULL       IngressReason = 38
+	IngressReasonREASON_NO_PORT          IngressReason = 39
+	IngressReasonREASON_FAILED           IngressReason = 40
+	IngressReasonREASON_COUNT            IngressReason = 41
 )
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	IngressMapActions           = "actions"
-	IngressMapClassifyDaddr     = "classify_daddr"
-	IngressMapClassifyMemory    = "classify_memory"
-	IngressMapClassifySaddr     = "classify_saddr"
-	IngressMapFlows             = "flows"
-	IngressMapHalfOpen          = "half_open"
-	IngressMapReasons           = "reasons"
-	IngressMapRuleCounts        = "rule_counts"
-	IngressMapThroughPorts      = "through_ports"
-	IngressProgIngress          = "ingress"
-	IngressVarAnswersInline     = "answers_inline"
-	IngressVarClassifyLayout    = "classify_layout"
-	IngressVarExchangeCount     = "exchange_count"
-	IngressVarExchangeHigh      = "exchange_high"
-	IngressVarExchangeHighCount = "exchange_high_count"
-	IngressVarExchangeLow       = "exchange_low"
-	IngressVarExchangeLowCount  = "exchange_low_count"
-	IngressVarFunnelsInline     = "funnels_inline"
-	IngressVarIfindex           = "ifindex"
-	IngressVarKnowsFlows        = "knows_flows"
-	IngressVarL2Len             = "l2_len"
-	IngressVarPushIpv6          = "push_ipv6"
-	IngressVarSegmentA          = "segment_a"
-	IngressVarSegmentB          = "segment_b"
-	IngressVarSourcePortNs      = "source_port_ns"
-	IngressVarUnfunnelsInline   = "unfunnels_inline"
+	IngressMapActions            = "actions"
+	IngressMapClassifyDaddr      = "classify_daddr"
+	IngressMapClassifyMemory     = "classify_memory"
+	IngressMapClassifySaddr      = "classify_saddr"
+	IngressMapErrors             = "errors"
+	IngressMapFlows              = "flows"
+	IngressMapHalfOpen           = "half_open"
+	IngressMapPushedHeaders      = "pushed_headers"
+	IngressMapReasons            = "reasons"
+	IngressMapRuleCounts         = "rule_counts"
+	IngressMapThroughPorts       = "through_ports"
+	IngressProgIngress           = "ingress"
+	IngressVarAnswersInline      = "answers_inline"
+	IngressVarClassifyLayout     = "classify_layout"
+	IngressVarExchangeCount      = "exchange_count"
+	IngressVarExchangeHigh       = "exchange_high"
+	IngressVarExchangeHighCount  = "exchange_high_count"
+	IngressVarExchangeLow        = "exchange_low"
+	IngressVarExchangeLowCount   = "exchange_low_count"
+	IngressVarFunnelsInline      = "funnels_inline"
+	IngressVarIfindex            = "ifindex"
+	IngressVarKnowsFlows         = "knows_flows"
+	IngressVarL2Len              = "l2_len"
+	IngressVarPushIpv6           = "push_ipv6"
+	IngressVarPushedHeadersCount = "pushed_headers_count"
+	IngressVarSegmentA           = "segment_a"
+	IngressVarSegmentB           = "segment_b"
+	IngressVarSourcePortNs       = "source_port_ns"
+	IngressVarUnfunnelsInline    = "unfunnels_inline"
 )
 
 // LoadIngress returns the embedded CollectionSpec for Ingress.
@@ -142,8 +147,10 @@ type IngressMapSpecs struct {
 	ClassifyDaddr  *ebpf.MapSpec `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.MapSpec `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.MapSpec `ebpf:"classify_saddr"`
+	Errors         *ebpf.MapSpec `ebpf:"errors"`
 	Flows          *ebpf.MapSpec `ebpf:"flows"`
 	HalfOpen       *ebpf.MapSpec `ebpf:"half_open"`
+	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
 	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
 	RuleCounts     *ebpf.MapSpec `ebpf:"rule_counts"`
 	ThroughPorts   *ebpf.MapSpec `ebpf:"through_ports"`
@@ -153,22 +160,23 @@ type IngressMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type IngressVariableSpecs struct {
-	AnswersInline     *ebpf.VariableSpec `ebpf:"answers_inline"`
-	ClassifyLayout    *ebpf.VariableSpec `ebpf:"classify_layout"`
-	ExchangeCount     *ebpf.VariableSpec `ebpf:"exchange_count"`
-	ExchangeHigh      *ebpf.VariableSpec `ebpf:"exchange_high"`
-	ExchangeHighCount *ebpf.VariableSpec `ebpf:"exchange_high_count"`
-	ExchangeLow       *ebpf.VariableSpec `ebpf:"exchange_low"`
-	ExchangeLowCount  *ebpf.VariableSpec `ebpf:"exchange_low_count"`
-	FunnelsInline     *ebpf.VariableSpec `ebpf:"funnels_inline"`
-	Ifindex           *ebpf.VariableSpec `ebpf:"ifindex"`
-	KnowsFlows        *ebpf.VariableSpec `ebpf:"knows_flows"`
-	L2Len             *ebpf.VariableSpec `ebpf:"l2_len"`
-	PushIpv6          *ebpf.VariableSpec `ebpf:"push_ipv6"`
-	SegmentA          *ebpf.VariableSpec `ebpf:"segment_a"`
-	SegmentB          *ebpf.VariableSpec `ebpf:"segment_b"`
-	SourcePortNs      *ebpf.VariableSpec `ebpf:"source_port_ns"`
-	UnfunnelsInline   *ebpf.VariableSpec `ebpf:"unfunnels_inline"`
+	AnswersInline      *ebpf.VariableSpec `ebpf:"answers_inline"`
+	ClassifyLayout     *ebpf.VariableSpec `ebpf:"classify_layout"`
+	ExchangeCount      *ebpf.VariableSpec `ebpf:"exchange_count"`
+	ExchangeHigh       *ebpf.VariableSpec `ebpf:"exchange_high"`
+	ExchangeHighCount  *ebpf.VariableSpec `ebpf:"exchange_high_count"`
+	ExchangeLow        *ebpf.VariableSpec `ebpf:"exchange_low"`
+	ExchangeLowCount   *ebpf.VariableSpec `ebpf:"exchange_low_count"`
+	FunnelsInline      *ebpf.VariableSpec `ebpf:"funnels_inline"`
+	Ifindex            *ebpf.VariableSpec `ebpf:"ifindex"`
+	KnowsFlows         *ebpf.VariableSpec `ebpf:"knows_flows"`
+	L2Len              *ebpf.VariableSpec `ebpf:"l2_len"`
+	PushIpv6           *ebpf.VariableSpec `ebpf:"push_ipv6"`
+	PushedHeadersCount *ebpf.VariableSpec `ebpf:"pushed_headers_count"`
+	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
+	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
+	SourcePortNs       *ebpf.VariableSpec `ebpf:"source_port_ns"`
+	UnfunnelsInline    *ebpf.VariableSpec `ebpf:"unfunnels_inline"`
 }
 
 // IngressObjects contains all objects after they have been loaded into the kernel.
@@ -195,8 +203,10 @@ type IngressMaps struct {
 	ClassifyDaddr  *ebpf.Map `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.Map `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.Map `ebpf:"classify_saddr"`
+	Errors         *ebpf.Map `ebpf:"errors"`
 	Flows          *ebpf.Map `ebpf:"flows"`
 	HalfOpen       *ebpf.Map `ebpf:"half_open"`
+	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
 	Reasons        *ebpf.Map `ebpf:"reasons"`
 	RuleCounts     *ebpf.Map `ebpf:"rule_counts"`
 	ThroughPorts   *ebpf.Map `ebpf:"through_ports"`
@@ -208,8 +218,10 @@ func (m *IngressMaps) Close() error {
 		m.ClassifyDaddr,
 		m.ClassifyMemory,
 		m.ClassifySaddr,
+		m.Errors,
 		m.Flows,
 		m.HalfOpen,
+		m.PushedHeaders,
 		m.Reasons,
 		m.RuleCounts,
 		m.ThroughPorts,
@@ -220,22 +232,23 @@ func (m *IngressMaps) Close() error {
 //
 // It can be passed to LoadIngressObjects or ebpf.CollectionSpec.LoadAndAssign.
 type IngressVariables struct {
-	AnswersInline     *ebpf.Variable `ebpf:"answers_inline"`
-	ClassifyLayout    *ebpf.Variable `ebpf:"classify_layout"`
-	ExchangeCount     *ebpf.Variable `ebpf:"exchange_count"`
-	ExchangeHigh      *ebpf.Variable `ebpf:"exchange_high"`
-	ExchangeHighCount *ebpf.Variable `ebpf:"exchange_high_count"`
-	ExchangeLow       *ebpf.Variable `ebpf:"exchange_low"`
-	ExchangeLowCount  *ebpf.Variable `ebpf:"exchange_low_count"`
-	FunnelsInline     *ebpf.Variable `ebpf:"funnels_inline"`
-	Ifindex           *ebpf.Variable `ebpf:"ifindex"`
-	KnowsFlows        *ebpf.Variable `ebpf:"knows_flows"`
-	L2Len             *ebpf.Variable `ebpf:"l2_len"`
-	PushIpv6          *ebpf.Variable `ebpf:"push_ipv6"`
-	SegmentA          *ebpf.Variable `ebpf:"segment_a"`
-	SegmentB          *ebpf.Variable `ebpf:"segment_b"`
-	SourcePortNs      *ebpf.Variable `ebpf:"source_port_ns"`
-	UnfunnelsInline   *ebpf.Variable `ebpf:"unfunnels_inline"`
+	AnswersInline      *ebpf.Variable `ebpf:"answers_inline"`
+	ClassifyLayout     *ebpf.Variable `ebpf:"classify_layout"`
+	ExchangeCount      *ebpf.Variable `ebpf:"exchange_count"`
+	ExchangeHigh       *ebpf.Variable `ebpf:"exchange_high"`
+	ExchangeHighCount  *ebpf.Variable `ebpf:"exchange_high_count"`
+	ExchangeLow        *ebpf.Variable `ebpf:"exchange_low"`
+	ExchangeLowCount   *ebpf.Variable `ebpf:"exchange_low_count"`
+	FunnelsInline      *ebpf.Variable `ebpf:"funnels_inline"`
+	Ifindex            *ebpf.Variable `ebpf:"ifindex"`
+	KnowsFlows         *ebpf.Variable `ebpf:"knows_flows"`
+	L2Len              *ebpf.Variable `ebpf:"l2_len"`
+	PushIpv6           *ebpf.Variable `ebpf:"push_ipv6"`
+	PushedHeadersCount *ebpf.Variable `ebpf:"pushed_headers_count"`
+	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
+	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
+	SourcePortNs       *ebpf.Variable `ebpf:"source_port_ns"`
+	UnfunnelsInline    *ebpf.Variable `ebpf:"unfunnels_inline"`
 }
 
 // IngressPrograms contains all programs after they have been loaded into the kernel.

@@ -139,6 +139,20 @@ func TestOneDirectionLeavesTheOtherAlone(t *testing.T) {
 	checkState(t, "egress detached", "eth0:clsact")
 }
 
+// TestErrorsAboutWhatIsPushedAreHeard: they come to the other hook.
+func TestErrorsAboutWhatIsPushedAreHeard(t *testing.T) {
+	newNamespace(t)
+	ethernet(t, "eth0", "10.0.0.1/24")
+	o := options(t, "", funnelText, "")
+	mustAttach(t, o)
+	checkState(t, "both directions", "eth0:clsact eth0:ingress eth0:egress sfna sfnb")
+	_, err := Detach(Where{})
+	must(t, err)
+	o.Directions = []rules.Direction{rules.Egress}
+	mustAttach(t, o)
+	checkState(t, "egress only", "eth0:clsact eth0:egress sfna sfnb")
+}
+
 func TestRulesOfSeveralSetsMeetPerInterface(t *testing.T) {
 	newNamespace(t)
 	ethernet(t, "eth0", "10.0.0.1/24")

@@ -79,6 +79,9 @@ func (j *job) load() error {
 	if err := j.compile(&c); err != nil {
 		return err
 	}
+	if err := j.hearErrors(&c); err != nil {
+		return err
+	}
 	if c.Ingress == nil && c.Egress == nil {
 		j.programs = &datapath.Programs{}
 		return nil
@@ -98,6 +101,27 @@ func (j *job) compile(c *datapath.Config) error {
 	c.Ingress, errIn = compile(j.ingress, rules.Ingress)
 	egress.Wait()
 	return cmp.Or(errIn, errOut)
+}
+
+// hearErrors gives both hooks a program where rules of one push: ICMP errors about
+// what is pushed come to the other, and only there can be put right. A call for
+// one direction does without.
+func (j *job) hearErrors(c *datapath.Config) error {
+	pushes := datapath.NeedsSegmenting(j.ingress) || datapath.NeedsSegmenting(j.egress)
+	if !pushes || !j.options.owns(rules.Ingress) || !j.options.owns(rules.Egress) {
+		return nil
+	}
+	for _, table := range []**classifier.Table{&c.Ingress, &c.Egress} {
+		if *table != nil {
+			continue
+		}
+		none, err := classifier.Compile(nil)
+		if err != nil {
+			return err
+		}
+		*table = none
+	}
+	return nil
 }
 
 // checkDirections refuses rules whose answers need a hook that the call does not

@@ -66,7 +66,7 @@ func (p *Programs) load(cfg Config) error {
 	var ingress, egress loaded
 	var loading sync.WaitGroup
 	if cfg.Egress != nil {
-		load := func() { egress = loadDirection(rules.Egress, cfg.Egress, cfg.Interface, flows) }
+		load := func() { egress = loadDirection(rules.Egress, cfg, flows) }
 		if cfg.Ingress != nil {
 			loading.Go(load)
 		} else {
@@ -74,7 +74,7 @@ func (p *Programs) load(cfg Config) error {
 		}
 	}
 	if cfg.Ingress != nil {
-		ingress = loadDirection(rules.Ingress, cfg.Ingress, cfg.Interface, flows)
+		ingress = loadDirection(rules.Ingress, cfg, flows)
 	}
 	loading.Wait()
 	p.take(ingress)
@@ -102,14 +102,22 @@ func (p *Programs) take(l loaded) {
 	p.Segment = l.Programs[bpf.EgressProgSegment]
 }
 
-func loadDirection(d rules.Direction, t *classifier.Table, i Interface, flows *flowTable) (l loaded) {
+func loadDirection(d rules.Direction, cfg Config, flows *flowTable) (l loaded) {
 	defer func() {
 		if l.err != nil {
 			l.err = fmt.Errorf("load %s: %w", d, l.err)
 		}
 	}()
-	spec, err := specFor(d, t, i)
+	t, other := cfg.Ingress, cfg.Egress
+	if d == rules.Egress {
+		t, other = other, t
+	}
+	spec, err := specFor(d, t, cfg.Interface)
 	if err != nil {
+		return loaded{err: err}
+	}
+	pushed := pushedBy(other)
+	if err := sizePushed(spec, pushed); err != nil {
 		return loaded{err: err}
 	}
 	if err := flows.configure(spec, d); err != nil {
@@ -118,7 +126,7 @@ func loadDirection(d rules.Direction, t *classifier.Table, i Interface, flows *f
 	options := ebpf.CollectionOptions{MapReplacements: flows.shared, Cache: kernelTypes}
 	options.Programs.KernelTypes, _ = kernelTypes.Kernel()
 	if l.Collection, l.err = ebpf.NewCollectionWithOptions(spec, options); l.err == nil {
-		l.err = fill(l.Collection, t)
+		l.err = cmp.Or(fillPushed(l.Collection, pushed), fill(l.Collection, t))
 	}
 	return l
 }

@@ -31,6 +31,7 @@ const (
 	NotClaimed    = Reason(bpf.IngressReasonREASON_NOT_CLAIMED)
 	Unmarked      = Reason(bpf.IngressReasonREASON_UNMARKED)
 	Direct        = Reason(bpf.IngressReasonREASON_DIRECT)
+	ErrorShort    = Reason(bpf.IngressReasonREASON_ERROR_SHORT)
 )
 
 // What is rewritten, or on the way to be.
@@ -42,6 +43,8 @@ const (
 	Urgent        = Reason(bpf.IngressReasonREASON_URGENT)
 	NotKept       = Reason(bpf.IngressReasonREASON_NOT_KEPT)
 	MarkerMissing = Reason(bpf.IngressReasonREASON_MARKER_MISSING)
+
+	ErrorTranslated = Reason(bpf.IngressReasonREASON_ERROR_TRANSLATED)
 )
 
 // The reasons for dropping a packet.
@@ -85,6 +88,7 @@ var reasonWords = map[Reason]struct{ name, words string }{
 	NotClaimed:    {"not_claimed", "of a connection that is older than the inline rule"},
 	Unmarked:      {"unmarked", "ordinary segment for a through port"},
 	Direct:        {"direct", "of a direct connection to a through port"},
+	ErrorShort:    {"error_short", "ICMP error that quotes too little to tell what it is about"},
 
 	Funneled:      {"funneled", "funneled"},
 	Unfunneled:    {"unfunneled", "unfunneled"},
@@ -93,6 +97,8 @@ var reasonWords = map[Reason]struct{ name, words string }{
 	Urgent:        {"urgent", "funneled inline, its URG flag was cleared"},
 	NotKept:       {"not_kept", "unfunneled inline, but the flow table is full"},
 	MarkerMissing: {"marker_missing", "answer to a funneled flow without the marker, made a reset"},
+
+	ErrorTranslated: {"error_translated", "ICMP error about what was funneled or unfunneled, its quote put right"},
 
 	Dropped:        {"dropped", "a rule drops it"},
 	TooBig:         {"too_big", "does not fit the MTU with the pushed header"},

@@ -230,3 +230,16 @@ func FragmentationNeeded(mtu uint16, quoted []byte) []byte {
 	binary.BigEndian.PutUint16(m[2:], ^fold(sum(m)))
 	return m
 }
+
+// ICMPError is an ICMP or ICMPv6 error about a quoted packet; rest is the second
+// half of its header. The addresses are those of the error itself.
+func ICMPError(source, dest netip.Addr, kind, code byte, rest uint32, quoted []byte) []byte {
+	m := binary.BigEndian.AppendUint32([]byte{kind, code, 0, 0}, rest)
+	m = append(m, quoted...)
+	if source.Is6() {
+		binary.BigEndian.PutUint16(m[2:], ^Sum(source, dest, ICMPv6, m))
+	} else {
+		binary.BigEndian.PutUint16(m[2:], ^fold(sum(m)))
+	}
+	return m
+}

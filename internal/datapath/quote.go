@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/sfunnel-io/funnel-operator/bpf"
+	"github.com/sfunnel-io/funnel-operator/internal/classifier"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+// pushedHeader is struct pushed_header of bpf/config.h: a header that ICMP
+// errors may quote which come to the other hook than the rules that push it.
+type pushedHeader struct {
+	Outer, Inner    uint8
+	Port            [2]byte // network byte order
+	FirstSourcePort uint16
+	SourcePorts     uint16 // how many
+}
+
+// pushedBy lists what rules push, each header once.
+func pushedBy(t *classifier.Table) []pushedHeader {
+	if t == nil {
+		return nil
+	}
+	var headers []pushedHeader
+	listed := map[pushedHeader]bool{}
+	for _, r := range t.Rules() {
+		if r.Action.Verb != rules.Funnel || r.Action.Inline {
+			continue
+		}
+		a := actionOf(r.Action)
+		h := pushedHeader{a.Protocol, uint8(r.Protocol), a.Port, a.FirstSourcePort, a.SourcePorts}
+		if !listed[h] {
+			headers = append(headers, h)
+		}
+		listed[h] = true
+	}
+	return headers
+}
+
+// sizePushed makes room for the headers that rules of the other hook push.
+func sizePushed(spec *ebpf.CollectionSpec, headers []pushedHeader) error {
+	spec.Maps[bpf.EgressMapPushedHeaders].MaxEntries = uint32(max(1, len(headers)))
+	return setVariables(spec, map[string]any{bpf.EgressVarPushedHeadersCount: uint32(len(headers))})
+}
+
+func fillPushed(coll *ebpf.Collection, headers []pushedHeader) error {
+	pushed := coll.Maps[bpf.EgressMapPushedHeaders]
+	for i, h := range headers {
+		if err := pushed.Put(uint32(i), h); err != nil {
+			return fmt.Errorf("fill %s: %w", bpf.EgressMapPushedHeaders, err)
+		}
+	}
+	if err := pushed.Freeze(); err != nil {
+		return fmt.Errorf("freeze %s: %w", bpf.EgressMapPushedHeaders, err)
+	}
+	return nil
+}
