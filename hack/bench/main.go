@@ -22,9 +22,10 @@ type options struct {
 	rounds   int
 	duration time.Duration // of one sample
 	only     *regexp.Regexp
-	peer     string // object file of another implementation
-	out      string // folder of the page
-	machine  string // name of the page
+	modes    *regexp.Regexp // besides native
+	peer     string         // object file of another implementation
+	out      string         // folder of the page
+	machine  string         // name of the page
 }
 
 func main() {
@@ -64,6 +65,7 @@ func parseFlags(args []string) (options, error) {
 	flags.DurationVar(&opts.duration, "duration", 200*time.Millisecond, "length of one sample")
 	quick := flags.Bool("quick", false, "the same as -rounds 6 -duration 100ms: a look within two minutes")
 	only := flags.String("only", "", "regular expression of the rows to measure")
+	modes := flags.String("modes", "", "regular expression of the modes to measure besides native")
 	flags.StringVar(&opts.peer, "peer", "", "object file of another implementation, to be shown as a column: its first TC program is attached to both ends, with the rules of hack/bench/README.md built in")
 	flags.StringVar(&opts.out, "out", filepath.Join("docs", "benchmarks"), "folder to write to; empty: print only")
 	flags.StringVar(&opts.machine, "machine", defaultName(), "name of the page")
@@ -75,6 +77,9 @@ func parseFlags(args []string) (options, error) {
 		return opts, fmt.Errorf("unexpected arguments: %q", flags.Args())
 	}
 	var err error
-	opts.only, err = regexp.Compile(*only)
+	if opts.only, err = regexp.Compile(*only); err != nil {
+		return opts, err
+	}
+	opts.modes, err = regexp.Compile(*modes)
 	return opts, err
 }

@@ -68,7 +68,7 @@ func (r row) sample(ctx context.Context, all []mode, opts options) (figures, err
 	f := figures{row: r, samples: map[string]samples{}, failed: map[string]error{}}
 	var applying []mode
 	for _, m := range all {
-		if m.kinds&r.kind != 0 {
+		if m.kinds&r.kind != 0 && (m.name == native || opts.modes.MatchString(m.name)) {
 			applying, f.modes = append(applying, m), append(f.modes, m.name)
 		}
 	}
