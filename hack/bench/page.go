@@ -140,8 +140,8 @@ Modes that add bytes have a smaller route MTU, others don't.
   socket to socket. Rows with checksums by software have the client's offload off; packets then reach the program
   as forwarded ones do, and are pushed directly. The others pass the segmenting device. UDP_SEGMENT hands the
   kernel 40 datagrams at once.
-- A TCP sample is of fresh connections, which write and read 128 KB at once; what they move in the first quarter is not
-  counted. Up is client to server.
+- A TCP sample is of fresh connections (congestion control cubic), which write and read 128 KB at once; what they move
+  at first, for a quarter of the sample's length, is not counted. Up is client to server.
 - A TCP connection of the last row is connect, accept, an octet each way and close, one after the other. Inline has tables of
   the default size there.
 

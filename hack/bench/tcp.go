@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -128,10 +129,18 @@ func listen(l *lab) (fd int, err error) {
 	return fd, err
 }
 
+// congestionControl of all connections, whatever the machine's is: one that paces
+// by what it has measured (BBR) makes alike streams differ.
+const congestionControl = "cubic"
+
 func tcpSocket() (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
+	}
+	if err := unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, congestionControl); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("congestion control %s: %w", congestionControl, err)
 	}
 	return fd, setTimeout(fd, 500*time.Millisecond)
 }
