@@ -45,7 +45,7 @@ static __noinline int unfunnel_known(struct __sk_buff *skb, const struct packet 
 		return NOT_OURS;
 	}
 	note_segment(&key, f, p, true);
-	count_rule(f->rule, p->l3_len);
+	count_flow(f, p->l3_len);
 	return unfunnel_segment(skb, p, REASON_UNFUNNELED);
 }
 
@@ -119,7 +119,7 @@ static __noinline enum reason remember(struct __sk_buff *skb, const struct packe
 	struct flow_key key;
 	struct flow *f, new = {
 		.tick = flow_now(),
-		.rule = rule,
+		.rule = stamp_rule(rule),
 		.sport = p->tuple.dport,
 		.dport = p->tuple.sport,
 		.urg = p->urg,

@@ -36,6 +36,12 @@ volatile const __u32 exchange_low_count;
 volatile const __u32 exchange_high_count;
 volatile const __u32 exchange_count = 1;
 
+/*
+ * Which rules these are, in what outlives them: below 2^20 - 1, and another
+ * number than that of the rules before, whose flows the table still holds.
+ */
+volatile const __u32 rules_generation;
+
 enum verb {
 	VERB_ACCEPT,
 	VERB_DROP,

@@ -43,6 +43,7 @@ const (
 	EgressVarL2Len              = "l2_len"
 	EgressVarPushIpv6           = "push_ipv6"
 	EgressVarPushedHeadersCount = "pushed_headers_count"
+	EgressVarRulesGeneration    = "rules_generation"
 	EgressVarSegmentA           = "segment_a"
 	EgressVarSegmentB           = "segment_b"
 	EgressVarSourcePortNs       = "source_port_ns"
@@ -130,6 +131,7 @@ type EgressVariableSpecs struct {
 	L2Len              *ebpf.VariableSpec `ebpf:"l2_len"`
 	PushIpv6           *ebpf.VariableSpec `ebpf:"push_ipv6"`
 	PushedHeadersCount *ebpf.VariableSpec `ebpf:"pushed_headers_count"`
+	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.VariableSpec `ebpf:"source_port_ns"`
@@ -204,6 +206,7 @@ type EgressVariables struct {
 	L2Len              *ebpf.Variable `ebpf:"l2_len"`
 	PushIpv6           *ebpf.Variable `ebpf:"push_ipv6"`
 	PushedHeadersCount *ebpf.Variable `ebpf:"pushed_headers_count"`
+	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.Variable `ebpf:"source_port_ns"`

@@ -17,6 +17,7 @@
 #define FUNNEL_FLOW_H
 
 #include "config.h"
+#include "count.h"
 #include "parse.h"
 
 enum hook {
@@ -66,7 +67,7 @@ enum flow_kind {
 
 struct flow {
 	__u32 tick;	/* of its last packet in this direction */
-	__u32 rule;	/* that it was claimed by, at the hook that claimed it */
+	__u32 rule;	/* that it was claimed by, at the hook that claimed it: stamp_rule */
 	__be16 sport;	/* what the packet gets */
 	__be16 dport;
 	__be16 urg;	/* the marker that it gets; 0: none, and nothing is cleared */
@@ -77,6 +78,21 @@ struct flow {
 	__u32 isn;	/* half-open: the sequence number of our SYN-ACK */
 };
 _Static_assert(sizeof(struct flow) == 24, "struct flow is shared with Go");
+
+/* A table outlives the rules when they are replaced. */
+#define RULE_BITS 12
+
+static __always_inline __u32 stamp_rule(__u32 rule)
+{
+	return rule | rules_generation << RULE_BITS;
+}
+
+/* A flow counts for its rule for as long as that is one of this program's. */
+static __always_inline void count_flow(const struct flow *f, __u32 octets)
+{
+	if (f->rule >> RULE_BITS == rules_generation)
+		count_rule(f->rule & ((1 << RULE_BITS) - 1), octets);
+}
 
 /*
  * The loader sets the size. Memory is taken as entries are made, and counts

@@ -88,6 +88,7 @@ const (
 	IngressVarL2Len              = "l2_len"
 	IngressVarPushIpv6           = "push_ipv6"
 	IngressVarPushedHeadersCount = "pushed_headers_count"
+	IngressVarRulesGeneration    = "rules_generation"
 	IngressVarSegmentA           = "segment_a"
 	IngressVarSegmentB           = "segment_b"
 	IngressVarSourcePortNs       = "source_port_ns"
@@ -173,6 +174,7 @@ type IngressVariableSpecs struct {
 	L2Len              *ebpf.VariableSpec `ebpf:"l2_len"`
 	PushIpv6           *ebpf.VariableSpec `ebpf:"push_ipv6"`
 	PushedHeadersCount *ebpf.VariableSpec `ebpf:"pushed_headers_count"`
+	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.VariableSpec `ebpf:"source_port_ns"`
@@ -245,6 +247,7 @@ type IngressVariables struct {
 	L2Len              *ebpf.Variable `ebpf:"l2_len"`
 	PushIpv6           *ebpf.Variable `ebpf:"push_ipv6"`
 	PushedHeadersCount *ebpf.Variable `ebpf:"pushed_headers_count"`
+	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.Variable `ebpf:"source_port_ns"`

@@ -109,7 +109,7 @@ static __noinline int follow(struct __sk_buff *skb, const struct packet *p,
 {
 	note_segment(key, f, p, f->kind == FLOW_FORWARD);
 	if (f->kind == FLOW_FORWARD)
-		count_rule(f->rule, p->l3_len);
+		count_flow(f, p->l3_len);
 	if (f->urg)
 		return mark(skb, p, f);
 	return f->marker ? unmark(skb, p, f) : keep_apart(skb, p, f);
@@ -206,7 +206,7 @@ static __always_inline enum reason make_forward(const struct packet *p, enum hoo
 
 	c->value.kind = FLOW_FORWARD;
 	c->value.state = 0;
-	c->value.rule = rule;
+	c->value.rule = stamp_rule(rule);
 	c->value.sport = c->reverse.dport;
 	c->value.dport = c->reverse.sport;
 	c->value.urg = c->back.marker;

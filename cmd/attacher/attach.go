@@ -47,7 +47,7 @@ func (a *attachment) run(ctx context.Context, args []string) error {
 	}
 	interfaces, err := attach.Attach(ctx, attach.Options{
 		Netns: a.netns, Sets: a.sets(a.interfaces), Directions: a.input.directions, Version: version(),
-		Attempts: a.attempts, Delay: a.delay, Waiting: a.waiting,
+		Flows: a.choices.flows, DropFlows: a.dropFlows, Attempts: a.attempts, Delay: a.delay, Waiting: a.waiting,
 	})
 	if err != nil {
 		return err
@@ -105,6 +105,9 @@ func (a *attachment) waiting(missing *attach.MissingError) {
 func (a *attachment) tell(interfaces []attach.Attached) {
 	for _, i := range interfaces {
 		a.print("%s: %d ingress and %d egress rules attached", i.Name, i.Ingress, i.Egress)
+		if i.KeptFlows {
+			a.note("%s: flows of the programs before go on, in their table of %d entries", i.Name, i.FlowEntries)
+		}
 		if i.Overhead > i.Headroom {
 			a.note("warning: %s: MTU %d, the rules add %d bytes, routes leave room for %d: set a route MTU of %d",
 				i.Name, i.MTU, i.Overhead, i.Headroom, i.MTU-i.Overhead)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sfunnel-io/funnel-operator/internal/datapath"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
@@ -24,11 +26,15 @@ type choices struct {
 	attempts   int
 	delay      time.Duration
 	json       bool
+	flows      int  // 0 when nothing was said
+	dropFlows  bool // also when the variable says so
+	listFlows  bool
 }
 
 // raw holds flags before they are understood.
 type raw struct {
-	folder, netns, interfaces, direction, attempts, delay, output string
+	folder, netns, interfaces, direction, attempts, delay, output, flows string
+	dropFlows, listFlows                                                 bool
 }
 
 // readChoices reads the flags of a command; rest are the arguments behind
@@ -44,7 +50,14 @@ func readChoices(command string, args []string, getenv func(string) string) (c c
 	flags.StringVar(&r.attempts, "attempts", withDefault(getenv("N_ATTEMPTS"), "6"), "")
 	flags.StringVar(&r.delay, "retry-delay", withDefault(getenv("RETRY_DELAY"), "3"), "")
 	flags.StringVar(&r.output, "o", "", "")
-	if err := flags.Parse(args); err != nil {
+	if command == "show" {
+		flags.BoolVar(&r.listFlows, "flows", false, "")
+	} else {
+		flags.StringVar(&r.flows, "flows", getenv("SFUNNEL_FLOWS"), "")
+	}
+	dropFlows, errDrop := isSet(getenv, "SFUNNEL_DROP_FLOWS")
+	flags.BoolVar(&r.dropFlows, "drop-flows", dropFlows, "")
+	if err := cmp.Or(flags.Parse(args), errDrop); err != nil {
 		return c, nil, err
 	}
 	c, err = r.understand()
@@ -60,16 +73,29 @@ func withDefault(s, otherwise string) string {
 
 // understand checks all values and reports all faults.
 func (r raw) understand() (choices, error) {
-	c := choices{folder: r.folder, netns: r.netns, json: r.output == "json"}
+	c := choices{folder: r.folder, netns: r.netns, json: r.output == "json", dropFlows: r.dropFlows, listFlows: r.listFlows}
 	c.interfaces = strings.FieldsFunc(r.interfaces, func(x rune) bool { return x == ',' || x == ' ' || x == '\n' || x == '\t' })
-	var errs [4]error
+	var errs [5]error
 	c.directions, errs[0] = directions(r.direction)
 	c.attempts, errs[1] = attempts(r.attempts)
 	c.delay, errs[2] = delay(r.delay)
 	if r.output != "" && !c.json {
 		errs[3] = fmt.Errorf("output %q: want json", r.output)
 	}
+	c.flows, errs[4] = flows(r.flows)
 	return c, errors.Join(errs[:]...)
+}
+
+// flows reads for how many flows there is to be room; 0 when nothing is said.
+func flows(s string) (int, error) {
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > datapath.MaxFlows {
+		return 0, fmt.Errorf("room for %q flows: want a whole number from 1 to %d", s, datapath.MaxFlows)
+	}
+	return n, nil
 }
 
 func directions(s string) ([]rules.Direction, error) {

@@ -43,6 +43,8 @@ func TestBadFlagsAndVariablesAreAllNamed(t *testing.T) {
 		"N_ATTEMPTS=0":                 `number of attempts "0": want a whole number from 1`,
 		"N_ATTEMPTS=x RETRY_DELAY=-1":  "number of attempts \"x\": want a whole number from 1\nretry delay \"-1\": want seconds, at most an hour",
 		"RETRY_DELAY=NaN DIRECTION=up": "direction \"up\": want ingress, egress or both\nretry delay \"NaN\": want seconds, at most an hour",
+		"SFUNNEL_FLOWS=0":              `room for "0" flows: want a whole number from 1 to 1048576`,
+		"SFUNNEL_FLOWS=1048577":        `room for "1048577" flows: want a whole number from 1 to 1048576`,
 		"RETRY_DELAY=9999999999999999": "retry delay \"9999999999999999\": want seconds, at most an hour",
 	} {
 		if _, _, err := readChoices("attach", nil, variables(env)); err == nil || err.Error() != want {
@@ -62,5 +64,19 @@ func TestSwitches(t *testing.T) {
 	}
 	if _, err := isSet(variables("CLEAN=yes"), "CLEAN"); err == nil || err.Error() != `CLEAN="yes": want 1 or 0` {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestRoomForFlows(t *testing.T) {
+	for _, c := range []struct {
+		env, args string
+		want      int
+	}{{"", "", 0}, {"SFUNNEL_FLOWS=1048576", "", 1048576}, {"SFUNNEL_FLOWS=7", "--flows 9", 9}} {
+		if got, _, err := readChoices("attach", strings.Fields(c.args), variables(c.env)); err != nil || got.flows != c.want || got.dropFlows {
+			t.Errorf("%q %q: %+v, %v", c.env, c.args, got, err)
+		}
+	}
+	if got, _, err := readChoices("attach", nil, variables("SFUNNEL_DROP_FLOWS=1")); err != nil || !got.dropFlows {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }

@@ -46,6 +46,9 @@ func readPolicy(folder string, directions []rules.Direction) (policy, error) {
 		set = settings{}
 	}
 	p := policy{name: set.Policy, digest: set.Digest, priority: set.Priority, interfaces: set.Interfaces}
+	if set.Flows != nil {
+		p.flows = *set.Flows
+	}
 	p.ingress = readDirection(&all, folder, directions, rules.Ingress)
 	p.egress = readDirection(&all, folder, directions, rules.Egress)
 	return p, all.orNil()

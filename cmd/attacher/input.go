@@ -12,6 +12,7 @@ type policy struct {
 	name, digest    string
 	priority        int
 	interfaces      []string
+	flows           int // 0 when nothing was said
 	ingress, egress rules.RuleSet
 }
 
@@ -45,7 +46,7 @@ func (in input) sets(interfaces []string) []attach.Set {
 		if len(names) == 0 {
 			names = interfaces
 		}
-		sets = append(sets, attach.Set{Interfaces: names, Ingress: p.ingress, Egress: p.egress})
+		sets = append(sets, attach.Set{Interfaces: names, Ingress: p.ingress, Egress: p.egress, Flows: p.flows})
 	}
 	return sets
 }

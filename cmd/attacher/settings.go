@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+
+	"github.com/sfunnel-io/funnel-operator/internal/datapath"
 )
 
 // settings is the file of that name: one JSON object, all of it known.
@@ -16,6 +18,7 @@ type settings struct {
 	Priority   int      `json:"priority"`
 	Interfaces []string `json:"interfaces"`
 	MTU        string   `json:"mtu"`
+	Flows      *int     `json:"flows"`
 }
 
 func readSettings(file string) (settings, error) {
@@ -47,6 +50,9 @@ func (s settings) check(file, folder string) error {
 	}
 	if s.MTU != "" && s.MTU != "Warn" {
 		all.add(file, "mtu is %q, want Warn", s.MTU)
+	}
+	if s.Flows != nil && (*s.Flows < 1 || *s.Flows > datapath.MaxFlows) {
+		all.add(file, "flows is %d, want 1 to %d", *s.Flows, datapath.MaxFlows)
 	}
 	return all.orNil()
 }

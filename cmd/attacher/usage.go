@@ -28,6 +28,10 @@ Flags of attach:
   --rules DIR               where the rules are                   /etc/sfunnel
   --attempts N              how often to look for an interface    (N_ATTEMPTS)  6
   --retry-delay SECONDS     that is not there yet                 (RETRY_DELAY) 3
+  --flows N                 room for flows of an interface        (SFUNNEL_FLOWS) 8192
+                            when no settings file asks for more
+  --drop-flows              replace programs although flows that  (SFUNNEL_DROP_FLOWS=1)
+                            they remember can't be taken over
 
 Rules are read from one of these; rules in two of them are an error:
   $SFUNNEL_RULESET                 rules for DIRECTION, ingress unless set
@@ -46,7 +50,7 @@ Further variables:
 
 Exit status: 0 done; 1 failed, nothing attached; 2 rules or arguments are wrong.
 It needs the capabilities BPF, NET_ADMIN and PERFMON, and SYS_ADMIN only for
---netns and for the counters of show.
+--netns, for the counters of show and to replace programs that remember flows.
 `
 
 func help(w io.Writer) int {

@@ -24,6 +24,12 @@ type Options struct {
 	// is listed is replaced, or removed when it has no rules any more; ours in
 	// others stays. Empty: both.
 	Directions []rules.Direction
+	// Flows is for how many flows there is room where the sets don't say, as
+	// datapath.Config has it. A table that is kept keeps its size.
+	Flows int
+	// DropFlows gives up flows that programs of ours remember. Without it they go
+	// on, or where that can't be, Attach fails with a FlowsError.
+	DropFlows bool
 	// Version goes into the names of the filters.
 	Version string
 	// Attempts is how often to look for interfaces that are not there yet, Delay
@@ -50,6 +56,10 @@ type Attached struct {
 	MTU, Overhead, Headroom int
 	// Ingress and Egress count the rules attached.
 	Ingress, Egress int
+	// KeptFlows says that flows of the programs before go on, in a table of their
+	// size: FlowEntries.
+	KeptFlows   bool
+	FlowEntries int
 	// InFront describes programs of others that run before ours and can keep
 	// packets from it.
 	InFront []string

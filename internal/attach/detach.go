@@ -26,11 +26,7 @@ func (w Where) has(h Hook) bool {
 	if len(w.Directions) == 0 {
 		return true
 	}
-	d := rules.Egress
-	if h == Ingress {
-		d = rules.Ingress
-	}
-	return slices.Contains(w.Directions, d)
+	return slices.Contains(w.Directions, h.direction())
 }
 
 // Detached is a program that Detach took away.

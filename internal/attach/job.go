@@ -23,6 +23,10 @@ type job struct {
 	link     netlink.Link
 	segment  *segmentDevice // nil when the rules need none
 	programs *datapath.Programs
+	// generated is the generation of the rules in programs; kept says that these
+	// go on with flows of the programs before.
+	generated uint32
+	kept      bool
 }
 
 type jobs []*job
@@ -71,7 +75,7 @@ func (j *job) ensureSegment(done *undo) error {
 }
 
 func (j *job) load() error {
-	c := datapath.Config{Interface: datapath.Interface{Index: j.index, MTU: j.mtu, Ethernet: j.ethernet}}
+	c := datapath.Config{Flows: cmp.Or(j.flows, j.options.Flows), Interface: datapath.Interface{Index: j.index, MTU: j.mtu, Ethernet: j.ethernet}}
 	if j.segment != nil {
 		c.Interface.SegmentA = j.segment.a.Attrs().Index
 		c.Interface.SegmentB = j.segment.b.Attrs().Index
@@ -82,10 +86,18 @@ func (j *job) load() error {
 	if err := j.hearErrors(&c); err != nil {
 		return err
 	}
-	if c.Ingress == nil && c.Egress == nil {
+	if err := j.keepFlows(&c); err != nil {
+		return err
+	}
+	if c.Kept != nil {
+		defer c.Kept.Close()
+	}
+	j.generated = c.Generation
+	if c.Ingress == nil && c.Egress == nil && c.Kept == nil {
 		j.programs = &datapath.Programs{}
 		return nil
 	}
+	j.kept = c.Kept != nil
 	var err error
 	if j.programs, err = datapath.Load(c); err != nil {
 		return &loadError{err}
@@ -129,7 +141,7 @@ func (j *job) hearErrors(c *datapath.Config) error {
 func (j *job) checkDirections() error {
 	for d, p := range map[rules.Direction]*ebpf.Program{rules.Ingress: j.programs.Ingress, rules.Egress: j.programs.Egress} {
 		if p != nil && !j.options.owns(d) {
-			return fmt.Errorf("inline rules need the %s hook as well: attach both directions", d)
+			return fmt.Errorf("flows that are remembered need the %s hook as well: attach both directions", d)
 		}
 	}
 	return nil
@@ -187,16 +199,30 @@ func (j *job) put(link netlink.Link, p *ebpf.Program, h Hook, done *undo) error 
 	if p == nil {
 		return nil
 	}
-	rs := j.egress
-	if h == Ingress {
-		rs = j.ingress
-	}
-	back, err := putFilter(link, p, Name{Hook: h, Version: j.options.Version, Digest: Digest(rs)})
+	back, err := putFilter(link, p, j.nameOf(h))
 	if err != nil {
 		return fmt.Errorf("%s: %w", h, err)
 	}
 	done.add(back)
 	return nil
+}
+
+func (j *job) nameOf(h Hook) Name {
+	n := Name{Hook: h, Version: j.options.Version, Digest: j.digest(h)}
+	if flows := j.programs.Flows; flows.Kept && h != Segment {
+		n.Flows, n.Generation = keepsFlows, j.generated
+		if flows.Unfunneled[h.direction()] {
+			n.Flows = unfunnelsFlows
+		}
+	}
+	return n
+}
+
+func (j *job) digest(h Hook) string {
+	if h == Ingress {
+		return Digest(j.ingress)
+	}
+	return Digest(j.egress)
 }
 
 // removeUnused takes away what an earlier run left and these rules have no use
@@ -238,6 +264,7 @@ func (j *job) describe() (Attached, error) {
 	a := Attached{
 		Name: j.name, Index: j.index, MTU: j.mtu, Overhead: Overhead(j.egress),
 		Ingress: len(j.ingress), Egress: len(j.egress),
+		KeptFlows: j.kept, FlowEntries: j.programs.Flows.Entries,
 	}
 	var err error
 	if a.Headroom, err = measureHeadroom(j.device); err != nil {

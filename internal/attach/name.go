@@ -4,7 +4,10 @@ package attach
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
 // Hook is a place of an interface that a program of ours can sit at.
@@ -20,6 +23,14 @@ const (
 	Segment Hook = "segment"
 )
 
+// direction is that of the rules in a hook's program.
+func (h Hook) direction() rules.Direction {
+	if h == Ingress {
+		return rules.Ingress
+	}
+	return rules.Egress
+}
+
 // Name tells whose an attached program is and what it was made of. Filters
 // carry it as their name.
 type Name struct {
@@ -28,14 +39,33 @@ type Name struct {
 	Version string
 	// Digest of the rules in it, as Digest returns it.
 	Digest string
+	// Flows says whether the program remembers flows, Generation which rules are
+	// in it, as flows count them.
+	Flows      FlowMark
+	Generation uint32
 }
+
+// FlowMark says what a program remembers of flows.
+type FlowMark string
+
+// The marks.
+const (
+	noFlows        FlowMark = ""
+	keepsFlows     FlowMark = "flows"
+	unfunnelsFlows FlowMark = "unfunnels" // and it unfunnels what they send
+)
 
 const namePrefix = "sfunnel/"
 
-// String prints "sfunnel/<hook>/<version>/<digest>", with what could be mistaken
-// replaced by dashes. The kernel takes at most 255 bytes.
+// String prints "sfunnel/<hook>/<version>/<digest>" and, of a program that
+// remembers flows, "/<mark>-<generation>", with what could be mistaken replaced by
+// dashes. The kernel takes at most 255 bytes.
 func (n Name) String() string {
-	return fmt.Sprintf("%s%s/%.64s/%.128s", namePrefix, n.Hook, plain(n.Version), plain(n.Digest))
+	s := fmt.Sprintf("%s%s/%.64s/%.128s", namePrefix, n.Hook, plain(n.Version), plain(n.Digest))
+	if n.Flows != noFlows {
+		s += fmt.Sprintf("/%s-%d", n.Flows, n.Generation)
+	}
+	return s
 }
 
 // plain replaces slashes, spaces and all that does not print.
@@ -53,13 +83,23 @@ func plain(s string) string {
 func ParseName(s string) (Name, bool) {
 	rest, ours := strings.CutPrefix(s, namePrefix)
 	part := strings.Split(rest, "/")
-	if !ours || len(part) != 3 {
+	if !ours || len(part) < 3 || len(part) > 4 {
 		return Name{}, false
 	}
 	n := Name{Hook: Hook(part[0]), Version: part[1], Digest: part[2]}
+	if len(part) == 4 && !n.parseFlows(part[3]) {
+		return Name{}, false
+	}
 	switch n.Hook {
 	case Ingress, Egress, Segment:
 		return n, true
 	}
 	return Name{}, false
+}
+
+func (n *Name) parseFlows(s string) bool {
+	mark, number, _ := strings.Cut(s, "-")
+	generation, err := strconv.ParseUint(number, 10, 32)
+	n.Flows, n.Generation = FlowMark(mark), uint32(generation)
+	return err == nil && (n.Flows == keepsFlows || n.Flows == unfunnelsFlows)
 }

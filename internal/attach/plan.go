@@ -16,12 +16,16 @@ type Set struct {
 	Interfaces []string
 	// Ingress and Egress are the rules of each direction, in order.
 	Ingress, Egress rules.RuleSet
+	// Flows is for how many flows there is to be room; the largest of an
+	// interface's sets wins. 0: as Options.Flows says.
+	Flows int
 }
 
 // target is an interface with all rules that hold for it.
 type target struct {
 	device
 	ingress, egress rules.RuleSet
+	flows           int
 }
 
 // plan decides which interface gets which rules: those of the sets that name it,
@@ -70,6 +74,7 @@ func merge(d device, sets []Set) (target, bool) {
 		found = true
 		t.ingress = append(t.ingress, s.Ingress...)
 		t.egress = append(t.egress, s.Egress...)
+		t.flows = max(t.flows, s.Flows)
 	}
 	return t, found
 }

@@ -72,6 +72,13 @@ func TestPlanMergesRulesPerInterface(t *testing.T) {
 	}
 }
 
+func TestTheLargestRoomForFlowsWins(t *testing.T) {
+	targets, err := plan(plain1, []Set{{Flows: 10}, {Flows: 30, Interfaces: []string{"eth0"}}, {Flows: 20}})
+	if err != nil || len(targets) != 2 || targets[0].flows != 30 || targets[1].flows != 20 {
+		t.Errorf("got %+v, %v", targets, err)
+	}
+}
+
 func show(targets []target, err error) string {
 	if err != nil {
 		return err.Error()
@@ -154,19 +161,20 @@ func TestSegmentNamesRoundTrip(t *testing.T) {
 
 func TestNamesRoundTrip(t *testing.T) {
 	for _, want := range []Name{
-		{Ingress, "v0.1.0", "0f343b0931126a20"}, {Egress, "", ""}, {Segment, "devel", "x"},
+		{Hook: Ingress, Version: "v0.1.0", Digest: "0f343b0931126a20"}, {Hook: Egress}, {Hook: Segment, Version: "devel", Digest: "x"},
+		{Hook: Ingress, Digest: "d", Flows: unfunnelsFlows}, {Hook: Egress, Digest: "d", Flows: keepsFlows, Generation: 1<<20 - 2},
 	} {
 		if got, ok := ParseName(want.String()); !ok || got != want {
 			t.Errorf("%s: %+v %v", want, got, ok)
 		}
 	}
-	long := Name{Ingress, strings.Repeat("v/ ", 400), strings.Repeat("d", 900)}
+	long := Name{Ingress, strings.Repeat("v/ ", 400), strings.Repeat("d", 900), unfunnelsFlows, 1<<32 - 1}
 	if s := long.String(); len(s) > 255 {
 		t.Errorf("%d bytes", len(s))
 	} else if got, ok := ParseName(s); !ok || got.Hook != Ingress {
 		t.Errorf("%s: %+v %v", s, got, ok)
 	}
-	for _, s := range []string{"", "sfunnel", "sfunnel/ingress/v1", "sfunnel/other/v1/d", "xsfunnel/ingress/v1/d", "sfunnel/ingress/v1/d/e", "tc_sfunnel.o:[funnel]"} {
+	for _, s := range []string{"", "sfunnel", "sfunnel/ingress/v1", "sfunnel/other/v1/d", "xsfunnel/ingress/v1/d", "sfunnel/ingress/v1/d/e", "sfunnel/ingress/v1/d/flows", "sfunnel/ingress/v1/d/flows-1/x", "tc_sfunnel.o:[funnel]"} {
 		if n, ok := ParseName(s); ok {
 			t.Errorf("%q is taken for ours: %+v", s, n)
 		}
@@ -208,6 +216,7 @@ func TestUndoRunsBackwardsAndGoesOn(t *testing.T) {
 func FuzzParseName(f *testing.F) {
 	f.Add("sfunnel/ingress/v0.1.0/0f343b0931126a20")
 	f.Add("sfunnel/segment//")
+	f.Add("sfunnel/egress/v1/d/flows-7")
 	f.Add("tc_sfunnel.o:[funnel]")
 	f.Fuzz(func(t *testing.T, s string) {
 		n, ok := ParseName(s)

@@ -22,10 +22,27 @@ type Config struct {
 	// about 400 octets for one that is funneled, 130 for one that is unfunneled.
 	// More of them than that are refused, and counted.
 	Flows int
+	// Kept are flow tables that are to be used further; nil: new ones.
+	Kept *Kept
+	// Generation tells the rules from earlier ones that flows in Kept belong to,
+	// below MaxGeneration.
+	Generation uint32
 	// LocalPorts are the source ports that the kernel gives to connections, which
 	// inline flows keep off. Zero: ip_local_port_range of the network namespace
 	// of the calling thread.
 	LocalPorts rules.PortRange
+}
+
+// MaxGeneration bounds Config.Generation.
+const MaxGeneration = 1<<20 - 1
+
+// Kept are the flow tables of programs that are about to be replaced. Flows in
+// them go on as they are, whatever the new rules say, and count for no rule
+// unless Generation stayed the same. The tables keep their sizes.
+type Kept struct {
+	*FlowTables
+	// Unfunneled are the directions in which flows are unfunneled.
+	Unfunneled map[rules.Direction]bool
 }
 
 // Interface is what the programs have to know of the interface they will be
@@ -62,11 +79,14 @@ func NeedsSegmenting(egress rules.RuleSet) bool {
 }
 
 func (c Config) validate() error {
-	if c.Ingress == nil && c.Egress == nil {
+	if c.Ingress == nil && c.Egress == nil && c.Kept == nil {
 		return errors.New("no rules for either direction")
 	}
 	if c.Flows < 0 || c.Flows > MaxFlows {
 		return fmt.Errorf("room for %d flows; 1 to %d are possible", c.Flows, MaxFlows)
+	}
+	if c.Generation >= MaxGeneration {
+		return fmt.Errorf("generation %d, at most %d is possible", c.Generation, MaxGeneration-1)
 	}
 	if c.Interface.Index <= 0 {
 		return fmt.Errorf("interface index %d", c.Interface.Index)

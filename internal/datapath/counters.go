@@ -44,37 +44,22 @@ func (p *Programs) ReadCounters(program *ebpf.Program) (Counters, error) {
 // given its id. It needs CAP_SYS_ADMIN, as the kernel demands for taking up
 // what another process loaded.
 func AttachedCounters(id ebpf.ProgramID) (Counters, error) {
-	program, err := ebpf.NewProgramFromID(id)
-	if err != nil {
-		return Counters{}, fmt.Errorf("program %d: %w", id, err)
-	}
-	defer program.Close()
-	info, err := program.Info()
-	if err != nil {
-		return Counters{}, fmt.Errorf("program %d: %w", id, err)
-	}
-	ids, ok := info.MapIDs()
-	if !ok {
-		return Counters{}, fmt.Errorf("program %d: this kernel does not tell its maps", id)
-	}
-	return counterMaps(id, ids)
-}
-
-func counterMaps(id ebpf.ProgramID, ids []ebpf.MapID) (Counters, error) {
-	found := map[string]*ebpf.Map{}
-	for _, mapID := range ids {
-		m, err := ebpf.NewMapFromID(mapID)
-		if err != nil {
-			return Counters{}, fmt.Errorf("map %d of program %d: %w", mapID, id, err)
+	maps := map[string]*ebpf.Map{}
+	defer func() {
+		for _, m := range maps {
+			m.Close()
 		}
-		defer m.Close()
-		info, err := m.Info()
-		if err != nil {
-			return Counters{}, fmt.Errorf("map %d of program %d: %w", mapID, id, err)
+	}()
+	err := eachMap(id, func(name string, m *ebpf.Map) (err error) {
+		if name == bpf.EgressMapRuleCounts || name == bpf.EgressMapReasons {
+			maps[name], err = m.Clone()
 		}
-		found[info.Name] = m
+		return err
+	})
+	if err != nil {
+		return Counters{}, err
 	}
-	ruleCounts, reasons := found[bpf.EgressMapRuleCounts], found[bpf.EgressMapReasons]
+	ruleCounts, reasons := maps[bpf.EgressMapRuleCounts], maps[bpf.EgressMapReasons]
 	if ruleCounts == nil || reasons == nil {
 		return Counters{}, fmt.Errorf("program %d has no counters of this version", id)
 	}

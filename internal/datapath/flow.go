@@ -55,13 +55,18 @@ type flowTable struct {
 	ingress, egress role
 	entries         uint32
 	halfOpen        uint32
+	generation      uint32
 	exchange        portRanges
+	kept            *Kept                // or nil
 	shared          map[string]*ebpf.Map // by their names in the objects; nil when no flow is remembered
 }
 
 // planFlows decides on the flow table for a configuration.
 func planFlows(c Config) (*flowTable, error) {
-	f := &flowTable{ingress: roleOf(c.Ingress), egress: roleOf(c.Egress), entries: 1, halfOpen: 1}
+	f := &flowTable{
+		ingress: roleOf(c.Ingress), egress: roleOf(c.Egress), entries: 1, halfOpen: 1,
+		generation: c.Generation, kept: c.Kept,
+	}
 	flows := uint32(c.Flows)
 	if flows == 0 {
 		flows = DefaultFlows
@@ -77,11 +82,34 @@ func planFlows(c Config) (*flowTable, error) {
 		f.entries += flows * entriesUnfunneled
 		f.halfOpen = min(halfOpenFlows, flows)
 	}
+	f.keep()
 	return f, nil
 }
 
+// keep goes on with what is in the tables that are kept, in their sizes.
+func (f *flowTable) keep() {
+	if f.kept == nil {
+		return
+	}
+	f.ingress.unfunnels = f.ingress.unfunnels || f.kept.Unfunneled[rules.Ingress]
+	f.egress.unfunnels = f.egress.unfunnels || f.kept.Unfunneled[rules.Egress]
+	f.entries = f.kept.maps[bpf.EgressMapFlows].MaxEntries()
+	f.halfOpen = f.kept.maps[bpf.EgressMapHalfOpen].MaxEntries()
+}
+
+// held is what Programs say of the tables.
+func (f *flowTable) held() Flows {
+	if !f.used() {
+		return Flows{}
+	}
+	return Flows{
+		Kept: true, Entries: int(f.entries),
+		Unfunneled: map[rules.Direction]bool{rules.Ingress: f.ingress.unfunnels, rules.Egress: f.egress.unfunnels},
+	}
+}
+
 // used reports whether any flow is remembered. Then both hooks need a program.
-func (f *flowTable) used() bool { return f.ingress.any() || f.egress.any() }
+func (f *flowTable) used() bool { return f.kept != nil || f.ingress.any() || f.egress.any() }
 
 // configure sizes the maps of a direction and tells the programs their part.
 func (f *flowTable) configure(spec *ebpf.CollectionSpec, d rules.Direction) error {
@@ -95,6 +123,7 @@ func (f *flowTable) configure(spec *ebpf.CollectionSpec, d rules.Direction) erro
 		spec.Maps[bpf.EgressMapThroughPorts].MaxEntries = 1 << 16 / 64
 	}
 	return setVariables(spec, map[string]any{
+		bpf.EgressVarRulesGeneration:   f.generation,
 		bpf.EgressVarKnowsFlows:        f.used(),
 		bpf.EgressVarFunnelsInline:     here.funnels,
 		bpf.EgressVarUnfunnelsInline:   here.unfunnels,
@@ -130,7 +159,7 @@ func (f *flowTable) make() error {
 	}
 	f.shared = map[string]*ebpf.Map{}
 	for name, spec := range f.specs() {
-		m, err := ebpf.NewMap(spec)
+		m, err := f.open(name, spec)
 		if err != nil {
 			f.close()
 			return fmt.Errorf("make %s: %w", name, err)
@@ -140,16 +169,24 @@ func (f *flowTable) make() error {
 	return nil
 }
 
+// open returns a table: one that is kept, or a new one.
+func (f *flowTable) open(name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
+	if f.kept != nil {
+		return f.kept.maps[name].Clone()
+	}
+	return ebpf.NewMap(spec)
+}
+
 // specs describes the tables as the objects do, with their sizes.
 func (f *flowTable) specs() map[string]*ebpf.MapSpec {
 	key, value := uint32(binary.Size(flowKey{})), uint32(binary.Size(flowEntry{}))
 	return map[string]*ebpf.MapSpec{
 		bpf.EgressMapFlows: {
-			Name: bpf.EgressMapFlows, Type: ebpf.Hash, KeySize: key, ValueSize: value,
+			Name: bpf.EgressMapFlows + "_" + flowLayout, Type: ebpf.Hash, KeySize: key, ValueSize: value,
 			MaxEntries: f.entries, Flags: unix.BPF_F_NO_PREALLOC,
 		},
 		bpf.EgressMapHalfOpen: {
-			Name: bpf.EgressMapHalfOpen, Type: ebpf.LRUHash, KeySize: key, ValueSize: value,
+			Name: bpf.EgressMapHalfOpen + "_" + flowLayout, Type: ebpf.LRUHash, KeySize: key, ValueSize: value,
 			MaxEntries: f.halfOpen,
 		},
 	}

@@ -63,6 +63,7 @@ func (p *Programs) load(cfg Config) error {
 		return err
 	}
 	defer flows.close()
+	p.Flows = flows.held()
 	var ingress, egress loaded
 	var loading sync.WaitGroup
 	if cfg.Egress != nil {

@@ -4,6 +4,8 @@ package datapath
 
 import (
 	"github.com/cilium/ebpf"
+
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
 // Programs are loaded programs with their maps filled and frozen; nil for what
@@ -16,6 +18,8 @@ type Programs struct {
 	// loaded when Egress is and NeedsSegmenting says so. It shares rules and
 	// counters with Egress.
 	Segment *ebpf.Program
+	// Flows says what the programs remember.
+	Flows Flows
 
 	collections []*ebpf.Collection
 }
@@ -28,4 +32,14 @@ func (p *Programs) Close() error {
 	}
 	*p = Programs{}
 	return nil
+}
+
+// Flows says what programs remember of flows.
+type Flows struct {
+	// Kept says that they remember any. Then both hooks have a program.
+	Kept bool
+	// Entries is how many the table has room for.
+	Entries int
+	// Unfunneled are the directions in which flows may be unfunneled.
+	Unfunneled map[rules.Direction]bool
 }

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/sfunnel-io/funnel-operator/internal/attach"
+	"github.com/sfunnel-io/funnel-operator/internal/datapath"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+const (
+	inlineClient = "tcp dport 8080 funnel tcp dport 179 inline\n"
+	inlineServer = "tcp dport 179 unfunnel tcp inline dport 8080\n"
+	otherRule    = "udp dport 53 drop\n"
+)
+
+// inlineHosts are two hosts, the server with an echo on port 8080. What arrives
+// at its port 179 is an error.
+func inlineHosts(t *testing.T) (client, server host) {
+	t.Helper()
+	client, server = pair(t)
+	for port, serve := range map[string]func(net.Conn){
+		"8080": func(c net.Conn) { _, _ = io.Copy(c, c); c.Close() },
+		"179":  func(c net.Conn) { t.Errorf("a connection to the wrong port from %v", c.RemoteAddr()); c.Close() },
+	} {
+		var l net.Listener
+		server.inside(t, func() (err error) {
+			l, err = net.Listen("tcp4", server.address+":"+port)
+			return err
+		})
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+				go serve(c)
+			}
+		}()
+	}
+	return client, server
+}
+
+// dial connects to the funneled port and makes sure that it answers.
+func (h host) dial(t *testing.T, to host) net.Conn {
+	t.Helper()
+	var c net.Conn
+	h.inside(t, func() (err error) {
+		c, err = net.DialTimeout("tcp4", to.address+":8080", 10*time.Second)
+		return err
+	})
+	t.Cleanup(func() { c.Close() })
+	must(t, ask(c, "hello"))
+	return c
+}
+
+// ask sends a text and waits for its echo.
+func ask(c net.Conn, text string) error {
+	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := c.Write([]byte(text)); err != nil {
+		return err
+	}
+	got := make([]byte, len(text))
+	if _, err := io.ReadFull(c, got); err != nil {
+		return err
+	}
+	if string(got) != text {
+		return fmt.Errorf("got %q back, sent %q", got, text)
+	}
+	return nil
+}
+
+// put attaches rules from within this process.
+func (h host) put(t *testing.T, ingress, egress string, change func(*attach.Options)) []attach.Attached {
+	t.Helper()
+	set := attach.Set{Interfaces: []string{"eth0"}}
+	for text, rs := range map[string]*rules.RuleSet{"i" + ingress: &set.Ingress, "e" + egress: &set.Egress} {
+		parsed, err := rules.Parse(text[1:])
+		must(t, err)
+		*rs = parsed
+	}
+	o := attach.Options{Netns: h.name, Sets: []attach.Set{set}, Attempts: 1}
+	if change != nil {
+		change(&o)
+	}
+	attached, err := attach.Attach(context.Background(), o)
+	must(t, err)
+	return attached
+}
+
+// ruleCounts returns the packets that each rule of a direction counted.
+func (h host) ruleCounts(t *testing.T, hook attach.Hook) []uint64 {
+	t.Helper()
+	list, err := attach.List(attach.Where{Netns: h.name})
+	must(t, err)
+	for _, a := range list {
+		if a.Name.Hook != hook {
+			continue
+		}
+		c, err := datapath.AttachedCounters(ebpf.ProgramID(a.Program))
+		must(t, err)
+		counts := []uint64{}
+		for _, r := range c.Rules {
+			counts = append(counts, r.Packets)
+		}
+		return counts
+	}
+	t.Fatalf("%s has no %s program", h.name, hook)
+	return nil
+}
+
+// TestConnectionsOutliveUpdates talks all the time while the rules of both sides
+// are replaced, also by such that funnel nothing any more.
+func TestConnectionsOutliveUpdates(t *testing.T) {
+	client, server := inlineHosts(t)
+	variants := []struct{ client, server string }{
+		{inlineClient, inlineServer}, {otherRule + inlineClient, otherRule + inlineServer},
+		{inlineClient, inlineServer}, {otherRule, otherRule}, {"", ""},
+	}
+	client.put(t, "", inlineClient, nil)
+	server.put(t, inlineServer, "", nil)
+	var talking sync.WaitGroup
+	var stop atomic.Bool
+	var words atomic.Uint64
+	for range 10 {
+		c := client.dial(t, server)
+		talking.Go(func() {
+			for n := 0; !stop.Load() || n < 3; n++ {
+				if err := ask(c, fmt.Sprintf("%d", n)); err != nil {
+					t.Errorf("%v: %v", c.LocalAddr(), err)
+					return
+				}
+				words.Add(1)
+			}
+		})
+	}
+	for i := range 25 {
+		v := variants[i%len(variants)]
+		got := client.put(t, "", v.client, nil)
+		server.put(t, v.server, "", nil)
+		if !got[0].KeptFlows {
+			t.Errorf("update %d kept no flows: %+v", i, got)
+		}
+	}
+	stop.Store(true)
+	talking.Wait()
+	t.Logf("%d requests during 50 updates", words.Load())
+	client.put(t, "", inlineClient, nil)
+	server.put(t, inlineServer, "", nil)
+	client.dial(t, server)
+}
+
+func TestFlowsCountForTheirOwnRuleOnly(t *testing.T) {
+	client, server := inlineHosts(t)
+	client.put(t, "", inlineClient, nil)
+	server.put(t, inlineServer, "", nil)
+	c := client.dial(t, server)
+	for _, x := range []struct {
+		before string
+		own    bool
+	}{{"", true}, {otherRule, false}, {otherRule, false}} {
+		client.put(t, "", x.before+inlineClient, nil)
+		server.put(t, x.before+inlineServer, "", nil)
+		must(t, ask(c, "again"))
+		for h, hook := range map[host]attach.Hook{client: attach.Egress, server: attach.Ingress} {
+			counts := h.ruleCounts(t, hook)
+			if own := counts[0] > 0; own != x.own || len(counts) > 1 && counts[1] > 0 {
+				t.Errorf("%q in front: %s counts %v", x.before, h.name, counts)
+			}
+		}
+	}
+	client.dial(t, server)
+	if counts := client.ruleCounts(t, attach.Egress); counts[0] != 0 || counts[1] == 0 {
+		t.Errorf("a new flow counts %v", counts)
+	}
+}
+
+func TestWithoutPrivilegeFlowsAreNotBroken(t *testing.T) {
+	client, server := inlineHosts(t)
+	three := capabilities("bpf net_admin perfmon")
+	server.put(t, inlineServer, "", nil)
+	root := tree(t, map[string]string{"egress.rules": inlineClient})
+	if got := client.attacherWith(t, three, "", "--rules", root); got.code != exitDone {
+		t.Fatalf("attach: %v", got)
+	}
+	c := client.dial(t, server)
+	got := client.attacherWith(t, three, "", "--rules", root)
+	if got.code != exitFailed || !strings.Contains(got.stderr, "--drop-flows") || strings.Count(got.stderr, "\n") != 1 {
+		t.Errorf("attach again: %v", got)
+	}
+	if got := client.filters(t); got != "ingress egress" {
+		t.Errorf("attached: %s", got)
+	}
+	if err := ask(c, "still there"); err != nil {
+		t.Errorf("after a refused update: %v", err)
+	}
+	for _, drop := range []struct{ env, flag string }{{"", "--drop-flows"}, {"SFUNNEL_DROP_FLOWS=1", "--drop-flows=true"}, {"SFUNNEL_DROP_FLOWS=1", "--attempts=1"}} {
+		if got := client.attacherWith(t, three, drop.env, "--rules", root, drop.flag); got.code != exitDone {
+			t.Errorf("attach with %v: %v", drop, got)
+		}
+	}
+	must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
+	_, err := c.Write([]byte("anybody there?"))
+	if n, readErr := c.Read(make([]byte, 100)); n > 0 {
+		t.Errorf("a flow that was given up was answered")
+	} else if err = errors.Join(err, readErr); err == nil {
+		t.Error("a flow that was given up goes on")
+	}
+	client.dial(t, server)
+}
+
+func TestRulesThatKeepNoFlowsAreReplacedWithoutPrivilege(t *testing.T) {
+	client, _ := inlineHosts(t)
+	three := capabilities("bpf net_admin perfmon")
+	root := tree(t, map[string]string{"egress.rules": clientRules})
+	for range 2 {
+		if got := client.attacherWith(t, three, "", "--rules", root); got.code != exitDone {
+			t.Fatalf("attach: %v", got)
+		}
+	}
+}
+
+func TestATableWithoutFlowsIsMadeAnew(t *testing.T) {
+	client, _ := inlineHosts(t)
+	sized := func(o *attach.Options) { o.Flows = 100 }
+	client.put(t, "", inlineClient, nil)
+	if got := client.put(t, "", inlineClient, sized); got[0].KeptFlows || got[0].FlowEntries != 301 {
+		t.Errorf("got %+v", got[0])
+	}
+}
+
+func TestATableWithFlowsKeepsItsSize(t *testing.T) {
+	client, server := inlineHosts(t)
+	sized := func(o *attach.Options) { o.Flows = 100 }
+	client.put(t, "", inlineClient, sized)
+	server.put(t, inlineServer, "", nil)
+	client.dial(t, server)
+	if got := client.put(t, "", inlineClient, nil); !got[0].KeptFlows || got[0].FlowEntries != 301 {
+		t.Errorf("got %+v", got[0])
+	}
+	if got := client.put(t, "", inlineClient, func(o *attach.Options) { o.DropFlows = true }); got[0].KeptFlows || got[0].FlowEntries != 3*datapath.DefaultFlows+1 {
+		t.Errorf("got %+v", got[0])
+	}
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attach
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/sfunnel-io/funnel-operator/internal/datapath"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+)
+
+// FlowsError says that programs were not replaced because flows that they
+// remember would break.
+type FlowsError struct {
+	Hook Hook
+	Err  error
+}
+
+// Error says what keeps the flows from being taken over and what to do.
+func (e *FlowsError) Error() string {
+	return fmt.Sprintf("the %s program remembers flows, which break when it is replaced without them; "+
+		"taking them over needs SYS_ADMIN; --drop-flows gives them up: %v", e.Hook, e.Err)
+}
+
+func (e *FlowsError) Unwrap() error { return e.Err }
+
+// keepFlows makes the new programs use the flow tables of those that they
+// replace. What holds no flow is not kept: the next table then has the size
+// that was asked for.
+func (j *job) keepFlows(c *datapath.Config) error {
+	before, err := j.keeping()
+	if err != nil || len(before) == 0 || j.options.DropFlows {
+		return err
+	}
+	first := before[0] // they share their tables
+	tables, err := datapath.AttachedFlowTables(ebpf.ProgramID(first.program))
+	if err != nil {
+		return &FlowsError{first.name.Hook, err}
+	}
+	empty, err := tables.Empty()
+	if err != nil || empty {
+		tables.Close()
+		return err
+	}
+	c.Generation = j.generation(before)
+	c.Kept = &datapath.Kept{FlowTables: tables, Unfunneled: map[rules.Direction]bool{}}
+	for _, own := range before {
+		c.Kept.Unfunneled[own.name.Hook.direction()] = own.name.Flows == unfunnelsFlows
+	}
+	return nil
+}
+
+// ownProgram is a program of ours that is attached.
+type ownProgram struct {
+	name    Name
+	program int
+}
+
+// keeping returns our programs on the interface that remember flows.
+func (j *job) keeping() ([]ownProgram, error) {
+	var found []ownProgram
+	for _, h := range []Hook{Ingress, Egress} {
+		if !j.options.owns(h.direction()) {
+			continue
+		}
+		filters, err := listFilters(j.link, h)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range filters {
+			if own, name, ok := ownFilter(f); ok && name.Flows != noFlows {
+				found = append(found, ownProgram{name, own.Id})
+			}
+		}
+	}
+	return found, nil
+}
+
+// generation tells the new rules from those that flows were claimed by. The same
+// rules have the same number, so that their flows go on counting.
+func (j *job) generation(before []ownProgram) uint32 {
+	same, latest := true, uint32(0)
+	for _, own := range before {
+		same = same && own.name.Digest == j.digest(own.name.Hook)
+		latest = max(latest, own.name.Generation)
+	}
+	if same {
+		return latest
+	}
+	return (latest + 1) % datapath.MaxGeneration
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/sfunnel-io/funnel-operator/bpf"
+)
+
+// flowLayout is the version of what entries of the flow tables are and mean
+// (bpf/flow.h). Tables carry it in their names, and those of another version are
+// not used further. It grows with every change of struct flow or struct flow_key.
+const flowLayout = "1"
+
+// FlowTables are the flow tables of programs that are attached.
+type FlowTables struct {
+	maps map[string]*ebpf.Map // by their names in the objects
+}
+
+// AttachedFlowTables takes up the flow tables of a program that is attached
+// somewhere. It needs CAP_SYS_ADMIN, as AttachedCounters does. Close them.
+func AttachedFlowTables(id ebpf.ProgramID) (*FlowTables, error) {
+	t := &FlowTables{maps: map[string]*ebpf.Map{}}
+	err := eachMap(id, func(name string, m *ebpf.Map) error {
+		for object, spec := range (&flowTable{}).specs() {
+			if name != spec.Name {
+				continue
+			}
+			kept, err := m.Clone()
+			if err != nil {
+				return err
+			}
+			t.maps[object] = kept
+		}
+		return nil
+	})
+	if err == nil && (t.maps[bpf.EgressMapFlows] == nil || t.maps[bpf.EgressMapHalfOpen] == nil) {
+		err = fmt.Errorf("program %d has no flow tables of layout %s", id, flowLayout)
+	}
+	if err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// Empty reports whether no flow is remembered.
+func (t *FlowTables) Empty() (bool, error) {
+	for _, m := range t.maps {
+		key, err := m.NextKeyBytes(nil) // nil when there is none
+		if err != nil {
+			return false, fmt.Errorf("look into a flow table: %w", err)
+		}
+		if key != nil {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// Close lets go of the tables; programs keep theirs.
+func (t *FlowTables) Close() {
+	for _, m := range t.maps {
+		m.Close()
+	}
+}
+
+// eachMap calls f with every map of an attached program and its name. The map is
+// closed after that.
+func eachMap(id ebpf.ProgramID, f func(name string, m *ebpf.Map) error) error {
+	program, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return fmt.Errorf("program %d: %w", id, err)
+	}
+	defer program.Close()
+	info, err := program.Info()
+	if err != nil {
+		return fmt.Errorf("program %d: %w", id, err)
+	}
+	ids, ok := info.MapIDs()
+	if !ok {
+		return fmt.Errorf("program %d: this kernel does not tell its maps", id)
+	}
+	for _, mapID := range ids {
+		if err := withMap(mapID, f); err != nil {
+			return fmt.Errorf("map %d of program %d: %w", mapID, id, err)
+		}
+	}
+	return nil
+}
+
+func withMap(id ebpf.MapID, f func(name string, m *ebpf.Map) error) error {
+	m, err := ebpf.NewMapFromID(id)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	info, err := m.Info()
+	if err != nil {
+		return err
+	}
+	return f(info.Name, m)
+}
