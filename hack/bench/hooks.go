@@ -10,19 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attachEmpty shows what the hooks alone cost.
+// attachEmpty shows what the hooks alone cost. Each has a program of its own, with
+// statistics of its own.
 func attachEmpty(l *lab) error {
-	program, err := emptyProgram()
-	if err != nil {
-		return err
-	}
-	defer program.Close()
-	return attachEverywhere(l, program)
-}
-
-func attachEverywhere(l *lab, program *ebpf.Program) error {
 	for _, namespace := range []string{l.client, l.server} {
-		err := inNamespace(namespace, func() error { return attachHooks("bench", program, program) })
+		ingress, err := emptyProgram()
+		if err != nil {
+			return err
+		}
+		defer ingress.Close()
+		egress, err := emptyProgram()
+		if err != nil {
+			return err
+		}
+		defer egress.Close()
+		err = inNamespace(namespace, func() error { return attachHooks("bench", ingress, egress) })
 		if err != nil {
 			return err
 		}

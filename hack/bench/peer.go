@@ -16,7 +16,13 @@ func attachPeer(l *lab, object string) error {
 		return fmt.Errorf("%s: %w", object, err)
 	}
 	defer program.Close()
-	return attachEverywhere(l, program)
+	for _, namespace := range []string{l.client, l.server} {
+		err := inNamespace(namespace, func() error { return attachHooks("peer", program, program) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func loadPeer(object string) (*ebpf.Program, error) {
