@@ -13,12 +13,16 @@
 #include "toobig.h"
 #include "unfunnel.h"
 
-/* rewritable returns REASON_NONE, or why header insertion can't serve this packet. */
+/*
+ * rewritable returns REASON_NONE, or why header insertion can't serve this packet.
+ * Where a routing header leads on, the checksum is for another destination than
+ * the one that is there now.
+ */
 static __always_inline enum reason rewritable(const struct packet *p)
 {
-	if (p->extensions)
+	if (p->on_its_way || options_len(p) > MAX_OPTIONS)
 		return REASON_EXTENSION;
-	return p->tuple.family == 4 || push_ipv6 ? REASON_NONE : REASON_IPV6;
+	return REASON_NONE;
 }
 
 /*

@@ -15,8 +15,6 @@ volatile const __u32 ifindex;
 /* The ends of the segmenting device, 0 without one. */
 volatile const __u32 segment_a;
 volatile const __u32 segment_b;
-/* Whether headers are pushed to and popped from IPv6 packets. */
-volatile const bool push_ipv6;
 /* How long a source port of a range is used before the next one, in ns. */
 volatile const __u64 source_port_ns = 30000000000ULL;
 

@@ -29,7 +29,6 @@ enum reason {
 	REASON_BAD_IHL,		/* IPv4 header length below 5 words */
 	REASON_BAD_LENGTH,	/* a length field contradicts the packet */
 	REASON_EXTENSION,	/* IPv6 extension headers, rule can't be applied */
-	REASON_IPV6,		/* IPv6, and the rule works on IPv4 only */
 	REASON_NOT_CLAIMED,	/* inline: of a connection older than the rule */
 	REASON_UNMARKED,	/* inline: ordinary segment for the through port */
 	REASON_DIRECT,		/* direct connection to a through port, kept apart */

@@ -41,7 +41,6 @@ const (
 	EgressVarIfindex            = "ifindex"
 	EgressVarKnowsFlows         = "knows_flows"
 	EgressVarL2Len              = "l2_len"
-	EgressVarPushIpv6           = "push_ipv6"
 	EgressVarPushedHeadersCount = "pushed_headers_count"
 	EgressVarRulesGeneration    = "rules_generation"
 	EgressVarSegmentA           = "segment_a"
@@ -129,7 +128,6 @@ type EgressVariableSpecs struct {
 	Ifindex            *ebpf.VariableSpec `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.VariableSpec `ebpf:"knows_flows"`
 	L2Len              *ebpf.VariableSpec `ebpf:"l2_len"`
-	PushIpv6           *ebpf.VariableSpec `ebpf:"push_ipv6"`
 	PushedHeadersCount *ebpf.VariableSpec `ebpf:"pushed_headers_count"`
 	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
@@ -204,7 +202,6 @@ type EgressVariables struct {
 	Ifindex            *ebpf.Variable `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.Variable `ebpf:"knows_flows"`
 	L2Len              *ebpf.Variable `ebpf:"l2_len"`
-	PushIpv6           *ebpf.Variable `ebpf:"push_ipv6"`
 	PushedHeadersCount *ebpf.Variable `ebpf:"pushed_headers_count"`
 	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`

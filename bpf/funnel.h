@@ -120,7 +120,7 @@ static __noinline enum reason push_header(struct __sk_buff *skb, const struct pa
 
 	if (forget_addresses(skb, p) ||
 	    bpf_skb_adjust_room(skb, len, BPF_ADJ_ROOM_NET, 0) ||
-	    move_options(skb, p, p->l3 + IPV4_BASE + len, p->l3 + IPV4_BASE) ||
+	    move_options(skb, p, p->l3 + ip_base(p) + len, p->l3 + ip_base(p)) ||
 	    rewrite_ip(skb, p, a->protocol, p->l3_len + len))
 		return REASON_FAILED;
 	if (a->protocol == IPPROTO_TCP)

@@ -57,7 +57,7 @@ struct quote_head {
 	union {
 		struct iphdr v4;
 		struct ipv6hdr v6;
-		__u8 octets[IPV4_BASE + IPV4_MAX_OPTIONS];
+		__u8 octets[sizeof(struct iphdr) + IPV4_MAX_OPTIONS];
 	};
 };
 _Static_assert(sizeof(struct quote_head) == 68, "the verifier is told where it ends");
@@ -391,7 +391,7 @@ static __noinline enum reason pop_in_quote(struct __sk_buff *skb, const struct p
 	if (recall_in_quote(skb, q, protocol, len, &sum))
 		return REASON_FAILED;
 	e->head.icmp.checksum = csum_field(sum);
-	if (move_options(skb, p, p->l3 + IPV4_BASE, p->l3 + IPV4_BASE + len) ||
+	if (move_options(skb, p, p->l3 + ip_base(p), p->l3 + ip_base(p) + len) ||
 	    bpf_skb_adjust_room(skb, -(__s32)len, BPF_ADJ_ROOM_NET, 0) ||
 	    rewrite_ip(skb, p, p->tuple.protocol, p->l3_len - len) ||
 	    bpf_skb_store_bytes(skb, p->l4, &e->head, last + 1, BPF_F_RECOMPUTE_CSUM))
@@ -406,14 +406,14 @@ static __always_inline enum reason translate_pushed(struct __sk_buff *skb, const
 	const struct packet *q = &e->quote;
 	__u8 protocol;
 
-	if (!pushed_headers_count || q->extensions)
+	if (!pushed_headers_count || (q->tuple.family == 6 && options_len(q)))
 		return REASON_NONE;
 	protocol = pushed_protocol(skb, q);
 	if (!protocol)
 		return REASON_NONE;
 	if (q->l4_len < l4_header_len(q->tuple.protocol) + QUOTED_L4)
 		return REASON_ERROR_SHORT;
-	return p->extensions ? REASON_EXTENSION : pop_in_quote(skb, p, e, protocol);
+	return options_len(p) > MAX_OPTIONS ? REASON_EXTENSION : pop_in_quote(skb, p, e, protocol);
 }
 
 static __noinline enum reason translate(struct __sk_buff *skb, const struct packet *p,

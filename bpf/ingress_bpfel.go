@@ -29,34 +29,33 @@ const (
 	IngressReasonREASON_BAD_IHL          IngressReason = 11
 	IngressReasonREASON_BAD_LENGTH       IngressReason = 12
 	IngressReasonREASON_EXTENSION        IngressReason = 13
-	IngressReasonREASON_IPV6             IngressReason = 14
-	IngressReasonREASON_NOT_CLAIMED      IngressReason = 15
-	IngressReasonREASON_UNMARKED         IngressReason = 16
-	IngressReasonREASON_DIRECT           IngressReason = 17
-	IngressReasonREASON_ERROR_SHORT      IngressReason = 18
-	IngressReasonREASON_FUNNELED         IngressReason = 19
-	IngressReasonREASON_UNFUNNELED       IngressReason = 20
-	IngressReasonREASON_TO_SEGMENT       IngressReason = 21
-	IngressReasonREASON_PASSED_SEGMENT   IngressReason = 22
-	IngressReasonREASON_URGENT           IngressReason = 23
-	IngressReasonREASON_NOT_KEPT         IngressReason = 24
-	IngressReasonREASON_MARKER_MISSING   IngressReason = 25
-	IngressReasonREASON_ERROR_TRANSLATED IngressReason = 26
-	IngressReasonREASON_DROPPED          IngressReason = 27
-	IngressReasonREASON_TOO_BIG          IngressReason = 28
-	IngressReasonREASON_TOO_BIG_ANSWERED IngressReason = 29
-	IngressReasonREASON_NO_SEGMENT       IngressReason = 30
-	IngressReasonREASON_NOT_PUSHED       IngressReason = 31
-	IngressReasonREASON_INNER_SHORT      IngressReason = 32
-	IngressReasonREASON_INNER_LENGTH     IngressReason = 33
-	IngressReasonREASON_INNER_PORT       IngressReason = 34
-	IngressReasonREASON_MERGED           IngressReason = 35
-	IngressReasonREASON_STRAY            IngressReason = 36
-	IngressReasonREASON_TUPLE_CLASH      IngressReason = 37
-	IngressReasonREASON_FLOWS_FULL       IngressReason = 38
-	IngressReasonREASON_NO_PORT          IngressReason = 39
-	IngressReasonREASON_FAILED           IngressReason = 40
-	IngressReasonREASON_COUNT            IngressReason = 41
+	IngressReasonREASON_NOT_CLAIMED      IngressReason = 14
+	IngressReasonREASON_UNMARKED         IngressReason = 15
+	IngressReasonREASON_DIRECT           IngressReason = 16
+	IngressReasonREASON_ERROR_SHORT      IngressReason = 17
+	IngressReasonREASON_FUNNELED         IngressReason = 18
+	IngressReasonREASON_UNFUNNELED       IngressReason = 19
+	IngressReasonREASON_TO_SEGMENT       IngressReason = 20
+	IngressReasonREASON_PASSED_SEGMENT   IngressReason = 21
+	IngressReasonREASON_URGENT           IngressReason = 22
+	IngressReasonREASON_NOT_KEPT         IngressReason = 23
+	IngressReasonREASON_MARKER_MISSING   IngressReason = 24
+	IngressReasonREASON_ERROR_TRANSLATED IngressReason = 25
+	IngressReasonREASON_DROPPED          IngressReason = 26
+	IngressReasonREASON_TOO_BIG          IngressReason = 27
+	IngressReasonREASON_TOO_BIG_ANSWERED IngressReason = 28
+	IngressReasonREASON_NO_SEGMENT       IngressReason = 29
+	IngressReasonREASON_NOT_PUSHED       IngressReason = 30
+	IngressReasonREASON_INNER_SHORT      IngressReason = 31
+	IngressReasonREASON_INNER_LENGTH     IngressReason = 32
+	IngressReasonREASON_INNER_PORT       IngressReason = 33
+	IngressReasonREASON_MERGED           IngressReason = 34
+	IngressReasonREASON_STRAY            IngressReason = 35
+	IngressReasonREASON_TUPLE_CLASH      IngressReason = 36
+	IngressReasonREASON_FLOWS_FULL       IngressReason = 37
+	IngressReasonREASON_NO_PORT          IngressReason = 38
+	IngressReasonREASON_FAILED           IngressReason = 39
+	IngressReasonREASON_COUNT            IngressReason = 40
 )
 
 // Names of all BPF objects in the ELF.
@@ -86,7 +85,6 @@ const (
 	IngressVarIfindex            = "ifindex"
 	IngressVarKnowsFlows         = "knows_flows"
 	IngressVarL2Len              = "l2_len"
-	IngressVarPushIpv6           = "push_ipv6"
 	IngressVarPushedHeadersCount = "pushed_headers_count"
 	IngressVarRulesGeneration    = "rules_generation"
 	IngressVarSegmentA           = "segment_a"
@@ -172,7 +170,6 @@ type IngressVariableSpecs struct {
 	Ifindex            *ebpf.VariableSpec `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.VariableSpec `ebpf:"knows_flows"`
 	L2Len              *ebpf.VariableSpec `ebpf:"l2_len"`
-	PushIpv6           *ebpf.VariableSpec `ebpf:"push_ipv6"`
 	PushedHeadersCount *ebpf.VariableSpec `ebpf:"pushed_headers_count"`
 	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
@@ -245,7 +242,6 @@ type IngressVariables struct {
 	Ifindex            *ebpf.Variable `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.Variable `ebpf:"knows_flows"`
 	L2Len              *ebpf.Variable `ebpf:"l2_len"`
-	PushIpv6           *ebpf.Variable `ebpf:"push_ipv6"`
 	PushedHeadersCount *ebpf.Variable `ebpf:"pushed_headers_count"`
 	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`

@@ -8,19 +8,39 @@
 #include "csum.h"
 #include "parse.h"
 
-/* bpf_skb_adjust_room works behind this, in front of options. */
-#define IPV4_BASE sizeof(struct iphdr)
 #define IPV4_MAX_OPTIONS 40
 
-/* move_options moves the IPv4 options of the packet, if there are any. */
-static __always_inline int move_options(struct __sk_buff *skb, const struct packet *p, __u32 from,
-					__u32 to)
+/*
+ * How many octets of options (IPv4) or extension headers (IPv6) a packet may
+ * have for its transport header to be changed.
+ */
+#define MAX_OPTIONS 64
+
+/* The fixed part of the IP header. bpf_skb_adjust_room works behind it. */
+static __always_inline __u32 ip_base(const struct packet *p)
 {
-	__u8 options[IPV4_MAX_OPTIONS] = {};
-	__u32 last = p->l4 - p->l3 - IPV4_BASE - 1; /* octet; ~0 when there is none */
+	return p->tuple.family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+}
+
+static __always_inline __u32 options_len(const struct packet *p)
+{
+	return p->l4 - p->l3 - ip_base(p);
+}
+
+/*
+ * move_options moves the options or extension headers of the packet, if there
+ * are any: down to where they belong when a gap of len octets was opened in
+ * front of them, or up over the outer header that is to be cut off there. (Not
+ * inline: the stack is small.)
+ */
+static __noinline int move_options(struct __sk_buff *skb, const struct packet *p, __u32 from,
+				   __u32 to)
+{
+	__u8 options[MAX_OPTIONS] __attribute__((aligned(8))) = {};
+	__u32 last = options_len(p) - 1; /* octet; ~0 when there is none */
 
 	opaque(last);
-	if (p->tuple.family != 4 || last == ~0U)
+	if (last == ~0U)
 		return 0;
 	/* Before Linux 6.8 the verifier learns nothing of "not 0", but a range from 0 plus 1. */
 	if (last >= sizeof(options) || bpf_skb_load_bytes(skb, from, options, last + 1))
@@ -48,14 +68,15 @@ static __always_inline int rewrite_ipv4(struct __sk_buff *skb, __u32 l3, __u8 pr
 	return bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0);
 }
 
-static __always_inline int rewrite_ipv6(struct __sk_buff *skb, __u32 l3, __u8 protocol, __u16 len)
+/* What names the protocol is the last extension header, if there is one. */
+static __always_inline int rewrite_ipv6(struct __sk_buff *skb, const struct packet *p,
+					__u8 protocol, __u16 len)
 {
-	struct {
-		__be16 payload_len;
-		__u8 nexthdr;
-	} __attribute__((packed)) ip = { bpf_htons(len - sizeof(struct ipv6hdr)), protocol };
+	__be16 payload_len = bpf_htons(len - sizeof(struct ipv6hdr));
 
-	return bpf_skb_store_bytes(skb, l3 + offsetof(struct ipv6hdr, payload_len), &ip, sizeof(ip),
+	return bpf_skb_store_bytes(skb, p->l3 + offsetof(struct ipv6hdr, payload_len), &payload_len,
+				   sizeof(payload_len), BPF_F_RECOMPUTE_CSUM) ?:
+	       bpf_skb_store_bytes(skb, p->nexthdr, &protocol, sizeof(protocol),
 				   BPF_F_RECOMPUTE_CSUM);
 }
 
@@ -64,7 +85,7 @@ static __always_inline int rewrite_ip(struct __sk_buff *skb, const struct packet
 				      __u16 len)
 {
 	if (p->tuple.family == 6)
-		return rewrite_ipv6(skb, p->l3, protocol, len);
+		return rewrite_ipv6(skb, p, protocol, len);
 	return rewrite_ipv4(skb, p->l3, protocol, len);
 }
 

@@ -22,7 +22,8 @@ struct packet {
 	__u8 flags;	/* TCP: FIN to CWR */
 	__be16 urg;	/* TCP: urgent pointer */
 	bool dont_fragment;	/* always so for IPv6 */
-	bool extensions; /* IPv6: extension headers between l3 and l4 */
+	bool on_its_way; /* IPv6: a routing header leads on from this destination */
+	__u32 nexthdr;	/* IPv6: offset of the field that names the protocol at l4 */
 };
 
 /* The fixed part of a TCP or UDP header; a pushed header has no other. */
@@ -204,16 +205,18 @@ static __always_inline enum reason parse_ipv4(struct cursor *c, struct packet *p
 /* Steps over extension headers and returns the protocol behind them. */
 static __always_inline int skip_extensions(struct cursor *c, struct packet *p, __u8 protocol)
 {
-	struct ipv6_opt_hdr *extension;
+	struct ipv6_rt_hdr *extension; /* the others begin with the same two fields */
 
 	for (int i = 0; i < MAX_EXTENSIONS; i++) {
 		if (protocol != IPPROTO_HOPOPTS && protocol != IPPROTO_ROUTING &&
 		    protocol != IPPROTO_DSTOPTS)
 			return protocol;
+		p->nexthdr = c->off;
 		extension = take(c, sizeof(*extension));
 		if (!extension)
 			return -REASON_SHORT;
-		p->extensions = true;
+		if (protocol == IPPROTO_ROUTING && extension->segments_left)
+			p->on_its_way = true;
 		protocol = extension->nexthdr;
 		c->off += extension->hdrlen * 8 + 8 - sizeof(*extension);
 		if (c->off - p->l3 > p->l3_len)
@@ -234,6 +237,7 @@ static __always_inline enum reason parse_ipv6(struct cursor *c, struct packet *p
 		return REASON_BAD_VERSION;
 	p->tuple.family = 6;
 	p->dont_fragment = true;
+	p->nexthdr = p->l3 + offsetof(struct ipv6hdr, nexthdr);
 	__builtin_memcpy(p->tuple.saddr, &ip->saddr, sizeof(p->tuple.saddr));
 	__builtin_memcpy(p->tuple.daddr, &ip->daddr, sizeof(p->tuple.daddr));
 	payload = bpf_ntohs(ip->payload_len);

@@ -14,9 +14,10 @@
 #include "ip.h"
 #include "parse.h"
 
-/* RFC 792: the IP header and 8 octets of what follows. */
+/* RFC 792: the IP header and 8 octets of what follows. RFC 4443 wants no less. */
 #define QUOTED_L4 8
-#define IPV4_MAX_QUOTE (IPV4_BASE + IPV4_MAX_OPTIONS + QUOTED_L4)
+#define IPV4_MAX_QUOTE (sizeof(struct iphdr) + IPV4_MAX_OPTIONS + QUOTED_L4)
+#define IPV6_MAX_QUOTE (sizeof(struct ipv6hdr) + MAX_OPTIONS + QUOTED_L4)
 
 struct answer_ipv4 {
 	struct iphdr ip;
@@ -69,7 +70,7 @@ static __noinline int become_answer_ipv4(struct __sk_buff *skb, const struct pac
 	struct answer_ipv4 answer = {};
 
 	opaque(quoted);
-	if (quoted < IPV4_BASE + QUOTED_L4 || quoted > sizeof(quote))
+	if (quoted < sizeof(struct iphdr) + QUOTED_L4 || quoted > sizeof(quote))
 		return -1;
 	if (bpf_skb_load_bytes(skb, p->l3, quote, quoted))
 		return -1;
@@ -99,19 +100,24 @@ static __always_inline void fill_answer_ipv6(struct answer_ipv6 *a, const struct
 				      bpf_htons(IPPROTO_ICMPV6));
 }
 
-/* There are no extension headers in front of what would be rewritten. */
 static __noinline int become_answer_ipv6(struct __sk_buff *skb, const struct packet *p, __u32 mtu)
 {
-	__u8 quote[sizeof(struct ipv6hdr) + QUOTED_L4] __attribute__((aligned(8)));
+	__u8 quote[IPV6_MAX_QUOTE] __attribute__((aligned(8))) = {};
+	__u32 sum, quoted = p->l4 - p->l3 + QUOTED_L4;
 	struct answer_ipv6 answer = {};
 
-	if (bpf_skb_load_bytes(skb, p->l3, quote, sizeof(quote)))
+	opaque(quoted);
+	if (quoted < sizeof(struct ipv6hdr) + QUOTED_L4 || quoted > sizeof(quote))
 		return -1;
-	fill_answer_ipv6(&answer, p, sizeof(quote), csum_words(quote, sizeof(quote)), mtu);
-	if (bpf_skb_change_tail(skb, p->l3 + sizeof(answer) + sizeof(quote), 0) ||
+	if (bpf_skb_load_bytes(skb, p->l3, quote, quoted))
+		return -1;
+	/* Not csum_words: the compiler would make a stack of it. */
+	sum = bpf_csum_diff(NULL, 0, (__be32 *)quote, sizeof(quote), 0);
+	fill_answer_ipv6(&answer, p, quoted, sum, mtu);
+	if (bpf_skb_change_tail(skb, p->l3 + sizeof(answer) + quoted, 0) ||
 	    bpf_skb_store_bytes(skb, p->l3, &answer, sizeof(answer), BPF_F_RECOMPUTE_CSUM))
 		return -1;
-	return bpf_skb_store_bytes(skb, p->l3 + sizeof(answer), quote, sizeof(quote),
+	return bpf_skb_store_bytes(skb, p->l3 + sizeof(answer), quote, quoted,
 				   BPF_F_RECOMPUTE_CSUM);
 }
 

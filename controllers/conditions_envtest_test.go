@@ -161,7 +161,6 @@ var _ = Describe("Conditions", Ordered, func() {
 		Entry(nil, "Warnings", "True/ShadowedRules", with(ingress("tcp drop; tcp dport 22 accept")), "spec.rules.text.ingress", "never reached"),
 		Entry(nil, "Warnings", "True/UnfunnelWithoutPorts", with(ingress("ip tcp dport 1179 pushed unfunnel udp"))),
 		Entry(nil, "Warnings", "True/RuleWarnings", with(egress("ip daddr 10.0.0.1 tcp funnel tcp dport 179 sport 540"))),
-		Entry(nil, "Warnings", "True/IPv6Untouched", with(ingress("tcp dport 1179 pushed unfunnel udp dport 4739"))),
 		Entry(nil, "Warnings", "True/AddressesUnusable", func(s shop) *v1alpha1.FunnelPolicy {
 			service := s.service("collector", ofType(corev1.ServiceTypeLoadBalancer))
 			service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{Hostname: "collector.example"}}

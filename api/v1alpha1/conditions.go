@@ -80,7 +80,6 @@ const (
 	ReasonUnfunnelWithoutPorts = "UnfunnelWithoutPorts"
 	ReasonRuleWarnings         = "RuleWarnings"
 	ReasonAddressesUnusable    = "AddressesUnusable"
-	ReasonIPv6Untouched        = "IPv6Untouched"
 	ReasonNoWarnings           = "NoWarnings"
 
 	// Ready; when it is False it carries the reason of the first condition that failed.

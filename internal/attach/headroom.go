@@ -33,7 +33,7 @@ func added(a rules.Action) int {
 
 // measureHeadroom returns by how many bytes the largest packet that a local
 // socket sends through a device stays below the device's MTU. Only IPv4 is
-// looked at, because nothing is pushed into IPv6 yet.
+// looked at: IPv6 senders are always told when a packet is too big.
 func measureHeadroom(d device) (int, error) {
 	routes, err := dump(func() ([]netlink.Route, error) {
 		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{}, 0)

@@ -172,7 +172,6 @@ var pushedUDP = map[string]struct {
 // TestPathMTUOfPushedDatagrams: a socket that does not fragment is told what fits
 // besides the pushed header.
 func TestPathMTUOfPushedDatagrams(t *testing.T) {
-	withIPv6(t)
 	for name, push := range pushedUDP {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
@@ -206,7 +205,6 @@ func (s *site) untilError(conn interface{ Write([]byte) (int, error) }, datagram
 }
 
 func TestRefusalsOfPushedDatagrams(t *testing.T) {
-	withIPv6(t)
 	for name, push := range pushedUDP {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)

@@ -15,34 +15,38 @@ import (
 	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
 )
 
-// withIPv6 loads what follows in the test with push over IPv6.
-func withIPv6(t *testing.T) {
-	was := pushIPv6
-	pushIPv6 = true
-	t.Cleanup(func() { pushIPv6 = was })
-}
+// Extension headers.
+const (
+	destOptions = 60
+	routing     = 43
+)
 
 // behind puts extension headers in front of a segment: destination options
-// of the given numbers of 8 octets.
-func behind(s wire.Segment, lengths ...int) (protocol byte, payload []byte) {
-	protocol, payload = s.Protocol, s.Bytes(client6, server6)
+// of the given numbers of 8 octets. It returns the next header of the IP header.
+func behind(protocol byte, segment []byte, lengths ...int) (byte, []byte) {
 	for _, n := range slices.Backward(lengths) {
 		extension := make([]byte, 8*n)
 		extension[0], extension[1] = protocol, byte(n-1)
 		extension[2], extension[3] = 1, byte(8*n-4) // PadN
-		protocol, payload = 60, append(extension, payload...)
+		protocol, segment = destOptions, append(extension, segment...)
 	}
-	return protocol, payload
+	return protocol, segment
 }
 
 func extended(lengths ...int) []byte {
-	protocol, payload := behind(segment(wire.UDP, 32), lengths...)
+	protocol, payload := behind(wire.UDP, segment(wire.UDP, 32).Bytes(client6, server6), lengths...)
 	return frame(header6(protocol), payload)
 }
 
+// routed is a datagram with a routing header that leads over so many more
+// addresses.
+func routed(left byte) []byte {
+	extension := append([]byte{wire.UDP, 4, 4, left}, payload(36)...)
+	return frame(header6(routing), append(extension, segment(wire.UDP, 32).Bytes(client6, server6)...))
+}
+
 func TestOddIPv6PacketsStayUntouched(t *testing.T) {
-	withIPv6(t)
-	udp := makePair6(wire.UDP, wire.TCP, 32).plain
+	udp := makePair6(wire.UDP, wire.TCP, 32, nil).plain
 	fragment := append([]byte{wire.UDP, 0, 0, 1, 0, 0, 0, 1}, segment(wire.UDP, 32).Bytes(client6, server6)...)
 	cases := []struct {
 		name  string
@@ -59,10 +63,11 @@ func TestOddIPv6PacketsStayUntouched(t *testing.T) {
 		{"payload length one long", edit(udp, 4, 0, 41), BadLength},
 		{"payload length 7", edit(udp, 4, 0, 7), Short},
 		{"UDP length differs", edit(udp, 44, 0, 39), BadLength},
-		{"one extension header", extended(1), Extension},
+		{"extension headers of 72 octets", extended(9), Extension},
 		{"large extension headers", extended(32, 32), Extension},
 		{"six extension headers", extended(1, 1, 1, 1, 1, 1), Extension},
 		{"seven extension headers", extended(1, 1, 1, 1, 1, 1, 1), Extension},
+		{"routing header that leads on", routed(1), Extension},
 		{"extension header beyond the packet", edit(extended(1), 41, 200), BadLength},
 		{"packet ends in an extension header", edit(extended(1), 4, 0, 1), BadLength},
 	}
@@ -94,27 +99,26 @@ func TestRulesSeeBehindExtensionHeaders(t *testing.T) {
 	}
 }
 
-func TestIPv6StaysUntouchedUntilSupported(t *testing.T) {
-	p := makePair6(wire.UDP, wire.TCP, 32)
+// TestRoutingHeaderThatIsOver leads nowhere any more: the destination is the
+// one that the checksum is for.
+func TestRoutingHeaderThatIsOver(t *testing.T) {
 	programs := mustLoad(t, popRule(wire.UDP), pushRule(wire.TCP), ethernet)
-	for _, c := range []struct {
-		program *ebpf.Program
-		frame   []byte
-	}{{programs.Egress, p.plain}, {programs.Ingress, p.pushed}} {
-		reason, verdict, after := reasonOf(t, programs, c.program, c.frame)
-		if reason != IPv6 || verdict != unspec {
-			t.Errorf("verdict %d, counted %v", verdict, reason)
-		}
-		sameFrame(t, after, c.frame)
-	}
+	plain := routed(0)
+	extension := plain[14+40:][:40]
+	pushed := frame(header6(routing), append(slices.Clone(extension),
+		wire.Pushed(wire.TCP, 540, 179, segment(wire.UDP, 32), client6, server6)...))
+	pushed[14+40] = wire.TCP
+	_, got := runOn(t, pusher(programs), plain)
+	sameFrame(t, got, pushed)
+	_, got = runOn(t, programs.Ingress, pushed, csumComplete)
+	sameFrame(t, got, plain)
 }
 
 // TestTruncatedIPv6PacketsStayUntouched cuts packets, and says so in the header
 // or not.
 func TestTruncatedIPv6PacketsStayUntouched(t *testing.T) {
-	withIPv6(t)
 	programs := mustLoad(t, unfunnelEverything, funnelEverything, ethernet)
-	for _, whole := range [][]byte{makePair6(wire.UDP, wire.TCP, 24).plain, makePair6(wire.TCP, wire.TCP, 24).plain, extended(1, 2)} {
+	for _, whole := range [][]byte{makePair6(wire.UDP, wire.TCP, 24, nil).plain, makePair6(wire.TCP, wire.TCP, 24, nil).plain, extended(1, 2), routed(0)} {
 		for n := 14 + 40; n < len(whole); n++ {
 			for _, told := range []bool{false, true} {
 				cut := slices.Clone(whole[:n])
@@ -123,11 +127,12 @@ func TestTruncatedIPv6PacketsStayUntouched(t *testing.T) {
 				}
 				for _, program := range []*ebpf.Program{programs.Ingress, programs.Egress} {
 					reason, verdict, after := reasonOf(t, programs, program, cut)
-					ok := reason == Short || reason == BadLength || reason == Extension
-					if told && reason == Funneled && whole[20] == wire.TCP {
+					ok := reason == Short || reason == BadLength
+					tcp := whole[20] == wire.TCP
+					if told && tcp && (reason == Funneled || reason == ToSegment) {
 						continue // a shorter segment, with a wrong checksum
 					}
-					if verdict == shot && program == programs.Ingress && told && whole[20] == wire.TCP {
+					if verdict == shot && program == programs.Ingress && told && tcp {
 						continue // taken for pushed, and too short for that
 					}
 					if verdict != unspec || !ok {
@@ -141,21 +146,24 @@ func TestTruncatedIPv6PacketsStayUntouched(t *testing.T) {
 }
 
 func TestTooBigIPv6IsAnsweredByteExact(t *testing.T) {
-	withIPv6(t)
 	s := newSite(t)
 	device := ethernet
 	device.Index = s.client.Index("eth0")
-	packet := header6(wire.UDP).Packet(segment(wire.UDP, 1452).Bytes(client6, server6))
-	want := wire.IPv6{NextHdr: wire.ICMPv6, Source: server6, Dest: client6}.Packet(
-		wire.PacketTooBig(server6, client6, 1480, packet[:48]))
 	s.client.Do(func() {
 		programs := mustLoad(t, "", pushRule(wire.TCP), device)
-		for _, program := range []*ebpf.Program{pusher(programs), programs.Segment} {
-			reason, verdict, out := reasonOf(t, programs, program, wire.Ethernet(wire.EtherTypeIPv6, packet))
-			if reason != TooBigAnswered || verdict != redirect {
-				t.Errorf("counted %v, verdict %d", reason, verdict)
+		for _, lengths := range [][]int{nil, {1}, {3, 5}} {
+			protocol, segment := behind(wire.UDP, segment(wire.UDP, 1452).Bytes(client6, server6), lengths...)
+			packet := header6(protocol).Packet(segment)
+			quoted := len(packet) - 1452
+			want := wire.IPv6{NextHdr: wire.ICMPv6, Source: server6, Dest: client6}.Packet(
+				wire.PacketTooBig(server6, client6, 1480, packet[:quoted]))
+			for _, program := range []*ebpf.Program{pusher(programs), programs.Segment} {
+				reason, verdict, out := reasonOf(t, programs, program, wire.Ethernet(wire.EtherTypeIPv6, packet))
+				if reason != TooBigAnswered || verdict != redirect {
+					t.Errorf("counted %v, verdict %d", reason, verdict)
+				}
+				sameFrame(t, out[14:], want)
 			}
-			sameFrame(t, out[14:], want)
 		}
 	})
 }
@@ -168,7 +176,6 @@ const (
 )
 
 func TestIPv6DatagramsArrive(t *testing.T) {
-	withIPv6(t)
 	for _, c := range []struct {
 		name, egress, ingress string
 		outer                 byte
@@ -221,7 +228,6 @@ func (s *site) warmUp(client, server *net.UDPConn) {
 }
 
 func TestBulkOverTCPOverIPv6(t *testing.T) {
-	withIPv6(t)
 	s := newSite(t)
 	client := s.funnel(s.client, "eth0", replyFromTCP, tcp6ThroughTCP)
 	s.funnel(s.server, "eth0", tcpFromTCP, replyThroughTCP)
@@ -241,7 +247,6 @@ func TestBulkOverTCPOverIPv6(t *testing.T) {
 // TestIPv6SocketHearsOfTheMTU: 1500 less IPv6, pushed TCP and UDP header leave
 // 1432 octets of payload.
 func TestIPv6SocketHearsOfTheMTU(t *testing.T) {
-	withIPv6(t)
 	s := newSite(t)
 	s.funnel(s.client, "eth0", "", udp6ThroughTCP)
 	s.funnel(s.server, "eth0", udpFromTCP, "")

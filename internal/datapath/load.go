@@ -175,16 +175,11 @@ func specFor(d rules.Direction, t *classifier.Table, i Interface) (*ebpf.Collect
 
 const ethernetHeaderLen = 14
 
-// pushIPv6 says whether headers are pushed to and popped from IPv6 packets. It
-// goes with what rules.Supported says.
-var pushIPv6 = false
-
 // setConstants sets those of bpf/config.h that the object has.
 func setConstants(spec *ebpf.CollectionSpec, i Interface) error {
 	constants := map[string]any{
-		bpf.EgressVarL2Len:    uint32(0),
-		bpf.EgressVarIfindex:  uint32(i.Index),
-		bpf.EgressVarPushIpv6: pushIPv6,
+		bpf.EgressVarL2Len:   uint32(0),
+		bpf.EgressVarIfindex: uint32(i.Index),
 	}
 	if i.Ethernet {
 		constants[bpf.EgressVarL2Len] = uint32(ethernetHeaderLen)

@@ -142,7 +142,6 @@ func amount() int64 {
 // Service's address into the server's and drops what it takes for invalid. An
 // independent parser looks at each packet at the server.
 func TestMatrix(t *testing.T) {
-	withIPv6(t)
 	for _, w := range ways {
 		t.Run(w.name, func(t *testing.T) {
 			s := newSite(t)

@@ -51,10 +51,13 @@ func pairs() []pair {
 				all = append(all, makePair(inner, outer, n, nil))
 			}
 			for n := range 70 {
-				all = append(all, makePair6(inner, outer, n))
+				all = append(all, makePair6(inner, outer, n, nil))
 			}
 			for _, n := range []int{127, 128, 129, 1000, 1001, 1400, 1431, 1432} {
-				all = append(all, makePair6(inner, outer, n))
+				all = append(all, makePair6(inner, outer, n, nil))
+			}
+			for _, extensions := range [][]int{{1}, {2}, {8}, {1, 1, 1, 1, 1}, {1, 2, 1, 1, 3}} {
+				all = append(all, makePair6(inner, outer, 41, extensions))
 			}
 			for options := 4; options <= 40; options += 4 {
 				all = append(all, makePair(inner, outer, options*3+1, payload(options)))
@@ -85,18 +88,23 @@ func makePair(inner, outer byte, n int, options []byte) pair {
 	}
 }
 
-func makePair6(inner, outer byte, n int) pair {
+// makePair6 puts destination options of such lengths, in units of 8 octets, in
+// front of the segment.
+func makePair6(inner, outer byte, n int, extensions []int) pair {
 	s := segment(inner, n)
 	if inner == wire.TCP && n%3 == 1 {
 		s.Options = payload(n % 11 * 4)
 	}
-	plain := frame(header6(inner), s.Bytes(client6, server6))
+	before, segment := behind(inner, s.Bytes(client6, server6), extensions...)
+	after, pushed := behind(outer, wire.Pushed(outer, 540, 179, s, client6, server6), extensions...)
+	plain := frame(header6(before), segment)
 	return pair{
-		name:   fmt.Sprintf("%s through %s over IPv6, %d octets", protocolName[inner], protocolName[outer], n),
+		name: fmt.Sprintf("%s through %s over IPv6, %d octets, extension headers %v",
+			protocolName[inner], protocolName[outer], n, extensions),
 		inner:  inner,
 		outer:  outer,
 		plain:  plain,
-		pushed: frame(header6(outer), wire.Pushed(outer, 540, 179, s, client6, server6)),
+		pushed: frame(header6(after), pushed),
 		popped: plain,
 	}
 }
@@ -110,7 +118,6 @@ func popRule(inner byte) string {
 }
 
 func TestPushIsByteExact(t *testing.T) {
-	withIPv6(t)
 	programs := map[byte]*Programs{
 		wire.TCP: mustLoad(t, pushRule(wire.TCP), pushRule(wire.TCP), ethernet),
 		wire.UDP: mustLoad(t, pushRule(wire.UDP), pushRule(wire.UDP), ethernet),
@@ -140,7 +147,6 @@ func TestPushIsByteExact(t *testing.T) {
 }
 
 func TestPopIsByteExact(t *testing.T) {
-	withIPv6(t)
 	programs := map[byte]*Programs{
 		wire.TCP: mustLoad(t, popRule(wire.TCP), popRule(wire.TCP), ethernet),
 		wire.UDP: mustLoad(t, popRule(wire.UDP), popRule(wire.UDP), ethernet),

@@ -27,7 +27,6 @@ const (
 	BadIHL        = Reason(bpf.IngressReasonREASON_BAD_IHL)
 	BadLength     = Reason(bpf.IngressReasonREASON_BAD_LENGTH)
 	Extension     = Reason(bpf.IngressReasonREASON_EXTENSION)
-	IPv6          = Reason(bpf.IngressReasonREASON_IPV6)
 	NotClaimed    = Reason(bpf.IngressReasonREASON_NOT_CLAIMED)
 	Unmarked      = Reason(bpf.IngressReasonREASON_UNMARKED)
 	Direct        = Reason(bpf.IngressReasonREASON_DIRECT)
@@ -83,8 +82,7 @@ var reasonWords = map[Reason]struct{ name, words string }{
 	BadVersion:    {"bad_version", "IP version is not what the Ethertype says"},
 	BadIHL:        {"bad_ihl", "IPv4 header length below 5 words"},
 	BadLength:     {"bad_length", "a length field contradicts the packet"},
-	Extension:     {"extension", "IPv6 extension headers in front of what a rule would rewrite"},
-	IPv6:          {"ipv6", "IPv6, and the rule works on IPv4 only"},
+	Extension:     {"extension", "IPv6 extension headers that a rule can't rewrite behind"},
 	NotClaimed:    {"not_claimed", "of a connection that is older than the inline rule"},
 	Unmarked:      {"unmarked", "ordinary segment for a through port"},
 	Direct:        {"direct", "of a direct connection to a through port"},

@@ -20,8 +20,6 @@ type origin struct {
 	where string
 	// text says that the rule is written in the rule language.
 	text bool
-	// without6 says how to write the rule without IPv6.
-	without6 string
 }
 
 // String is "spec.rules.egress[3] (https)".
@@ -96,9 +94,6 @@ func (c *compiler) checkSupported(rs rules.RuleSet, from []origin, d rules.Direc
 	for _, f := range faults {
 		o := from[f.Rule]
 		detail := strings.TrimPrefix(f.Message, d.String()+": ")
-		if rs[f.Rule].Family == rules.IPv6 {
-			detail += o.without6
-		}
 		if o.where != "" {
 			detail = o.where + ": " + detail
 		}

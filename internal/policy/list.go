@@ -21,23 +21,12 @@ func (c *compiler) list(path *field.Path, list []v1alpha1.Rule) (rules.RuleSet, 
 		at := path.Index(i)
 		c.uniqueName(at.Child("name"), list[i].Name, named)
 		compiled := c.rule(at, &list[i])
-		o := origin{path: at, where: list[i].Name, without6: without6(list[i].Match)}
+		o := origin{path: at, where: list[i].Name}
 		for _, r := range compiled {
 			rs, from = append(rs, r.Canonical()), append(from, o)
 		}
 	}
 	return rs, from
-}
-
-// without6 says how to keep a rule's IPv4 part only.
-func without6(m v1alpha1.Match) string {
-	switch {
-	case m.Family != "":
-		return ""
-	case namesService(m):
-		return ", or set match.family: IPv4 to use the Service's IPv4 addresses only"
-	}
-	return ", or list IPv4 addresses only"
 }
 
 func namesService(m v1alpha1.Match) bool {

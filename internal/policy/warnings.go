@@ -18,7 +18,6 @@ var gravest = []string{
 	v1alpha1.ReasonShadowedRules,
 	v1alpha1.ReasonUnfunnelWithoutPorts,
 	v1alpha1.ReasonAddressesUnusable,
-	v1alpha1.ReasonIPv6Untouched,
 }
 
 // sortWarnings puts the gravest first and keeps the order of equals.
@@ -53,8 +52,6 @@ func listMessage(w rules.Warning, from []origin) string {
 		return "accepts every inner port; set unfunnel.destinationPorts to those that clients funnel"
 	case rules.MarkerConflict:
 		return fmt.Sprintf("shares its marker with %s, whose inner protocol is another; give each inner protocol outer source ports of its own", from[w.Other])
-	case rules.IPv6Untouched:
-		return "works on IPv4 only: IPv6 packets that match stay untouched; set match.family: IPv4 to say so"
 	}
 	return w.Message
 }
@@ -65,8 +62,6 @@ func warningReason(kind rules.WarningKind) string {
 		return v1alpha1.ReasonShadowedRules
 	case rules.UnfunnelWithoutPorts:
 		return v1alpha1.ReasonUnfunnelWithoutPorts
-	case rules.IPv6Untouched:
-		return v1alpha1.ReasonIPv6Untouched
 	}
 	return v1alpha1.ReasonRuleWarnings
 }

@@ -92,8 +92,7 @@ func TestSupportedRefusesWhatTheDatapathCannotDo(t *testing.T) {
 		{"udp drop; tcp funnel tcp dport 80 inline", ""},
 		{"ip6 tcp unfunnel tcp inline", ""},
 		{"udp funnel tcp dport 80 sport 5 reply", "rule 1 (udp actions funnel tcp dport 80 sport 5 reply): egress: reply is not supported yet"},
-		{"ip6 tcp drop", "rule 1 (ip6 tcp actions drop): egress: ip6 is not supported yet"},
-		{"daddr fd00::1 tcp drop", "rule 1 (ip6 daddr fd00::1 tcp actions drop): egress: ip6 is not supported yet"},
+		{"ip6 tcp drop; daddr fd00::1 udp funnel udp dport 80 sport 5; ip6 tcp pushed unfunnel udp", ""},
 	} {
 		err := Supported(mustParse(t, c.text), Egress)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.HasPrefix(err.Error(), c.want)) {

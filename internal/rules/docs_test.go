@@ -82,7 +82,7 @@ func TestDocsFaultsAreWhatParseSays(t *testing.T) {
 
 func TestDocsWarningsAreWhatRuleSetsSay(t *testing.T) {
 	warnings := rows(readDocs(t), "Warnings")
-	if len(warnings) != 6 {
+	if len(warnings) != 5 {
 		t.Fatalf("found %d warnings", len(warnings))
 	}
 	for _, row := range warnings {

@@ -6,10 +6,6 @@ package rules
 // that direction, as RuleErrors; nil when it can do all of it. A rule set
 // with an error must be refused as a whole, because a rule left out changes
 // the meaning of those below it.
-//
-// A rule without "ip" or "ip6" is supported: its accept and drop hold for both
-// families, and so does inline. What it pushes and pops is IPv4; an IPv6 packet
-// that it matches stays untouched, and Warnings says so.
 func Supported(rs RuleSet, d Direction) error {
 	var faults RuleErrors
 	for i, r := range rs {
@@ -27,11 +23,9 @@ func Supported(rs RuleSet, d Direction) error {
 func (r Rule) unsupported(d Direction) string {
 	switch {
 	case r.Action.Inline:
-		return "" // for both families
+		return ""
 	case r.Action.Reply:
 		return d.String() + ": reply is not supported yet; write the rules for the replies out"
-	case r.Family == IPv6 || r.addressFamily() == IPv6:
-		return d.String() + ": ip6 is not supported yet; leave the rule out, IPv6 packets stay untouched"
 	}
 	return ""
 }

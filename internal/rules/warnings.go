@@ -21,8 +21,6 @@ const (
 	UnfunnelWithoutPorts WarningKind = "UnfunnelWithoutPorts"
 	// MarkerConflict: two inner protocols travel under one marker.
 	MarkerConflict WarningKind = "MarkerConflict"
-	// IPv6Untouched: the rule holds for IPv6 too, and does nothing there yet.
-	IPv6Untouched WarningKind = "IPv6Untouched"
 )
 
 // Warning is something that is allowed and most likely not meant.
@@ -80,9 +78,6 @@ func (rs RuleSet) warningsAt(i int, d Direction, markers []Rule) []Warning {
 	}
 	if j, ok := rs[:i].conflictWith(&r, &markers[i], markers); ok {
 		out = append(out, Warning{Kind: MarkerConflict, Message: conflictMessage(j, innerProtocol(&rs[j])), Other: j})
-	}
-	if r.Family == AnyFamily && !r.Action.Inline && (r.Action.Verb == Funnel || r.Action.Verb == Unfunnel) {
-		out = append(out, Warning{Kind: IPv6Untouched, Message: "works on IPv4 only: IPv6 packets that match stay untouched; write ip to say so", Other: -1})
 	}
 	return out
 }

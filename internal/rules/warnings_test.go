@@ -17,7 +17,7 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"nothing to say", "ip udp dport 53 funnel tcp dport 80 sport 540; tcp drop", nil},
 		{"the document's client", podA, nil},
-		{"the document's backend", podB, []string{"1 UnfunnelWithoutPorts", "1 IPv6Untouched", "2 UnfunnelWithoutPorts", "2 IPv6Untouched"}},
+		{"the document's backend", podB, []string{"1 UnfunnelWithoutPorts", "2 UnfunnelWithoutPorts"}},
 
 		{"loop", "ip tcp dport { 80, 443 } funnel tcp dport 80 sport 540", []string{"1 Loop"}},
 		{"loop by any port", "ip tcp funnel tcp dport 80 sport 540-547", []string{"1 Loop"}},
