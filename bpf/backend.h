@@ -199,10 +199,12 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 		return NOT_OURS;
 	if (swept.wanted)
 		sweep_flows();
-	key_of(p, hook, &key);
-	f = bpf_map_lookup_elem(&flows, &key);
-	if (f)
-		return follow(skb, p, &key, f);
+	if (follows_flows) {
+		key_of(p, hook, &key);
+		f = bpf_map_lookup_elem(&flows, &key);
+		if (f)
+			return follow(skb, p, &key, f);
+	}
 	if (answers_inline) {
 		verdict = answer_half_open(skb, p, hook);
 		if (verdict != NOT_OURS)

@@ -19,11 +19,13 @@ volatile const __u32 segment_b;
 volatile const __u64 source_port_ns = 30000000000ULL;
 
 /*
- * Whether the programs of the interface remember flows; whether rules of this
- * hook funnel, or unfunnel, inline; whether those of the other hook unfunnel
- * inline, so that answers come here.
+ * Whether the programs of the interface remember flows; whether some flow's
+ * entry may be for packets of this hook; whether rules of this hook funnel, or
+ * unfunnel, inline; whether those of the other hook unfunnel inline, so that
+ * answers come here.
  */
 volatile const bool knows_flows;
+volatile const bool follows_flows;
 volatile const bool funnels_inline;
 volatile const bool unfunnels_inline;
 volatile const bool answers_inline;

@@ -37,6 +37,7 @@ const (
 	EgressVarExchangeHighCount  = "exchange_high_count"
 	EgressVarExchangeLow        = "exchange_low"
 	EgressVarExchangeLowCount   = "exchange_low_count"
+	EgressVarFollowsFlows       = "follows_flows"
 	EgressVarFunnelsInline      = "funnels_inline"
 	EgressVarIfindex            = "ifindex"
 	EgressVarKnowsFlows         = "knows_flows"
@@ -124,6 +125,7 @@ type EgressVariableSpecs struct {
 	ExchangeHighCount  *ebpf.VariableSpec `ebpf:"exchange_high_count"`
 	ExchangeLow        *ebpf.VariableSpec `ebpf:"exchange_low"`
 	ExchangeLowCount   *ebpf.VariableSpec `ebpf:"exchange_low_count"`
+	FollowsFlows       *ebpf.VariableSpec `ebpf:"follows_flows"`
 	FunnelsInline      *ebpf.VariableSpec `ebpf:"funnels_inline"`
 	Ifindex            *ebpf.VariableSpec `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.VariableSpec `ebpf:"knows_flows"`
@@ -198,6 +200,7 @@ type EgressVariables struct {
 	ExchangeHighCount  *ebpf.Variable `ebpf:"exchange_high_count"`
 	ExchangeLow        *ebpf.Variable `ebpf:"exchange_low"`
 	ExchangeLowCount   *ebpf.Variable `ebpf:"exchange_low_count"`
+	FollowsFlows       *ebpf.Variable `ebpf:"follows_flows"`
 	FunnelsInline      *ebpf.Variable `ebpf:"funnels_inline"`
 	Ifindex            *ebpf.Variable `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.Variable `ebpf:"knows_flows"`

@@ -81,6 +81,7 @@ const (
 	IngressVarExchangeHighCount  = "exchange_high_count"
 	IngressVarExchangeLow        = "exchange_low"
 	IngressVarExchangeLowCount   = "exchange_low_count"
+	IngressVarFollowsFlows       = "follows_flows"
 	IngressVarFunnelsInline      = "funnels_inline"
 	IngressVarIfindex            = "ifindex"
 	IngressVarKnowsFlows         = "knows_flows"
@@ -166,6 +167,7 @@ type IngressVariableSpecs struct {
 	ExchangeHighCount  *ebpf.VariableSpec `ebpf:"exchange_high_count"`
 	ExchangeLow        *ebpf.VariableSpec `ebpf:"exchange_low"`
 	ExchangeLowCount   *ebpf.VariableSpec `ebpf:"exchange_low_count"`
+	FollowsFlows       *ebpf.VariableSpec `ebpf:"follows_flows"`
 	FunnelsInline      *ebpf.VariableSpec `ebpf:"funnels_inline"`
 	Ifindex            *ebpf.VariableSpec `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.VariableSpec `ebpf:"knows_flows"`
@@ -238,6 +240,7 @@ type IngressVariables struct {
 	ExchangeHighCount  *ebpf.Variable `ebpf:"exchange_high_count"`
 	ExchangeLow        *ebpf.Variable `ebpf:"exchange_low"`
 	ExchangeLowCount   *ebpf.Variable `ebpf:"exchange_low_count"`
+	FollowsFlows       *ebpf.Variable `ebpf:"follows_flows"`
 	FunnelsInline      *ebpf.Variable `ebpf:"funnels_inline"`
 	Ifindex            *ebpf.Variable `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.Variable `ebpf:"knows_flows"`

@@ -31,15 +31,43 @@ struct rewrite {
 	__u8 flags;
 };
 
-/* rewrite_segment returns 0, or -1 when the kernel refuses. */
-static __noinline int rewrite_segment(struct __sk_buff *skb, const struct packet *p,
-				      const struct rewrite *r)
+/* How the sum of the segment changes, in what the checksum field covers. */
+static __always_inline __u32 rewrite_sum(const struct packet *p, const struct rewrite *r)
 {
 	__u32 sum = r->sport + r->dport + r->urg + bpf_htons(r->flags);
 
 	sum += (__u16)~p->tuple.sport + (__u16)~p->tuple.dport + (__u16)~p->urg;
-	sum += (__u16)~bpf_htons(p->flags);
-	if (bpf_l4_csum_replace(skb, p->l4 + offsetof(struct tcphdr, check), 0, sum, 0) ||
+	return sum + (__u16)~bpf_htons(p->flags);
+}
+
+/*
+ * store_header writes the header at once; whole says that the checksum field holds
+ * a whole checksum. Each helper that writes costs about as much
+ * as finding the flow.
+ */
+static __always_inline int store_header(struct __sk_buff *skb, const struct packet *p,
+					const struct rewrite *r, bool whole)
+{
+	struct cursor c = { .skb = skb, .off = p->l4 };
+	struct tcphdr *at = take(&c, sizeof(*at)), tcp;
+
+	if (!at)
+		return -1;
+	tcp = *at;
+	tcp.source = r->sport;
+	tcp.dest = r->dport;
+	tcp.urg_ptr = r->urg;
+	((__u8 *)&tcp)[13] = r->flags;
+	if (whole)
+		tcp.check = csum_field((__u16)~tcp.check + rewrite_sum(p, r));
+	return bpf_skb_store_bytes(skb, p->l4, &tcp, sizeof(tcp), 0);
+}
+
+/* store_fields leaves the checksum to the kernel, which knows what it holds. */
+static __always_inline int store_fields(struct __sk_buff *skb, const struct packet *p,
+					const struct rewrite *r)
+{
+	if (bpf_l4_csum_replace(skb, p->l4 + offsetof(struct tcphdr, check), 0, rewrite_sum(p, r), 0) ||
 	    bpf_skb_store_bytes(skb, p->l4, &r->sport, 2 * sizeof(r->sport), 0))
 		return -1;
 	if (r->urg != p->urg && bpf_skb_store_bytes(skb, p->l4 + offsetof(struct tcphdr, urg_ptr),
@@ -48,6 +76,15 @@ static __noinline int rewrite_segment(struct __sk_buff *skb, const struct packet
 	return r->flags == p->flags ? 0 :
 	       bpf_skb_store_bytes(skb, p->l4 + offsetof(struct tcphdr, ack_seq) + 5, &r->flags,
 				   sizeof(r->flags), 0);
+}
+
+/* rewrite_segment returns 0, or -1 when the kernel refuses. */
+static __noinline int rewrite_segment(struct __sk_buff *skb, const struct packet *p,
+				      const struct rewrite *r)
+{
+	if (!checksum_is_known())
+		return store_fields(skb, p, r);
+	return store_header(skb, p, r, checksum_is_whole(skb));
 }
 
 static __always_inline int rewritten(struct __sk_buff *skb, const struct packet *p,

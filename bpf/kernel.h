@@ -65,6 +65,12 @@ struct sk_buff {
 /* since Linux 6.2 */
 extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym __weak;
 
+/* checksum_is_known reports whether programs can tell what a checksum field holds. */
+static __always_inline bool checksum_is_known(void)
+{
+	return bpf_cast_to_kern_ctx;
+}
+
 /*
  * checksum_is_whole promises that the checksum field holds a whole checksum.
  * False: it is, or may be, the sum of the pseudo header that the kernel or the

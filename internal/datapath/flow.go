@@ -125,6 +125,7 @@ func (f *flowTable) configure(spec *ebpf.CollectionSpec, d rules.Direction) erro
 	return setVariables(spec, map[string]any{
 		bpf.EgressVarRulesGeneration:   f.generation,
 		bpf.EgressVarKnowsFlows:        f.used(),
+		bpf.EgressVarFollowsFlows:      f.kept != nil || here.funnels || other.any(),
 		bpf.EgressVarFunnelsInline:     here.funnels,
 		bpf.EgressVarUnfunnelsInline:   here.unfunnels,
 		bpf.EgressVarAnswersInline:     other.unfunnels,
@@ -138,7 +139,7 @@ func (f *flowTable) configure(spec *ebpf.CollectionSpec, d rules.Direction) erro
 
 // flowKey is struct flow_key of bpf/flow.h.
 type flowKey struct {
-	Source, Destination         [16]byte // IPv4 in the last 4 bytes
+	Source, Destination         [16]byte // IPv4 in the first 4 bytes
 	SourcePort, DestinationPort [2]byte  // network byte order
 	Family, Protocol, Hook, _   uint8
 }
