@@ -67,7 +67,7 @@ func held(c *corev1.ConfigMap) status.ConfigMap {
 	_ = json.Unmarshal([]byte(c.Data[v1alpha1.FileSettings]), &settings)
 	return status.ConfigMap{
 		Exists: true, Digest: settings.Digest, Ingress: ingress, Egress: egress,
-		Overhead: policy.Overhead(slices.Concat(ingress, egress)),
+		Overhead: rules.Overhead(slices.Concat(ingress, egress)),
 	}
 }
 

@@ -46,6 +46,7 @@ func readPolicy(folder string, directions []rules.Direction) (policy, error) {
 		set = settings{}
 	}
 	p := policy{name: set.Policy, digest: set.Digest, priority: set.Priority, interfaces: set.Interfaces}
+	p.reserve = set.MTU == mtuReserve
 	if set.Flows != nil {
 		p.flows = *set.Flows
 	}

@@ -13,6 +13,7 @@ type policy struct {
 	priority        int
 	interfaces      []string
 	flows           int // 0 when nothing was said
+	reserve         bool
 	ingress, egress rules.RuleSet
 }
 
@@ -46,7 +47,7 @@ func (in input) sets(interfaces []string) []attach.Set {
 		if len(names) == 0 {
 			names = interfaces
 		}
-		sets = append(sets, attach.Set{Interfaces: names, Ingress: p.ingress, Egress: p.egress, Flows: p.flows})
+		sets = append(sets, attach.Set{Interfaces: names, Ingress: p.ingress, Egress: p.egress, Flows: p.flows, Reserve: p.reserve})
 	}
 	return sets
 }

@@ -42,6 +42,22 @@ func TestAPodReportsWhatItAttached(t *testing.T) {
 	}
 }
 
+func TestAPodReservesRoom(t *testing.T) {
+	client, _ := pair(t)
+	log := filepath.Join(t.TempDir(), "report")
+	root := tree(t, map[string]string{
+		"exporter/settings": settingsOf("exporter", `,"mtu":"Reserve","flows":100`), "exporter/egress.rules": clientRules,
+		"web/settings": settingsOf("web", `,"mtu":"Warn"`), "web/ingress.rules": serverRules,
+	})
+	got := client.attacher(t, "SFUNNEL_POD=1 SFUNNEL_REPORT="+log, "--rules", root)
+	if got.code != exitDone || got.stderr != "" {
+		t.Errorf("got %v", got)
+	}
+	if r := readReport(t, log); len(r.Interfaces) != 1 || r.Interfaces[0].Tight() || r.Interfaces[0].Headroom != 20 {
+		t.Errorf("report %+v", r)
+	}
+}
+
 func TestAPodWithoutRulesIsASuccess(t *testing.T) {
 	client, _ := pair(t)
 	log := filepath.Join(t.TempDir(), "report")

@@ -21,6 +21,12 @@ type settings struct {
 	Flows      *int     `json:"flows"`
 }
 
+// What settings say about the MTU: tell where headers do not fit, or make room.
+const (
+	mtuWarn    = "Warn"
+	mtuReserve = "Reserve"
+)
+
 func readSettings(file string) (settings, error) {
 	var s settings
 	text, err := os.ReadFile(file)
@@ -48,8 +54,8 @@ func (s settings) check(file, folder string) error {
 	if s.Digest == "" {
 		all.add(file, "digest is missing")
 	}
-	if s.MTU != "" && s.MTU != "Warn" {
-		all.add(file, "mtu is %q, want Warn", s.MTU)
+	if s.MTU != "" && s.MTU != mtuWarn && s.MTU != mtuReserve {
+		all.add(file, "mtu is %q, want %s or %s", s.MTU, mtuWarn, mtuReserve)
 	}
 	if s.Flows != nil && (*s.Flows < 1 || *s.Flows > datapath.MaxFlows) {
 		all.add(file, "flows is %d, want 1 to %d", *s.Flows, datapath.MaxFlows)

@@ -115,7 +115,7 @@ func TestBadInputIsNamedByFile(t *testing.T) {
 		"no digest":             {map[string]string{"web/settings": `{"policy":"web"}`}, "", `DIR/web/settings: digest is missing`},
 		"unknown setting":       {map[string]string{"web/settings": settingsOf("web", `,"new":1`)}, "", `DIR/web/settings: json: unknown field "new"`},
 		"a second object":       {map[string]string{"web/settings": settingsOf("web", "") + "{}"}, "", `DIR/web/settings: more than one JSON object`},
-		"room made for headers": {map[string]string{"web/settings": settingsOf("web", `,"mtu":"Reserve"`)}, "", `DIR/web/settings: mtu is "Reserve", want Warn`},
+		"unknown mtu":           {map[string]string{"web/settings": settingsOf("web", `,"mtu":"Shrink"`)}, "", `DIR/web/settings: mtu is "Shrink", want Warn or Reserve`},
 		"no room for flows":     {map[string]string{"web/settings": settingsOf("web", `,"flows":0`)}, "", `DIR/web/settings: flows is 0, want 1 to 1048576`},
 		"all faults at once": {map[string]string{"a/settings": "", "b/settings": settingsOf("b", ""), "b/ingress.rules": "udp dport 0 drop\nudp frob", "b/egress.rules": "udp dport 443 funnel tcp dport 80 sport 540 reply"}, "",
 			"DIR/a/settings: EOF\n" +

@@ -36,8 +36,7 @@ type Detached struct {
 }
 
 // Detach takes away the programs and segmenting devices of ours and nothing
-// else. The clsact qdisc stays, because it may be somebody else's and is
-// harmless when empty. Detach goes on after an interface that fails and
+// else. The clsact qdisc goes when ours were the last filters on it. Detach goes on after an interface that fails and
 // returns all errors; when there is nothing to take away it does nothing.
 func Detach(w Where) ([]Detached, error) {
 	var gone []Detached
@@ -102,8 +101,15 @@ func (w Where) detachFrom(d device) ([]Detached, error) {
 		names, err := removeOwn(link, h)
 		for _, n := range names {
 			gone = append(gone, Detached{Interface: d.name, Name: n})
+			_, backErr := reservation{before: n.Reserved}.reserve(d)
+			err = errors.Join(err, backErr)
 		}
 		if err != nil {
+			return gone, err
+		}
+	}
+	if len(gone) > 0 {
+		if err := removeEmptyClsact(link); err != nil {
 			return gone, err
 		}
 	}

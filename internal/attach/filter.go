@@ -34,15 +34,18 @@ func ensureClsact(link netlink.Link) (func() error, error) {
 	if err != nil || there {
 		return nil, err
 	}
-	qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+	if err := netlink.QdiscAdd(clsact(link)); err != nil {
+		return nil, fmt.Errorf("add clsact qdisc: %w", kernelLacks(err, "CONFIG_NET_SCH_INGRESS (module sch_ingress)"))
+	}
+	return func() error { return removeEmptyClsact(link) }, nil
+}
+
+func clsact(link netlink.Link) netlink.Qdisc {
+	return &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
 		LinkIndex: link.Attrs().Index,
 		Handle:    netlink.MakeHandle(0xffff, 0),
 		Parent:    netlink.HANDLE_CLSACT,
 	}}
-	if err := netlink.QdiscAdd(qdisc); err != nil {
-		return nil, fmt.Errorf("add clsact qdisc: %w", kernelLacks(err, "CONFIG_NET_SCH_INGRESS (module sch_ingress)"))
-	}
-	return func() error { return removeEmptyClsact(link, qdisc) }, nil
 }
 
 // checkQdiscs reports whether an interface has clsact. An ingress qdisc takes its
@@ -65,16 +68,16 @@ func checkQdiscs(link netlink.Link) (bool, error) {
 
 var errIngressQdisc = errors.New(`an "ingress" qdisc is in the way of clsact; replace it by clsact, which can do the same and more`)
 
-// removeEmptyClsact removes a qdisc that was made for us unless somebody else
-// has put a filter there meanwhile.
-func removeEmptyClsact(link netlink.Link, qdisc netlink.Qdisc) error {
+// removeEmptyClsact removes the qdisc that our filters hung on unless somebody
+// else has a filter there.
+func removeEmptyClsact(link netlink.Link) error {
 	for _, h := range []Hook{Ingress, Egress} {
 		filters, err := listFilters(link, h)
 		if err != nil || len(filters) > 0 {
 			return err
 		}
 	}
-	if err := netlink.QdiscDel(qdisc); err != nil && !errors.Is(err, unix.ENODEV) {
+	if err := netlink.QdiscDel(clsact(link)); err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("remove clsact qdisc: %w", err)
 	}
 	return nil

@@ -7,29 +7,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
-
-// Overhead is how many bytes the rules add to a packet at most.
-func Overhead(egress rules.RuleSet) int {
-	most := 0
-	for _, r := range egress {
-		most = max(most, added(r.Action))
-	}
-	return most
-}
-
-// added is the length of the header that an action pushes.
-func added(a rules.Action) int {
-	switch {
-	case a.Verb != rules.Funnel || a.Inline:
-		return 0
-	case a.Protocol == rules.TCP:
-		return 20
-	}
-	return 8
-}
 
 // measureHeadroom returns by how many bytes the largest packet that a local
 // socket sends through a device stays below the device's MTU. Only IPv4 is

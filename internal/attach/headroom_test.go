@@ -9,21 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestOverheadIsThatOfTheLongestHeader(t *testing.T) {
-	for text, want := range map[string]int{
-		"":                                       0,
-		"udp dport 53 drop; tcp dport 80 accept": 0,
-		"tcp dport 80 sport 540 unfunnel udp":    0,
-		"udp dport 53 funnel udp dport 80 sport 540":                                                       8,
-		"udp dport 53 funnel udp dport 80 sport 540; udp dport 54 funnel tcp dport 80 sport 540; tcp drop": 20,
-		"tcp dport 443 funnel tcp dport 80 inline":                                                         0,
-	} {
-		if got := Overhead(mustRules(t, text)); got != want {
-			t.Errorf("%q: %d, want %d", text, got, want)
-		}
-	}
-}
-
 func TestHeadroomIsWhatRoutesLeave(t *testing.T) {
 	route := func(index, mtu int) netlink.Route {
 		return netlink.Route{LinkIndex: index, MTU: mtu, Type: unix.RTN_UNICAST}

@@ -27,6 +27,7 @@ type job struct {
 	// go on with flows of the programs before.
 	generated uint32
 	kept      bool
+	room      int // that is reserved on routes, in bytes
 }
 
 type jobs []*job
@@ -56,7 +57,10 @@ func (j *job) prepare(done *undo) error {
 	if err := j.ensureSegment(done); err != nil {
 		return err
 	}
-	return j.load()
+	if err := j.load(); err != nil {
+		return err
+	}
+	return j.reserve(done)
 }
 
 func (j *job) ensureSegment(done *undo) error {
@@ -103,6 +107,29 @@ func (j *job) load() error {
 		return &loadError{err}
 	}
 	return j.checkDirections()
+}
+
+// overhead is that of the rules of both directions.
+func (j *job) overhead() int {
+	return max(rules.Overhead(j.ingress), rules.Overhead(j.egress))
+}
+
+// reserve makes room on the routes through the interface when that is asked for.
+// A call that does not decide about egress leaves them as they are.
+func (j *job) reserve(done *undo) error {
+	if !j.options.owns(rules.Egress) {
+		return nil
+	}
+	before, err := reserved(j.link)
+	if err != nil {
+		return err
+	}
+	if j.target.reserve {
+		j.room = j.overhead()
+	}
+	back, err := reservation{before, j.room}.reserve(j.device)
+	done.add(back)
+	return err
 }
 
 // compile makes the tables of both directions at once.
@@ -215,6 +242,9 @@ func (j *job) nameOf(h Hook) Name {
 			n.Flows = unfunnelsFlows
 		}
 	}
+	if h == Egress {
+		n.Reserved = j.room
+	}
 	return n
 }
 
@@ -262,7 +292,7 @@ func (js jobs) describe() ([]Attached, error) {
 
 func (j *job) describe() (Attached, error) {
 	a := Attached{
-		Name: j.name, Index: j.index, MTU: j.mtu, Overhead: Overhead(j.egress),
+		Name: j.name, Index: j.index, MTU: j.mtu, Overhead: j.overhead(),
 		Ingress: len(j.ingress), Egress: len(j.egress),
 		KeptFlows: j.kept, FlowEntries: j.programs.Flows.Entries,
 	}

@@ -43,6 +43,9 @@ type Name struct {
 	// in it, as flows count them.
 	Flows      FlowMark
 	Generation uint32
+	// Reserved is how many bytes of the interface's MTU routes leave to the
+	// program's headers because it was asked for, 0: not asked for.
+	Reserved int
 }
 
 // FlowMark says what a program remembers of flows.
@@ -55,15 +58,21 @@ const (
 	unfunnelsFlows FlowMark = "unfunnels" // and it unfunnels what they send
 )
 
+const reservedMark = "reserved"
+
 const namePrefix = "sfunnel/"
 
 // String prints "sfunnel/<hook>/<version>/<digest>" and, of a program that
-// remembers flows, "/<mark>-<generation>", with what could be mistaken replaced by
-// dashes. The kernel takes at most 255 bytes.
+// remembers flows, "/<mark>-<generation>", of one for which room is reserved
+// "/reserved-<bytes>", with what could be mistaken replaced by dashes. The kernel
+// takes at most 255 bytes.
 func (n Name) String() string {
 	s := fmt.Sprintf("%s%s/%.64s/%.128s", namePrefix, n.Hook, plain(n.Version), plain(n.Digest))
 	if n.Flows != noFlows {
 		s += fmt.Sprintf("/%s-%d", n.Flows, n.Generation)
+	}
+	if n.Reserved > 0 {
+		s += fmt.Sprintf("/%s-%d", reservedMark, n.Reserved)
 	}
 	return s
 }
@@ -83,12 +92,14 @@ func plain(s string) string {
 func ParseName(s string) (Name, bool) {
 	rest, ours := strings.CutPrefix(s, namePrefix)
 	part := strings.Split(rest, "/")
-	if !ours || len(part) < 3 || len(part) > 4 {
+	if !ours || len(part) < 3 || len(part) > 5 {
 		return Name{}, false
 	}
 	n := Name{Hook: Hook(part[0]), Version: part[1], Digest: part[2]}
-	if len(part) == 4 && !n.parseFlows(part[3]) {
-		return Name{}, false
+	for _, mark := range part[3:] {
+		if !n.parseMark(mark) {
+			return Name{}, false
+		}
 	}
 	switch n.Hook {
 	case Ingress, Egress, Segment:
@@ -97,9 +108,20 @@ func ParseName(s string) (Name, bool) {
 	return Name{}, false
 }
 
-func (n *Name) parseFlows(s string) bool {
-	mark, number, _ := strings.Cut(s, "-")
-	generation, err := strconv.ParseUint(number, 10, 32)
-	n.Flows, n.Generation = FlowMark(mark), uint32(generation)
-	return err == nil && (n.Flows == keepsFlows || n.Flows == unfunnelsFlows)
+// parseMark reads one of the marks behind the digest, each of which may be there
+// once, in the order in which they are printed.
+func (n *Name) parseMark(s string) bool {
+	mark, text, _ := strings.Cut(s, "-")
+	number, err := strconv.ParseUint(text, 10, 31)
+	switch {
+	case err != nil || n.Reserved > 0:
+		return false
+	case mark == reservedMark:
+		n.Reserved = int(number)
+		return number > 0
+	case n.Flows == noFlows && (mark == string(keepsFlows) || mark == string(unfunnelsFlows)):
+		n.Flows, n.Generation = FlowMark(mark), uint32(number)
+		return true
+	}
+	return false
 }

@@ -19,6 +19,9 @@ type Set struct {
 	// Flows is for how many flows there is to be room; the largest of an
 	// interface's sets wins. 0: as Options.Flows says.
 	Flows int
+	// Reserve makes room for what the rules push: routes through the interface get
+	// an MTU that much below its own. One set of an interface is enough.
+	Reserve bool
 }
 
 // target is an interface with all rules that hold for it.
@@ -26,6 +29,7 @@ type target struct {
 	device
 	ingress, egress rules.RuleSet
 	flows           int
+	reserve         bool
 }
 
 // plan decides which interface gets which rules: those of the sets that name it,
@@ -75,6 +79,7 @@ func merge(d device, sets []Set) (target, bool) {
 		t.ingress = append(t.ingress, s.Ingress...)
 		t.egress = append(t.egress, s.Egress...)
 		t.flows = max(t.flows, s.Flows)
+		t.reserve = t.reserve || s.Reserve
 	}
 	return t, found
 }

@@ -162,19 +162,20 @@ func TestSegmentNamesRoundTrip(t *testing.T) {
 func TestNamesRoundTrip(t *testing.T) {
 	for _, want := range []Name{
 		{Hook: Ingress, Version: "v0.1.0", Digest: "0f343b0931126a20"}, {Hook: Egress}, {Hook: Segment, Version: "devel", Digest: "x"},
-		{Hook: Ingress, Digest: "d", Flows: unfunnelsFlows}, {Hook: Egress, Digest: "d", Flows: keepsFlows, Generation: 1<<20 - 2},
+		{Hook: Ingress, Digest: "d", Flows: unfunnelsFlows}, {Hook: Egress, Digest: "d", Flows: keepsFlows, Generation: 1<<20 - 2, Reserved: 20},
+		{Hook: Egress, Digest: "d", Reserved: 8},
 	} {
 		if got, ok := ParseName(want.String()); !ok || got != want {
 			t.Errorf("%s: %+v %v", want, got, ok)
 		}
 	}
-	long := Name{Ingress, strings.Repeat("v/ ", 400), strings.Repeat("d", 900), unfunnelsFlows, 1<<32 - 1}
+	long := Name{Ingress, strings.Repeat("v/ ", 400), strings.Repeat("d", 900), unfunnelsFlows, 1<<20 - 2, 20}
 	if s := long.String(); len(s) > 255 {
 		t.Errorf("%d bytes", len(s))
 	} else if got, ok := ParseName(s); !ok || got.Hook != Ingress {
 		t.Errorf("%s: %+v %v", s, got, ok)
 	}
-	for _, s := range []string{"", "sfunnel", "sfunnel/ingress/v1", "sfunnel/other/v1/d", "xsfunnel/ingress/v1/d", "sfunnel/ingress/v1/d/e", "sfunnel/ingress/v1/d/flows", "sfunnel/ingress/v1/d/flows-1/x", "tc_sfunnel.o:[funnel]"} {
+	for _, s := range []string{"", "sfunnel", "sfunnel/ingress/v1", "sfunnel/other/v1/d", "xsfunnel/ingress/v1/d", "sfunnel/ingress/v1/d/e", "sfunnel/ingress/v1/d/flows", "sfunnel/ingress/v1/d/flows-1/x", "sfunnel/egress/v1/d/reserved-8/flows-1", "sfunnel/egress/v1/d/flows-1/flows-1", "tc_sfunnel.o:[funnel]"} {
 		if n, ok := ParseName(s); ok {
 			t.Errorf("%q is taken for ours: %+v", s, n)
 		}

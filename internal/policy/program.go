@@ -56,7 +56,7 @@ func Compile(p *v1alpha1.FunnelPolicy, services map[types.NamespacedName]*corev1
 	c.anyRules(spec.Child("rules"))
 	c.program.Ingress = c.direction(rules.Ingress, spec.Child("rules"))
 	c.program.Egress = c.direction(rules.Egress, spec.Child("rules"))
-	c.program.Overhead = Overhead(slices.Concat(c.program.Ingress, c.program.Egress))
+	c.program.Overhead = rules.Overhead(slices.Concat(c.program.Ingress, c.program.Egress))
 	c.warnAboutServices()
 	c.program.Unresolved = unique(c.program.Unresolved)
 	c.program.Warnings = unique(c.program.Warnings)
@@ -106,32 +106,6 @@ func (c *compiler) finish(path *field.Path) {
 		return
 	}
 	c.program.Digest, c.program.Data = s.Digest, data
-}
-
-// Overhead is how many bytes the rules of a pod, of both directions, add to a
-// packet at most. A rule adds what it pushes, and one with reply what it puts in
-// front of the answers.
-func Overhead(rs rules.RuleSet) int {
-	most := 0
-	for _, r := range rs {
-		switch a := r.Action; {
-		case a.Inline:
-		case a.Verb == rules.Funnel:
-			most = max(most, headerLength(a.Protocol))
-		case a.Verb == rules.Unfunnel && a.Reply:
-			most = max(most, headerLength(r.Protocol))
-		}
-	}
-	return most
-}
-
-// headerLength is that of a pushed header in bytes: TCP without options, or UDP
-// (RFC 9293 section 3.1, RFC 768).
-func headerLength(p rules.Protocol) int {
-	if p == rules.TCP {
-		return 20
-	}
-	return 8
 }
 
 // unique drops repeated elements and keeps the order of the others.
