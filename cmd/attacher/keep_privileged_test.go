@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -252,5 +253,37 @@ func TestATableWithFlowsKeepsItsSize(t *testing.T) {
 	}
 	if got := client.put(t, "", inlineClient, func(o *attach.Options) { o.DropFlows = true }); got[0].KeptFlows || got[0].FlowEntries != 3*datapath.DefaultFlows+1 {
 		t.Errorf("got %+v", got[0])
+	}
+}
+
+func TestShowListsFlows(t *testing.T) {
+	client, server := inlineHosts(t)
+	client.put(t, "", inlineClient, nil)
+	server.put(t, inlineServer, "", nil)
+	c := client.dial(t, server)
+	for h, want := range map[host]string{client: "funneled", server: "unfunneled"} {
+		out := h.attacher(t, "", "show", "--flows", "-o", "json")
+		var programs []shown
+		must(t, json.Unmarshal([]byte(out.stdout), &programs))
+		if len(programs) != 2 || programs[0].Flows == nil || len(programs[0].Flows.List) != 1 {
+			t.Fatalf("%s: %v", h.name, out)
+		}
+		f := programs[0].Flows.List[0]
+		if f.Role != want || f.Client != c.LocalAddr().String() && want == "funneled" || f.Server != c.RemoteAddr().String() ||
+			f.Through != 179 || f.State != "open" || f.Idle > 60 {
+			t.Errorf("%s: %+v", h.name, f)
+		}
+		if want == "unfunneled" && f.Client != fmt.Sprintf("%s:%d", client.address, f.SourcePort) {
+			t.Errorf("%s: %+v", h.name, f)
+		}
+		text := h.attacher(t, "", "show")
+		if !strings.Contains(text.stdout, " 1 "+want+",") {
+			t.Errorf("%s: %v", h.name, text)
+		}
+	}
+	three := capabilities("bpf net_admin perfmon")
+	got := client.attacherWith(t, three, "", "show", "--flows")
+	if got.code != exitDone || strings.Contains(got.stdout, "flows:") || !strings.Contains(got.stderr, "needs SYS_ADMIN") {
+		t.Errorf("without privilege: %v", got)
 	}
 }

@@ -27,7 +27,33 @@ type shown struct {
 	// segment programs, which share those of their egress program.
 	Rules   []shownRule   `json:"rules,omitempty"`
 	Reasons []shownReason `json:"reasons,omitempty"`
+	// Flows is missing where no flows are remembered or may not be read. Both
+	// programs of an interface share them.
+	Flows *shownFlows `json:"flows,omitempty"`
 }
+
+// shownFlows counts inline flows and, if that was asked for, lists some.
+type shownFlows struct {
+	Funneled   int         `json:"funneled"`
+	Unfunneled int         `json:"unfunneled"`
+	Direct     int         `json:"direct"`
+	HalfOpen   int         `json:"halfOpen"`
+	List       []shownFlow `json:"list,omitempty"`
+}
+
+// shownFlow is a flow as its client sees it, and the ports that travel.
+type shownFlow struct {
+	Role       string  `json:"role"`
+	Client     string  `json:"client"`
+	Server     string  `json:"server"`
+	Through    uint16  `json:"through"`
+	SourcePort uint16  `json:"sourcePort"`
+	State      string  `json:"state"`
+	Idle       float64 `json:"idleSeconds"`
+}
+
+// mostFlows is how many flows of an interface show lists.
+const mostFlows = 1000
 
 // shownRule is a rule with its counters. Text is missing when the files hold
 // other rules than the program.
@@ -65,6 +91,8 @@ func showCommand(args []string, o outside) int {
 	for i, a := range found {
 		all[i] = describe(a)
 		if err := all[i].count(in.rulesOf(a, c.interfaces)); err != nil {
+			unread = err
+		} else if err := all[i].countFlows(a, c.listFlows); err != nil {
 			unread = err
 		}
 	}
@@ -120,6 +148,33 @@ func (s *shown) count(rs rules.RuleSet) error {
 	return nil
 }
 
+// countFlows reads the flow tables of a program that has any.
+func (s *shown) countFlows(a attach.Attachment, list bool) error {
+	if !a.Name.KeepsFlows() {
+		return nil
+	}
+	tables, err := datapath.AttachedFlowTables(ebpf.ProgramID(s.Program))
+	if err != nil {
+		return err
+	}
+	defer tables.Close()
+	limit := 0
+	if list {
+		limit = mostFlows
+	}
+	found, err := tables.List(limit)
+	if err != nil {
+		return err
+	}
+	s.Flows = &shownFlows{Funneled: found.Funneled, Unfunneled: found.Unfunneled, Direct: found.Direct, HalfOpen: found.HalfOpen}
+	for _, f := range found.Flows {
+		s.Flows.List = append(s.Flows.List, shownFlow{
+			f.Role, f.Client.String(), f.Server.String(), f.Through, f.SourcePort, f.State, f.Idle.Seconds(),
+		})
+	}
+	return nil
+}
+
 func (o outside) showJSON(all []shown) int {
 	enc := json.NewEncoder(o.stdout)
 	enc.SetIndent("", "  ")
@@ -142,6 +197,7 @@ func (o outside) showText(all []shown) int {
 		if err := s.table(o); err != nil {
 			return o.failed(err)
 		}
+		s.Flows.print(o)
 	}
 	return exitDone
 }
@@ -165,4 +221,16 @@ func (s shown) table(o outside) error {
 		fmt.Fprintf(w, "%d\t\t  %s%s\n", r.Packets, drop, r.Words)
 	}
 	return w.Flush()
+}
+
+// print prints the flows; nil prints nothing.
+func (f *shownFlows) print(o outside) {
+	if f == nil {
+		return
+	}
+	o.print("  flows: %d funneled, %d unfunneled, %d direct, %d half open", f.Funneled, f.Unfunneled, f.Direct, f.HalfOpen)
+	for _, one := range f.List {
+		o.print("  %s %s -> %s, travels %d -> %d, %s, idle %.1f s",
+			one.Role, one.Client, one.Server, one.SourcePort, one.Through, one.State, one.Idle)
+	}
 }

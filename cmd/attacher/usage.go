@@ -13,7 +13,9 @@ for as long as the interfaces do; nothing keeps running.
 Usage:
   attacher [attach] [flags]            attach the rules, in place of ours that are there
   attacher detach [flags]              take away what is ours and nothing else
-  attacher show [-o json] [flags]      what is attached, what runs in front, counters
+  attacher show [-o json] [--flows] [flags]
+                                       what is attached, what runs in front, counters,
+                                       number of flows, with --flows up to 1,000 of them
   attacher check [--direction D] FILE… check rules and print them in canonical form
   attacher version
   attacher help

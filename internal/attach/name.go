@@ -62,6 +62,9 @@ const reservedMark = "reserved"
 
 const namePrefix = "sfunnel/"
 
+// KeepsFlows reports whether the program remembers flows.
+func (n Name) KeepsFlows() bool { return n.Flows != noFlows }
+
 // String prints "sfunnel/<hook>/<version>/<digest>" and, of a program that
 // remembers flows, "/<mark>-<generation>", of one for which room is reserved
 // "/reserved-<bytes>", with what could be mistaken replaced by dashes. The kernel

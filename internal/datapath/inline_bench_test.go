@@ -51,13 +51,8 @@ func BenchmarkInline(b *testing.B) {
 	}
 }
 
-// enum hook, enum flow_kind and a state of bpf/flow.h.
-const (
-	hookEgress   = 2
-	flowForward  = 0
-	flowBackend  = 2
-	flowAnswered = 1
-)
+// hookEgress is HOOK_EGRESS of bpf/flow.h.
+const hookEgress = 2
 
 func port(n uint16) (p [2]byte) {
 	binary.BigEndian.PutUint16(p[:], n)
