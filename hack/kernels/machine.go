@@ -40,9 +40,9 @@ func (m machine) run(ctx context.Context) error {
 	// A kernel that oopses panics, and one that panics ends the machine.
 	cmd := exec.CommandContext(limited, "qemu-system-x86_64",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", "2", "-m", "2048",
+		"-accel", "tcg", "-cpu", "max,la57=off", "-m", "2048",
 		"-kernel", m.kernel.image, "-initrd", initrd,
-		"-append", "console=ttyS0 loglevel=5 panic=-1 oops=panic",
+		"-append", "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off",
 		"-serial", "file:"+filepath.Join(m.dir, "console.log"),
 		"-serial", "file:"+filepath.Join(m.dir, "report.log"))
 	output, err := cmd.CombinedOutput()

@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command kernels runs test binaries under other Linux kernels than this
-// machine's: Debian's 6.1 and 6.12 in qemu, from an initramfs that holds static
-// Go binaries, kernel modules and the few commands that tests start. It exits with 0 only when on every kernel
-// every package ran at least one test, none failed, and the kernel neither
-// panicked nor warned. make test-kernels starts it.
+// machine's: Debian's 6.1 and 6.12 in qemu, side by side, from an initramfs that
+// holds static Go binaries, kernel modules and the few commands that tests start.
+// It exits with 0 only when on every kernel every package ran at least one test,
+// none failed, and the kernel neither panicked nor warned. make test-kernels
+// starts it.
+//
+// Emulation is slow, so only some tests run (chosen.go), and with -short: those
+// that move or compute much then do less of it.
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -41,8 +48,9 @@ func run(ctx context.Context, args []string) error {
 	timeout := flags.Duration("timeout", 10*time.Minute, "how long a machine may run")
 	opts := options{}
 	commands := flags.String("commands", "sleep,ip,nft", "commands of this machine that the tests start")
-	flags.StringVar(&opts.run, "run", "", "regular expression of the tests to run")
-	flags.IntVar(&opts.seconds, "seconds", 300, "how long one test binary may run")
+	flags.StringVar(&opts.run, "run", "", "regular expression of the tests to run, instead of the chosen ones")
+	flags.BoolVar(&opts.all, "all", false, "run every test, which takes half an hour")
+	flags.IntVar(&opts.seconds, "seconds", 420, "how long one test binary may run")
 	flags.Usage = func() {
 		fmt.Fprintf(flags.Output(), "usage: kernels [flags] PACKAGE…\n")
 		flags.PrintDefaults()
@@ -68,24 +76,39 @@ func run(ctx context.Context, args []string) error {
 	return runAll(ctx, tests, strings.Split(*series, ","), strings.Split(*wanted, ","), *timeout)
 }
 
-// runAll runs every series, also after one has failed.
+// runAll runs every series at once and prints one after the other.
 func runAll(ctx context.Context, tests *suite, series, wanted []string, timeout time.Duration) error {
 	cache, err := cacheDir()
 	if err != nil {
 		return err
 	}
+	kernels := make([]kernel, len(series))
+	for i, s := range series {
+		if kernels[i], err = fetchKernel(ctx, cache, s); err != nil {
+			return err
+		}
+	}
+	passed, output := make([]bool, len(series)), make([]bytes.Buffer, len(series))
+	var machines sync.WaitGroup
+	for i, k := range kernels {
+		machines.Go(func() {
+			dir := filepath.Join(cache, "last", series[i])
+			var err error
+			if passed[i], err = runOne(ctx, &output[i], tests, k, dir, wanted, timeout); err != nil {
+				fmt.Fprintln(&output[i], "FAIL", series[i], err)
+			}
+		})
+	}
+	machines.Wait()
 	var failed []string
-	for _, s := range series {
-		passed, err := runOne(ctx, tests, cache, s, wanted, timeout)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			fmt.Println("FAIL", s, err)
-		}
-		if err != nil || !passed {
+	for i, s := range series {
+		io.Copy(os.Stdout, &output[i])
+		if !passed[i] {
 			failed = append(failed, s)
 		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	if len(failed) > 0 {
 		return fmt.Errorf("failed on %s", strings.Join(failed, ", "))
@@ -93,25 +116,20 @@ func runAll(ctx context.Context, tests *suite, series, wanted []string, timeout 
 	return nil
 }
 
-// runOne boots one kernel and prints what came of it. An error is a failure of
-// the machine, on top of what is printed.
-func runOne(ctx context.Context, tests *suite, cache, series string, wanted []string, timeout time.Duration) (bool, error) {
-	k, err := fetchKernel(ctx, cache, series)
-	if err != nil {
-		return false, err
-	}
+// runOne boots one kernel and writes what came of it to w. An error is a failure
+// of the machine, on top of what is written. Logs are left in dir.
+func runOne(ctx context.Context, w io.Writer, tests *suite, k kernel, dir string, wanted []string, timeout time.Duration) (bool, error) {
 	archive, missing, err := tests.initramfs(k, wanted)
 	if err != nil {
 		return false, err
 	}
-	dir := filepath.Join(cache, "last", series)
 	// Nothing of an earlier run may be taken for this one's.
 	if err := firstError(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
 		return false, err
 	}
-	fmt.Printf("== Linux %s (Debian %s)\n", k.release, k.version)
+	fmt.Fprintf(w, "== Linux %s (Debian %s)\n", k.release, k.version)
 	if len(missing) > 0 {
-		fmt.Printf("   lacks the modules %s\n", strings.Join(missing, ", "))
+		fmt.Fprintf(w, "   lacks the modules %s\n", strings.Join(missing, ", "))
 	}
 	begin := time.Now()
 	bootErr := machine{kernel: k, archive: archive, dir: dir, timeout: timeout}.run(ctx)
@@ -123,10 +141,10 @@ func runOne(ctx context.Context, tests *suite, cache, series string, wanted []st
 	if err != nil {
 		return false, firstError(bootErr, err)
 	}
-	passed := show(verdicts, faults)
-	fmt.Printf("   %.1f s from power-on to power-off; logs in %s\n", time.Since(begin).Seconds(), dir)
+	passed := show(w, verdicts, faults) && bootErr == nil
+	fmt.Fprintf(w, "   %.1f s from power-on to power-off; logs in %s\n", time.Since(begin).Seconds(), dir)
 	if bootErr != nil || len(faults) > 0 {
-		showConsole(filepath.Join(dir, "console.log"))
+		showConsole(w, filepath.Join(dir, "console.log"))
 	}
 	return passed, bootErr
 }
@@ -140,40 +158,40 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-// show prints every verdict and says whether all of it is good.
-func show(verdicts []verdict, faults []string) bool {
+// show writes every verdict and says whether all of it is good.
+func show(w io.Writer, verdicts []verdict, faults []string) bool {
 	passed := len(faults) == 0
 	for _, v := range verdicts {
 		word := "ok  "
 		if !v.ok() {
 			word, passed = "FAIL", false
 		}
-		fmt.Printf("%s %s: %d passed, %d failed, %d skipped\n", word, v.name, v.passed, v.failed, v.skipped)
+		fmt.Fprintf(w, "%s %s: %d passed, %d failed, %d skipped\n", word, v.name, v.passed, v.failed, v.skipped)
 		for _, skip := range v.skips {
-			fmt.Println("     skipped", skip)
+			fmt.Fprintln(w, "     skipped", skip)
 		}
 		for _, fault := range v.faults {
-			fmt.Println("    ", fault)
+			fmt.Fprintln(w, "    ", fault)
 		}
 		if !v.ok() {
-			fmt.Println(v.output)
+			fmt.Fprintln(w, v.output)
 		}
 	}
 	for _, fault := range faults {
-		fmt.Println("FAIL", fault)
+		fmt.Fprintln(w, "FAIL", fault)
 	}
 	return passed
 }
 
-// showConsole prints the end of the kernel's console, where a panic is.
-func showConsole(path string) {
+// showConsole writes the end of the kernel's console, where a panic is.
+func showConsole(w io.Writer, path string) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(w, err)
 		return
 	}
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	for _, line := range lines[max(0, len(lines)-60):] {
-		fmt.Println("   |", strings.TrimRight(line, "\r"))
+		fmt.Fprintln(w, "   |", strings.TrimRight(line, "\r"))
 	}
 }

@@ -28,7 +28,8 @@ type suite struct {
 // options of one run of the harness.
 type options struct {
 	patterns []string // of packages
-	run      string   // regular expression of test names, empty for all
+	run      string   // regular expression of test names, empty for the chosen ones
+	all      bool     // every test, not only the chosen ones
 	seconds  int      // how long one test binary may take
 }
 
@@ -89,7 +90,8 @@ func (s *suite) add(ctx context.Context, work string, pkg goPackage, opts option
 	short := strings.TrimPrefix(pkg.ImportPath, pkg.Module.Path+"/")
 	binary := "/tests/" + strings.ReplaceAll(short, "/", "-") + ".test"
 	dir := path.Join("/src", short)
-	err := s.compile(ctx, binary, filepath.Join(work, filepath.Base(binary)),
+	file := filepath.Join(work, filepath.Base(binary))
+	err := s.compile(ctx, binary, file,
 		"test", "-c", "-trimpath", "-ldflags", "-s -w", pkg.ImportPath)
 	if err != nil {
 		return err
@@ -98,9 +100,15 @@ func (s *suite) add(ctx context.Context, work string, pkg goPackage, opts option
 	if err := s.files.addTree(path.Join(dir, "testdata"), filepath.Join(pkg.Dir, "testdata")); err != nil {
 		return err
 	}
-	args := []string{"-test.v=test2json", "-test.paniconexit0", "-test.timeout=" + strconv.Itoa(opts.seconds) + "s"}
-	if opts.run != "" {
-		args = append(args, "-test.run="+opts.run)
+	args := []string{"-test.v=test2json", "-test.paniconexit0", "-test.short", "-test.timeout=" + strconv.Itoa(opts.seconds) + "s"}
+	run := opts.run
+	if run == "" && !opts.all {
+		if run, err = choose(short, file); err != nil {
+			return err
+		}
+	}
+	if run != "" {
+		args = append(args, "-test.run="+run)
 	}
 	s.names = append(s.names, pkg.ImportPath)
 	s.tests = append(s.tests, plan.Test{

@@ -168,7 +168,7 @@ func TestFunnelThenUnfunnelIsIdentity(t *testing.T) {
 	for _, outer := range []byte{wire.TCP, wire.UDP} {
 		for _, inner := range []byte{wire.TCP, wire.UDP} {
 			programs := mustLoad(t, popRule(inner), pushRule(outer), ethernet)
-			for n := range 300 {
+			for n := range scaled(300) {
 				s := segment(inner, n)
 				s.Source = uint16(1024 + n*37)
 				plain := frame(header(inner), s.Bytes(client, server))
@@ -187,7 +187,7 @@ func TestNATOnTheWay(t *testing.T) {
 	for _, outer := range []byte{wire.TCP, wire.UDP} {
 		for _, inner := range []byte{wire.TCP, wire.UDP} {
 			programs := mustLoad(t, popRule(inner), "", ethernet)
-			for n := range 100 {
+			for n := range scaled(100) {
 				h, want := header(outer), header(inner)
 				h.Source, h.Dest, want.Source, want.Dest = from, to, from, to
 				s := segment(inner, n)

@@ -168,7 +168,7 @@ func TestInlineManyConnections(t *testing.T) {
 	s.attach()
 	const workers = 8
 	ports := append(slices.Clone(inlinePorts), 179)
-	each := connections(t, 2000) / len(ports)
+	each := connections(t, scaled(2000)) / len(ports)
 	var wait sync.WaitGroup
 	errs := make(chan error, each*len(ports))
 	open := make(chan *net.TCPConn, each*len(ports))
@@ -238,7 +238,7 @@ func TestInlineBulk(t *testing.T) {
 						t.Errorf("greeting %v, %v", got, err)
 						return
 					}
-					sent, received, err := exchange(conn, 16<<20)
+					sent, received, err := exchange(conn, int64(scaled(16<<20)))
 					if err != nil || !slices.Equal(sent, received) {
 						t.Errorf("port %d: what came back differs from what was sent, or %v", port, err)
 					}

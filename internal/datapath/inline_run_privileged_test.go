@@ -381,7 +381,7 @@ func TestInlineTruncatedAndRandomPackets(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	changed := 0
 	templates := pairs()[:100]
-	for range 20000 {
+	for range scaled(20000) {
 		in := noise(rng, templates)
 		for _, program := range []*ebpf.Program{p.Egress, p.Ingress} {
 			_, out := runOn(t, program, in)

@@ -7,6 +7,15 @@ import (
 	"testing"
 )
 
+// scaled is n, or a small part of it where tests run with -short: kernels in
+// emulation are slow.
+func scaled(n int) int {
+	if testing.Short() {
+		return max(1, n/40)
+	}
+	return n
+}
+
 // requireRoot skips a test that needs the kernel's bpf system call when it is
 // not run as root. In CI that is a failure.
 func requireRoot(t testing.TB) {

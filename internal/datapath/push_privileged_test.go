@@ -64,7 +64,17 @@ func pairs() []pair {
 			}
 		}
 	}
+	if testing.Short() {
+		return everyFifth(all)
+	}
 	return all
+}
+
+func everyFifth(all []pair) (some []pair) {
+	for i := 0; i < len(all); i += 5 {
+		some = append(some, all[i])
+	}
+	return some
 }
 
 func makePair(inner, outer byte, n int, options []byte) pair {

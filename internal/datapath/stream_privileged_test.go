@@ -110,7 +110,7 @@ func TestBulkOverTCP(t *testing.T) {
 			go echo(s.listenTCP(s.server, 8080))
 			conn := s.dialTCP(s.client, netip.AddrPortFrom(serviceAddr, 8080))
 			start := time.Now()
-			sent, received := s.exchange(conn, 8<<20)
+			sent, received := s.exchange(conn, int64(scaled(8<<20)))
 			if !slices.Equal(sent, received) {
 				t.Error("what came back differs from what was sent")
 			}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestExpressionRefusesTestsThatAreGone(t *testing.T) {
+	have := []string{"TestA", "TestB", "TestAB"}
+	if run, err := expression("p", []string{"TestA", "TestB"}, have); run != "^(TestA|TestB)$" || err != nil {
+		t.Errorf("got %q, %v", run, err)
+	}
+	if _, err := expression("p", []string{"TestA", "TestC"}, have); err == nil || !strings.Contains(err.Error(), "p has no TestC") {
+		t.Errorf("got %v", err)
+	}
+}
