@@ -92,9 +92,8 @@ func runAll(ctx context.Context, tests *suite, series, wanted []string, timeout 
 	var machines sync.WaitGroup
 	for i, k := range kernels {
 		machines.Go(func() {
-			dir := filepath.Join(cache, "last", series[i])
 			var err error
-			if passed[i], err = runOne(ctx, &output[i], tests, k, dir, wanted, timeout); err != nil {
+			if passed[i], err = runOne(ctx, &output[i], tests, k, wanted, timeout); err != nil {
 				fmt.Fprintln(&output[i], "FAIL", series[i], err)
 			}
 		})
@@ -117,14 +116,14 @@ func runAll(ctx context.Context, tests *suite, series, wanted []string, timeout 
 }
 
 // runOne boots one kernel and writes what came of it to w. An error is a failure
-// of the machine, on top of what is written. Logs are left in dir.
-func runOne(ctx context.Context, w io.Writer, tests *suite, k kernel, dir string, wanted []string, timeout time.Duration) (bool, error) {
+// of the machine, on top of what is written. The logs of what failed are kept.
+func runOne(ctx context.Context, w io.Writer, tests *suite, k kernel, wanted []string, timeout time.Duration) (bool, error) {
 	archive, missing, err := tests.initramfs(k, wanted)
 	if err != nil {
 		return false, err
 	}
-	// Nothing of an earlier run may be taken for this one's.
-	if err := firstError(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
+	dir, err := os.MkdirTemp("", "funnel-kernel-")
+	if err != nil {
 		return false, err
 	}
 	fmt.Fprintf(w, "== Linux %s (Debian %s)\n", k.release, k.version)
@@ -142,11 +141,15 @@ func runOne(ctx context.Context, w io.Writer, tests *suite, k kernel, dir string
 		return false, firstError(bootErr, err)
 	}
 	passed := show(w, verdicts, faults) && bootErr == nil
-	fmt.Fprintf(w, "   %.1f s from power-on to power-off; logs in %s\n", time.Since(begin).Seconds(), dir)
+	fmt.Fprintf(w, "   %.1f s from power-on to power-off\n", time.Since(begin).Seconds())
 	if bootErr != nil || len(faults) > 0 {
 		showConsole(w, filepath.Join(dir, "console.log"))
 	}
-	return passed, bootErr
+	if passed {
+		return true, os.RemoveAll(dir)
+	}
+	fmt.Fprintln(w, "   logs in", dir)
+	return false, bootErr
 }
 
 func firstError(errs ...error) error {
