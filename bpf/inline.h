@@ -171,6 +171,17 @@ static __always_inline bool is_exchange_port(__be16 port)
 	       number - exchange_high < exchange_high_count;
 }
 
+/*
+ * Where to look for a source port first: the same place for the same ports, so
+ * that a connection in the place of an earlier one is that for the server as well.
+ * A port drawn at random would meet what the server has in TIME_WAIT of another
+ * connection, whose timestamps and sequence numbers tell nothing about this one.
+ */
+static __always_inline __u32 exchange_start(const struct packet *p)
+{
+	return bpf_ntohs(p->tuple.sport) + bpf_ntohs(p->tuple.dport) * 7919U;
+}
+
 #define CLAIM_TRIES 128
 
 /* One claim. Keys and values stand here, so that no function needs more stack. */
@@ -270,7 +281,7 @@ static __noinline enum reason try_claim(const struct packet *p, enum hook hook, 
 		},
 		.value = { .tick = flow_now(), .kind = FLOW_SOURCE, .state = FLOW_ANSWERED },
 		.first = marker ? 0 : p->tuple.sport,
-		.start = bpf_get_prandom_u32(),
+		.start = exchange_start(p),
 	};
 
 	key_back(p, hook, through, 0, &c.reverse);

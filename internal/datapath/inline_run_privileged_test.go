@@ -340,6 +340,29 @@ func TestInlinePortOfOneDestination(t *testing.T) {
 	}
 }
 
+// TestInlinePortIsTheSameAgain: once its entry is gone, a connection from the same
+// port travels as the earlier one did. What the server still has of that one in
+// TIME_WAIT lets it in then, because timestamps went on.
+func TestInlinePortIsTheSameAgain(t *testing.T) {
+	for family, e := range families {
+		t.Run(family, func(t *testing.T) {
+			first := mustLoad(t, "", funnelInline, ethernet)
+			again := mustLoad(t, "", funnelInline, ethernet)
+			seen := map[uint16]bool{}
+			for _, sport := range []uint16{40000, 40001, 40007, 50000} {
+				x := first.claimed(t, e, sport)
+				if y := again.claimed(t, e, sport); y != x {
+					t.Errorf("port %d got %d, the next time %d", sport, x, y)
+				}
+				if seen[x] {
+					t.Errorf("port %d got %d, as another did", sport, x)
+				}
+				seen[x] = true
+			}
+		})
+	}
+}
+
 func TestInlineDirectConnections(t *testing.T) {
 	p := limited(t, 0, rules.PortRange{First: 1026, Last: 65535}) // leaves 1024 and 1025
 	e := families["IPv4"]
