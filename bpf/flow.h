@@ -138,7 +138,8 @@ static __always_inline void touch_flow(struct flow *f)
  * How long a flow without packets is not given up. Linux tries to connect for
  * 127 s, stays in TIME_WAIT for 60 s, and by default asks after a silent peer
  * for 7,875 s before it gives up. When the table is full, those that are over
- * have a quarter of a second for stragglers.
+ * have a quarter of a second for stragglers, and those that nobody has answered
+ * 3 s: one that is answered later is claimed anew by its next SYN.
  */
 static __always_inline __u32 flow_lifetime(__u8 state, bool pressed)
 {
@@ -148,7 +149,9 @@ static __always_inline __u32 flow_lifetime(__u8 state, bool pressed)
 		return pressed ? 2 : FLOW_SECONDS(60);
 	if (state & FLOW_CLOSED)
 		return FLOW_SECONDS(300);
-	return state & FLOW_ANSWERED ? FLOW_SECONDS(10800) : FLOW_SECONDS(130);
+	if (state & FLOW_ANSWERED)
+		return FLOW_SECONDS(10800);
+	return pressed ? FLOW_SECONDS(3) : FLOW_SECONDS(130);
 }
 
 static __always_inline bool flow_expired(const struct flow *f, bool pressed)

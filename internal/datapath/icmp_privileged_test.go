@@ -17,19 +17,11 @@ import (
 )
 
 const (
-	inlineClient6 = "; ip6 daddr fd96::10 tcp dport { 8080, 9090, 7070 } funnel tcp dport 179 inline"
-
 	udpThroughTCP6 = "; ip6 daddr fd96::10 udp dport 4739 funnel tcp dport 179 sport 540"
 	udpThroughUDP6 = "; ip6 daddr fd96::10 udp dport 4739 funnel udp dport 179 sport 540"
 )
 
 var services = map[string]netip.Addr{"IPv4": serviceAddr, "IPv6": service6}
-
-// attachBoth is attach for both families.
-func (s *inlineSite) attachBoth() {
-	s.client = s.funnel(s.site.client, "eth0", "", inlineClient+inlineClient6)
-	s.server = s.funnel(s.site.server, "eth0", inlineServer, "")
-}
 
 // narrow makes the router forward to client and server no packets above an MTU.
 func (s *site) narrow(mtu int) {
@@ -52,7 +44,7 @@ func TestPathMTUOfInlineFlows(t *testing.T) {
 			s := newInlineSite(t)
 			prepare(s.site)
 			s.narrow(1300)
-			s.attachBoth()
+			s.attach()
 			for _, service := range services {
 				conn, err := dial(s.site.client, 0, netip.AddrPortFrom(service, 8080))
 				if err != nil {
@@ -92,15 +84,24 @@ func pathMTU(t testing.TB, conn socket, to netip.Addr) int {
 	if to.Is6() {
 		level, name = unix.IPPROTO_IPV6, unix.IPV6_MTU
 	}
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
 	mtu := 0
-	if err := errors.Join(raw.Control(func(fd uintptr) { mtu, err = unix.GetsockoptInt(int(fd), level, name) }), err); err != nil {
+	if err := onSocket(conn, func(fd int) (err error) {
+		mtu, err = unix.GetsockoptInt(fd, level, name)
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	return mtu
+}
+
+// onSocket calls f with a socket's file descriptor.
+func onSocket(conn socket, f func(fd int) error) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	failed := raw.Control(func(fd uintptr) { err = f(int(fd)) })
+	return errors.Join(failed, err)
 }
 
 // TestRefusalsOfInlineFlows: who refuses on the way, or in the pod, is heard by
@@ -123,7 +124,7 @@ func TestRefusalsOfInlineFlows(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := newInlineSite(t)
 			c.refuse(s)
-			s.attachBoth()
+			s.attach()
 			for family, service := range services {
 				_, err := dial(s.site.client, 0, netip.AddrPortFrom(service, 8080))
 				if !errors.Is(err, c.want) {
@@ -140,7 +141,7 @@ func TestRefusalOfAnswers(t *testing.T) {
 	for family, service := range services {
 		t.Run(family, func(t *testing.T) {
 			s := newInlineSite(t)
-			s.attachBoth()
+			s.attach()
 			reject(s.site.client, "input", "tcp sport 8080", "port-unreachable")
 			go dial(s.site.client, 0, netip.AddrPortFrom(service, 8080))
 			s.eventually("an error is translated at both ends", func() bool {

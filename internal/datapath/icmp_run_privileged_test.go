@@ -104,6 +104,37 @@ func (q quotedBy) mustTranslate(t *testing.T, name string, reason Reason, in, wa
 	q.programs.mustStep(t, step{q.name + ", " + name, q.program, in, want, reason})
 }
 
+// tally runs programs on many errors and looks at the counters once, which takes
+// longer than a run.
+type tally struct {
+	quotedBy
+	before Counters
+	want   map[Reason]uint64
+}
+
+func (q quotedBy) tally(t *testing.T) *tally {
+	return &tally{q, mustCount(t, q.programs, q.program), map[Reason]uint64{}}
+}
+
+func (y *tally) mustTranslate(t *testing.T, octets int, reason Reason, in, want []byte) {
+	t.Helper()
+	y.want[reason]++
+	if verdict, out := runOn(t, y.program, in, csumComplete); verdict != unspec || !bytes.Equal(out, want) {
+		t.Errorf("%s, %d octets: verdict %d", y.name, octets, verdict)
+		sameFrame(t, out, want)
+	}
+}
+
+func (y *tally) check(t *testing.T) {
+	t.Helper()
+	after := mustCount(t, y.programs, y.program)
+	for _, r := range Reasons() {
+		if got := after.Reasons[r] - y.before.Reasons[r]; got != y.want[r] {
+			t.Errorf("%s: counted %v %d times, want %d", y.name, r, got, y.want[r])
+		}
+	}
+}
+
 func TestErrorsAboutInlineFlows(t *testing.T) {
 	for family, e := range families {
 		t.Run(family, func(t *testing.T) {
@@ -127,6 +158,7 @@ func TestErrorsThatQuoteLittle(t *testing.T) {
 	for family, e := range families {
 		t.Run(family, func(t *testing.T) {
 			for _, q := range inlineQuotes(t, e) {
+				y := q.tally(t)
 				for n := range q.in {
 					kind := icmpErrors[family][n%5]
 					in, l4 := q.in[:n], n-l4Offset(q.in)
@@ -140,9 +172,10 @@ func TestErrorsThatQuoteLittle(t *testing.T) {
 						copy(want[n-l4+4:], in[n-l4+4:]) // nothing but the ports
 					}
 					padding := payload(60)
-					q.mustTranslate(t, fmt.Sprintf("%d octets", n), reason,
+					y.mustTranslate(t, n, reason,
 						append(kind.about(in, router[family], q.to), padding...), append(kind.about(want, router[family], q.to), padding...))
 				}
+				y.check(t)
 			}
 		})
 	}
@@ -212,6 +245,7 @@ func TestErrorsThatQuoteLittleOfPushedPackets(t *testing.T) {
 	for family := range families {
 		t.Run(family, func(t *testing.T) {
 			for _, q := range pushQuotes(t, family) {
+				y := q.tally(t)
 				for n := range q.in {
 					kind := icmpErrors[family][n%5]
 					in, l4, kindAfter := q.in[:n], n-l4Offset(q.in), kind.less(q.outerLen())
@@ -225,9 +259,10 @@ func TestErrorsThatQuoteLittleOfPushedPackets(t *testing.T) {
 						want = q.cut(n - q.outerLen())
 					}
 					padding := payload(60)
-					q.mustTranslate(t, fmt.Sprintf("%d octets", n), reason,
+					y.mustTranslate(t, n, reason,
 						append(kind.about(in, router[family], q.to), padding...), append(kindAfter.about(want, router[family], q.to), padding...))
 				}
+				y.check(t)
 			}
 		})
 	}

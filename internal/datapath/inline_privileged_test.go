@@ -22,7 +22,8 @@ import (
 )
 
 const (
-	inlineClient = "ip daddr 10.96.0.10 tcp dport { 8080, 9090, 7070 } funnel tcp dport 179 inline"
+	inlineClient = "ip daddr 10.96.0.10 tcp dport { 8080, 9090, 7070 } funnel tcp dport 179 inline; " +
+		"ip6 daddr fd96::10 tcp dport { 8080, 9090, 7070 } funnel tcp dport 179 inline"
 	inlineServer = "tcp dport 1179 unfunnel tcp inline dport { 8080, 9090, 7070 }"
 )
 
@@ -114,13 +115,19 @@ func echoed(conn *net.TCPConn, port uint16, got, data []byte) error {
 func (s *inlineSite) checkFrames() (marked, direct int) {
 	s.Helper()
 	for _, f := range s.arrives.Frames() {
-		if f.Outgoing || len(f.Data) < 54 || f.Data[12] != 8 || f.Data[14+9] != wire.TCP {
+		l4 := 14 + 20
+		switch {
+		case f.Outgoing || len(f.Data) < 54:
+			continue
+		case f.Data[12] == 0x86 && f.Data[14+6] == wire.TCP:
+			l4 = 14 + 40
+		case f.Data[12] != 8 || f.Data[14+9] != wire.TCP:
 			continue
 		}
 		p, err := wire.Parse(f.Data[14:])
 		if f.Partial {
 			// The sum is still to be completed: only a whole one can be checked.
-			p.DestPort, p.Segment = binary.BigEndian.Uint16(f.Data[36:]), f.Data[34:]
+			p.DestPort, p.Segment = binary.BigEndian.Uint16(f.Data[l4+2:]), f.Data[l4:]
 		} else if err != nil {
 			s.Fatalf("%v\n% x", err, f.Data[:min(len(f.Data), 80)])
 		}
@@ -176,7 +183,8 @@ func TestInlineManyConnections(t *testing.T) {
 		wait.Go(func() {
 			for i := w; i < each*len(ports); i += workers {
 				port := ports[i%len(ports)]
-				conn, err := dial(s.site.client, 0, netip.AddrPortFrom(serviceAddr, port))
+				service := []netip.Addr{serviceAddr, service6}[i/len(ports)%2]
+				conn, err := dial(s.site.client, 0, netip.AddrPortFrom(service, port))
 				if err == nil {
 					open <- conn
 					if port == 179 {
@@ -225,9 +233,10 @@ func TestInlineBulk(t *testing.T) {
 			c.prepare(s.site)
 			s.attach()
 			var wait sync.WaitGroup
-			for _, port := range inlinePorts {
+			for i, port := range inlinePorts {
+				service := []netip.Addr{serviceAddr, service6}[i%2]
 				wait.Go(func() {
-					conn, err := dial(s.site.client, 0, netip.AddrPortFrom(serviceAddr, port))
+					conn, err := dial(s.site.client, 0, netip.AddrPortFrom(service, port))
 					if err != nil {
 						t.Error(err)
 						return
@@ -261,12 +270,15 @@ func noOffloads(s *site) {
 func TestInlineWithoutBackend(t *testing.T) {
 	s := newInlineSite(t)
 	s.client = s.funnel(s.site.client, "eth0", "", inlineClient)
-	_, err := dial(s.site.client, 0, netip.AddrPortFrom(serviceAddr, 8080))
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("got %v, want connection refused", err)
-	}
-	if n := mustCount(t, s.client, s.client.Ingress).Reasons[MarkerMissing]; n == 0 {
-		t.Error("marker_missing was not counted")
+	for family, service := range services {
+		before := mustCount(t, s.client, s.client.Ingress).Reasons[MarkerMissing]
+		_, err := dial(s.site.client, 0, netip.AddrPortFrom(service, 8080))
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%s: got %v, want connection refused", family, err)
+		}
+		if n := mustCount(t, s.client, s.client.Ingress).Reasons[MarkerMissing]; n == before {
+			t.Errorf("%s: marker_missing was not counted", family)
+		}
 	}
 }
 
@@ -275,20 +287,26 @@ func TestInlineWithoutBackend(t *testing.T) {
 func TestInlineMarkerStripped(t *testing.T) {
 	s := newInlineSite(t)
 	s.attach()
-	conn, err := dial(s.site.client, 0, netip.AddrPortFrom(serviceAddr, 8080))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if err := talk(conn, 8080, payload(100)); err != nil {
-		t.Fatal(err)
+	open := map[string]*net.TCPConn{}
+	for family, service := range services {
+		conn, err := dial(s.site.client, 0, netip.AddrPortFrom(service, 8080))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := talk(conn, 8080, payload(100)); err != nil {
+			t.Fatal(err)
+		}
+		open[family] = conn
 	}
 	s.stripMarkers()
-	if err := echoedAgain(conn); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("connection that was open: %v, want a reset", err)
-	}
-	if _, err := dial(s.site.client, 0, netip.AddrPortFrom(serviceAddr, 9090)); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("new connection: %v, want connection refused", err)
+	for family, service := range services {
+		if err := echoedAgain(open[family]); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s, connection that was open: %v, want a reset", family, err)
+		}
+		if _, err := dial(s.site.client, 0, netip.AddrPortFrom(service, 9090)); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%s, new connection: %v, want connection refused", family, err)
+		}
 	}
 }
 
@@ -300,8 +318,8 @@ func (s *site) route(port uint16) {
 
 // stripMarkers clears the urgent pointer of segments from the through port.
 func (s *inlineSite) stripMarkers() {
-	s.router.Run("nft", "add table ip strip; add chain ip strip out { type filter hook postrouting priority 300; }; "+
-		"add rule ip strip out oifname c0 tcp sport { 179, 1179 } tcp urgptr set 0")
+	s.router.Run("nft", "add table inet strip; add chain inet strip out { type filter hook postrouting priority 300; }; "+
+		"add rule inet strip out oifname c0 tcp sport { 179, 1179 } tcp urgptr set 0")
 }
 
 func echoedAgain(conn *net.TCPConn) error {

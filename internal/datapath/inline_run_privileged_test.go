@@ -267,12 +267,20 @@ func (p *Programs) syn(t *testing.T, e ends, sport uint16) Reason {
 // untilFree repeats a SYN until the connection gets what it needs.
 func (p *Programs) untilFree(t *testing.T, e ends, sport uint16) {
 	t.Helper()
+	if !p.within(t, func() bool { return p.syn(t, e, sport) == Funneled }) {
+		t.Errorf("SYN from %d: still nothing free", sport)
+	}
+}
+
+// within reports whether something becomes so, and waits for it.
+func (p *Programs) within(t *testing.T, holds func() bool) bool {
+	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if p.syn(t, e, sport) == Funneled {
-			return
+		if holds() {
+			return true
 		}
 	}
-	t.Errorf("SYN from %d: still nothing free", sport)
+	return false
 }
 
 func TestInlineTableFull(t *testing.T) {

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/sfunnel-io/funnel-operator/bpf"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
+	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
+)
+
+// inlinePair is a client and a backend, and the segments of one flow between them.
+type inlinePair struct {
+	t               *testing.T
+	client, backend *Programs
+	ends
+	x uint16 // the exchanged source port
+}
+
+func newInlinePair(t *testing.T, e ends) *inlinePair {
+	p := &inlinePair{t: t, client: mustLoad(t, "", funnelInline, ethernet), backend: mustLoad(t, unfunnelInline, "", ethernet), ends: e}
+	p.x = p.client.claimed(t, e, 40000)
+	return p
+}
+
+// there sends a segment of the client to the backend; both sides must know it.
+func (p *inlinePair) there(name string, s seg) {
+	p.t.Helper()
+	s.sport, s.dport = 40000, 4739
+	inside, travels := s, s
+	inside.sport = p.x
+	travels.sport, travels.dport, travels.urgent = p.x, 179, 4739
+	p.client.mustStep(p.t, step{name + ", client", p.client.Egress, p.out(s), p.out(travels), Funneled})
+	p.backend.mustStep(p.t, step{name + ", backend", p.backend.Ingress, p.out(travels), p.out(inside), Unfunneled})
+}
+
+// andBack sends a segment of the backend to the client.
+func (p *inlinePair) andBack(name string, s seg) {
+	p.t.Helper()
+	s.sport, s.dport = 4739, p.x
+	inside, travels := s, s
+	inside.dport = 40000
+	travels.sport, travels.urgent = 179, 4739
+	p.backend.mustStep(p.t, step{name + ", backend", p.backend.Egress, p.back(s), p.back(travels), Funneled})
+	p.client.mustStep(p.t, step{name + ", client", p.client.Ingress, p.back(travels), p.back(inside), Unfunneled})
+}
+
+// live says how many entries the backend has: live ones and half-open ones.
+func (p *inlinePair) live(name string, flows, halfOpen int) {
+	p.t.Helper()
+	f, h := p.backend.entries(p.t, bpf.EgressMapFlows), p.backend.entries(p.t, bpf.EgressMapHalfOpen)
+	if f != flows || h != halfOpen {
+		p.t.Errorf("%s: %d live and %d half-open flows, want %d and %d", name, f, h, flows, halfOpen)
+	}
+}
+
+// TestInlineLives takes a flow through what TCP can do with it.
+func TestInlineLives(t *testing.T) {
+	const syn, ack, fin, rst = wire.SYN, wire.ACK, wire.FIN, wire.RST
+	for family, e := range families {
+		t.Run(family, func(t *testing.T) {
+			p := newInlinePair(t, e)
+			p.there("SYN", seg{flags: syn, seq: 77})
+			p.there("SYN again", seg{flags: syn, seq: 77})
+			p.live("SYN sent twice", 0, 1)
+			p.andBack("SYN-ACK", seg{flags: syn | ack, seq: 100, ack: 78})
+			p.andBack("SYN-ACK again", seg{flags: syn | ack, seq: 100, ack: 78})
+			p.live("not acknowledged", 0, 1)
+			p.there("ACK", seg{flags: ack, seq: 78, ack: 101})
+			p.live("open", 1, 0)
+			p.there("data", seg{flags: ack, seq: 78, ack: 101, data: 40})
+			p.there("keepalive", seg{flags: ack, seq: 117, ack: 101})
+			p.andBack("answer to the keepalive", seg{flags: ack, seq: 101, ack: 118})
+			p.there("half close", seg{flags: ack | fin, seq: 118, ack: 101})
+			p.andBack("data after it", seg{flags: ack, seq: 101, ack: 119, data: 1000})
+			p.there("its ACK", seg{flags: ack, seq: 119, ack: 1101})
+			p.andBack("FIN", seg{flags: ack | fin, seq: 1101, ack: 119})
+			p.there("last ACK", seg{flags: ack, seq: 119, ack: 1102})
+			p.andBack("FIN again, the ACK was lost", seg{flags: ack | fin, seq: 1101, ack: 119})
+			p.there("ACK from TIME_WAIT", seg{flags: ack, seq: 119, ack: 1102})
+
+			if x := p.client.claimed(t, e, 40000); x != p.x {
+				t.Errorf("the port used again got %d, before %d", x, p.x)
+			}
+			p.there("SYN of the next connection", seg{flags: syn, seq: 9000})
+			p.andBack("SYN-ACK", seg{flags: syn | ack, seq: 500, ack: 9001})
+			p.there("ACK", seg{flags: ack, seq: 9001, ack: 501})
+			p.there("FIN", seg{flags: ack | fin, seq: 9001, ack: 501})
+			p.andBack("FIN at the same time", seg{flags: ack | fin, seq: 501, ack: 9001})
+			p.there("its ACK", seg{flags: ack, seq: 9002, ack: 502})
+			p.andBack("the other ACK", seg{flags: ack, seq: 502, ack: 9002})
+
+			p.there("SYN of a third one", seg{flags: syn, seq: 20000})
+			p.there("reset", seg{flags: rst, seq: 20001})
+			p.there("SYN of a fourth one", seg{flags: syn, seq: 30000})
+			p.andBack("refused", seg{flags: rst | ack, ack: 30001})
+			p.live("in the end", 1, 0)
+		})
+	}
+}
+
+// TestInlineSimultaneousOpen: the backend connects to the client's port while the
+// client connects to it.
+func TestInlineSimultaneousOpen(t *testing.T) {
+	const syn, ack = wire.SYN, wire.ACK
+	p := newInlinePair(t, families["IPv4"])
+	p.there("SYN", seg{flags: syn, seq: 77})
+	p.andBack("SYN", seg{flags: syn, seq: 100})
+	p.there("SYN-ACK", seg{flags: syn | ack, seq: 77, ack: 101})
+	p.live("acknowledged", 1, 0)
+	p.andBack("SYN-ACK", seg{flags: syn | ack, seq: 100, ack: 78})
+	p.there("data", seg{flags: ack, seq: 78, ack: 101, data: 9})
+}
+
+// TestInlineFloodOfTheBackend: SYNs from everywhere take no place from flows that
+// live, nor do segments in the middle of connections that are answered by resets.
+func TestInlineFloodOfTheBackend(t *testing.T) {
+	const live = 50
+	b := mustLoad(t, unfunnelInline, "", ethernet)
+	e := families["IPv4"]
+	in := func(sport uint16, flags byte) []byte {
+		return e.out(seg{sport: sport, dport: 179, urgent: 4739, flags: flags, seq: 7, ack: 101})
+	}
+	for i := range uint16(live) {
+		runOn(t, b.Ingress, in(2000+i, wire.SYN))
+		runOn(t, b.Egress, e.back(seg{sport: 4739, dport: 2000 + i, flags: wire.SYN | wire.ACK, seq: 100}))
+		runOn(t, b.Ingress, in(2000+i, wire.ACK))
+	}
+	for i := range 3000 {
+		from := ends{netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)}), e.server}
+		flood := seg{sport: 2000, dport: 179, urgent: 4739, flags: wire.SYN}
+		answer := seg{sport: 4739, dport: 2000, flags: wire.SYN | wire.ACK}
+		if i%2 == 1 {
+			flood.flags, answer.flags = wire.ACK, wire.RST
+		}
+		runOn(t, b.Ingress, from.out(flood))
+		runOn(t, b.Egress, from.back(answer))
+	}
+	if n := b.entries(t, bpf.EgressMapFlows); n != live {
+		t.Errorf("%d live flows, want %d", n, live)
+	}
+	if n := b.entries(t, bpf.EgressMapHalfOpen); n > halfOpenFlows {
+		t.Errorf("%d half-open flows", n)
+	}
+	for i := range uint16(live) {
+		b.mustStep(t, step{"answer of a live flow", b.Egress, e.back(seg{sport: 4739, dport: 2000 + i, flags: wire.ACK}),
+			e.back(seg{sport: 179, dport: 2000 + i, urgent: 4739, flags: wire.ACK}), Funneled})
+	}
+}
+
+// TestInlineBackendFull: a flow that finds no place goes on half open, is counted,
+// and moves in when there is one.
+func TestInlineBackendFull(t *testing.T) {
+	const flows = 4
+	requireRoot(t)
+	b, err := Load(Config{Ingress: mustCompile(t, unfunnelInline), Interface: ethernet, Flows: flows})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	e := families["IPv4"]
+	in := func(sport uint16, flags byte) seg {
+		return seg{sport: sport, dport: 179, urgent: 4739, flags: flags, seq: 7, ack: 101}
+	}
+	open := func(sport uint16) Reason {
+		runOn(t, b.Ingress, e.out(in(sport, wire.SYN)))
+		runOn(t, b.Egress, e.back(seg{sport: 4739, dport: sport, flags: wire.SYN | wire.ACK, seq: 100}))
+		reason, _, _ := reasonOf(t, b, b.Ingress, e.out(in(sport, wire.ACK)))
+		return reason
+	}
+	for i := range uint16(flows + 1) {
+		if got := open(2000 + i); got != Unfunneled {
+			t.Errorf("flow %d: counted %v", i, got)
+		}
+	}
+	if got := open(3000); got != NotKept {
+		t.Errorf("one more: counted %v", got)
+	}
+	b.mustStep(t, step{"its answer", b.Egress, e.back(seg{sport: 4739, dport: 3000, flags: wire.ACK}),
+		e.back(seg{sport: 179, dport: 3000, urgent: 4739, flags: wire.ACK}), Funneled})
+	runOn(t, b.Ingress, e.out(in(2001, wire.RST)))
+	if !b.within(t, func() bool {
+		reason, _, _ := reasonOf(t, b, b.Ingress, e.out(in(3000, wire.ACK)))
+		return reason == Unfunneled && b.entries(t, bpf.EgressMapHalfOpen) == 0
+	}) {
+		t.Error("a flow was reset, and its place is not taken")
+	}
+}
+
+// TestInlineFloodOfTheClient: flows that nobody answers fill the table. Flows that
+// live stay, and new ones get the places of those that had no answer for 3 s.
+func TestInlineFloodOfTheClient(t *testing.T) {
+	const flows = 8
+	p := limited(t, flows, rules.PortRange{First: 32768, Last: 60999})
+	e := families["IPv4"]
+	x := p.claimed(t, e, 40000)
+	answer := step{"answer of a live flow", p.Ingress, e.back(seg{sport: 179, dport: x, urgent: 4739, flags: wire.ACK}),
+		e.back(seg{sport: 4739, dport: 40000, flags: wire.ACK}), Unfunneled}
+	p.mustStep(t, answer)
+	for i := range uint16(flows - 1) {
+		p.claimed(t, e, 50000+i)
+	}
+	if got := p.syn(t, e, 41000); got != FlowsFull {
+		t.Errorf("one more: counted %v", got)
+	}
+	p.untilFree(t, e, 41000)
+	p.mustStep(t, answer)
+}
