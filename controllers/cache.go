@@ -3,7 +3,10 @@
 package controllers
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
@@ -16,8 +19,8 @@ import (
 )
 
 // CacheOptions is what the manager's cache must be made with. Its size depends on
-// policies, injected pods, Services and namespaces; pods and ConfigMaps that are
-// none of ours never enter it, and what enters is cut to what is read.
+// policies, injected pods, Services, their endpoints and namespaces; pods and
+// ConfigMaps that are none of ours never enter it, and what enters is cut to what is read.
 //
 // Pods that were not injected must be read with the manager's API reader.
 func CacheOptions() cache.Options {
@@ -31,9 +34,16 @@ func CacheOptions() cache.Options {
 			&corev1.ConfigMap{}: {Label: hasLabel(v1alpha1.LabelPolicy)},
 			&corev1.Service{}:   {Transform: cut(cutService)},
 			&corev1.Namespace{}: {Transform: cut(cutNamespace)},
+			&discoveryv1.EndpointSlice{}: {
+				Label:     labels.SelectorFromSet(labels.Set{discoveryv1.LabelManagedBy: endpointSliceController}),
+				Transform: cut(cutEndpointSlice),
+			},
 		},
 	}
 }
+
+// endpointSliceController makes the slices of Services with a selector.
+const endpointSliceController = "endpointslice-controller.k8s.io"
 
 func hasLabel(key string) labels.Selector {
 	exists, err := labels.NewRequirement(key, selection.Exists, nil)
@@ -49,22 +59,30 @@ func cut[T client.Object](more func(T)) toolscache.TransformFunc {
 	return func(in any) (any, error) {
 		if obj, ok := in.(T); ok { // else a tombstone
 			obj.SetManagedFields(nil)
-			obj.SetAnnotations(nil)
+			obj.SetAnnotations(ourAnnotation(obj.GetAnnotations()))
 			more(obj)
 		}
 		return in, nil
 	}
 }
 
-// cutPod keeps labels, the controlling owner, named ports, phase, deletion and
-// what concerns our init container.
+// ourAnnotation keeps the one that is read.
+func ourAnnotation(all map[string]string) map[string]string {
+	if value, ok := all[v1alpha1.AnnotationReleased]; ok {
+		return map[string]string{v1alpha1.AnnotationReleased: value}
+	}
+	return nil
+}
+
+// cutPod keeps labels, the controlling owner, named ports, phase, deletion,
+// what concerns our init container, and that a service mesh is there.
 func cutPod(pod *corev1.Pod) {
 	*pod = corev1.Pod{
 		TypeMeta:   pod.TypeMeta,
 		ObjectMeta: cutMeta(pod.ObjectMeta),
 		Spec: corev1.PodSpec{
 			InitContainers: oursAlone(pod.Spec.InitContainers),
-			Containers:     namedPorts(pod.Spec.Containers),
+			Containers:     append(namedPorts(pod.Spec.Containers), meshes(slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers))...),
 			HostNetwork:    pod.Spec.HostNetwork,
 			HostUsers:      pod.Spec.HostUsers,
 			OS:             pod.Spec.OS,
@@ -118,6 +136,17 @@ func namedPorts(containers []corev1.Container) []corev1.Container {
 	return []corev1.Container{{Ports: ports}}
 }
 
+// meshes keeps the names of mesh containers.
+func meshes(containers []corev1.Container) []corev1.Container {
+	var kept []corev1.Container
+	for i := range containers {
+		if slices.Contains(status.MeshContainers, containers[i].Name) {
+			kept = append(kept, corev1.Container{Name: containers[i].Name})
+		}
+	}
+	return kept
+}
+
 // ourStatus keeps how our init container ended and what it waits for.
 func ourStatus(all []corev1.ContainerStatus) []corev1.ContainerStatus {
 	for i := range all {
@@ -150,14 +179,32 @@ func cutService(s *corev1.Service) {
 	s.Labels = nil
 }
 
-// cutNamespace keeps the two labels that decide whether pods are injected.
+// cutNamespace keeps the labels: two decide whether pods are injected, and any may
+// decide whether a client policy may refer to a backend policy elsewhere.
 func cutNamespace(n *metav1.PartialObjectMetadata) {
-	kept := map[string]string{}
-	for _, key := range []string{v1alpha1.LabelInjection, status.LabelEnforce} {
-		if value, ok := n.Labels[key]; ok {
-			kept[key] = value
+	n.ObjectMeta = cutMeta(n.ObjectMeta)
+}
+
+// cutEndpointSlice keeps whose slice it is, and which pods are ready.
+func cutEndpointSlice(s *discoveryv1.EndpointSlice) {
+	kept := &discoveryv1.EndpointSlice{TypeMeta: s.TypeMeta, ObjectMeta: cutMeta(s.ObjectMeta), AddressType: s.AddressType}
+	kept.Labels, kept.OwnerReferences = map[string]string{}, nil
+	for _, key := range []string{discoveryv1.LabelServiceName, discoveryv1.LabelManagedBy} {
+		kept.Labels[key] = s.Labels[key]
+	}
+	kept.Endpoints = make([]discoveryv1.Endpoint, 0, len(s.Endpoints))
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
+		if e.Conditions.Ready == nil || *e.Conditions.Ready {
+			kept.Endpoints = append(kept.Endpoints, discoveryv1.Endpoint{Addresses: e.Addresses, TargetRef: cutReference(e.TargetRef)})
 		}
 	}
-	n.ObjectMeta = cutMeta(n.ObjectMeta)
-	n.Labels = kept
+	*s = *kept
+}
+
+func cutReference(ref *corev1.ObjectReference) *corev1.ObjectReference {
+	if ref == nil {
+		return nil
+	}
+	return &corev1.ObjectReference{Kind: ref.Kind, Name: ref.Name}
 }

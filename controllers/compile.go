@@ -5,11 +5,16 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,41 +35,78 @@ type compiled struct {
 // small ones would cost more memory than time.
 const manyRules = 64
 
-// compile compiles the policy with the Services that it names, which it returns
-// too.
-func (r *FunnelPolicyReconciler) compile(ctx context.Context, p *v1alpha1.FunnelPolicy) (compiled, map[types.NamespacedName]*corev1.Service, error) {
-	named, err := r.namedServices(ctx, p)
+// compile compiles the policy with what of the cluster it depends on, which it
+// returns too.
+func (r *FunnelPolicyReconciler) compile(ctx context.Context, p *v1alpha1.FunnelPolicy) (compiled, policy.Cluster, error) {
+	in, err := r.cluster(ctx, p)
 	if err != nil {
-		return compiled{}, nil, err
+		return compiled{}, in, err
 	}
-	name, of := client.ObjectKeyFromObject(p), input(p, named)
+	name, of := client.ObjectKeyFromObject(p), input(p, in)
 	if last := r.memory.compiled(name); last.of == of {
-		return last, named, nil
+		return last, in, nil
 	}
 	c := compiled{of: of}
-	c.program, c.faults = policy.Compile(p, named)
+	c.program, c.faults = policy.Compile(p, in)
 	if len(c.program.Ingress)+len(c.program.Egress) >= manyRules || len(c.faults) > 0 {
 		r.memory.keep(name, c)
 	}
-	return c, named, nil
+	return c, in, nil
 }
 
 // input identifies what is compiled.
-func input(p *v1alpha1.FunnelPolicy, named map[types.NamespacedName]*corev1.Service) string {
+func input(p *v1alpha1.FunnelPolicy, in policy.Cluster) string {
 	var of strings.Builder
-	fmt.Fprint(&of, p.UID, "/", p.Generation)
-	for _, name := range policy.References(p) {
-		if s := named[name]; s != nil {
+	fmt.Fprint(&of, p.UID, "/", p.Generation, " ", in.Released, " ", in.Labels, " ", in.NamedPorts)
+	if in.Backend != nil {
+		fmt.Fprint(&of, " ", in.Backend.UID, "/", in.Backend.Generation)
+	}
+	for _, name := range in.References(p) {
+		if s := in.Services[name]; s != nil {
 			fmt.Fprint(&of, " ", s.UID, "/", s.ResourceVersion)
 		}
 	}
 	return of.String()
 }
 
-// namedServices returns those Services that the policy names and that exist.
-func (r *FunnelPolicyReconciler) namedServices(ctx context.Context, p *v1alpha1.FunnelPolicy) (map[types.NamespacedName]*corev1.Service, error) {
+// cluster reads what the policy's program depends on.
+func (r *FunnelPolicyReconciler) cluster(ctx context.Context, p *v1alpha1.FunnelPolicy) (in policy.Cluster, err error) {
+	if p.Spec.Client != nil {
+		if in, err = r.referredTo(ctx, p); err != nil {
+			return in, err
+		}
+	}
+	if in.Services, err = r.namedServices(ctx, in.References(p)); err != nil {
+		return in, err
+	}
+	if s := backendService(p, in.Services); s != nil && namesTargets(s) {
+		in.NamedPorts, err = r.namedPorts(ctx, p)
+	}
+	return in, err
+}
+
+// referredTo reads the backend policy of a client, and what decides whether it
+// may know of it.
+func (r *FunnelPolicyReconciler) referredTo(ctx context.Context, p *v1alpha1.FunnelPolicy) (in policy.Cluster, err error) {
+	backend, name := &v1alpha1.FunnelPolicy{}, policy.BackendName(p)
+	switch err := r.Get(ctx, name, backend); {
+	case err == nil:
+		in.Backend = backend
+	case !apierrors.IsNotFound(err):
+		return in, fmt.Errorf("get FunnelPolicy %s: %w", name, err)
+	}
+	if in.Labels, err = r.namespaceLabels(ctx, p.Namespace); err != nil {
+		return in, err
+	}
+	have, err := getConfigMap(ctx, r.Client, rulesName(client.ObjectKeyFromObject(p)))
+	in.Released = have != nil && owned(have) && strings.HasPrefix(have.Annotations[v1alpha1.AnnotationReleased], name.String()+" ")
+	return in, err
+}
+
+// namedServices returns those Services that exist.
+func (r *FunnelPolicyReconciler) namedServices(ctx context.Context, names []types.NamespacedName) (map[types.NamespacedName]*corev1.Service, error) {
 	found := map[types.NamespacedName]*corev1.Service{}
-	for _, name := range policy.References(p) {
+	for _, name := range names {
 		s := &corev1.Service{}
 		switch err := r.Get(ctx, name, s); {
 		case apierrors.IsNotFound(err):
@@ -75,4 +117,66 @@ func (r *FunnelPolicyReconciler) namedServices(ctx context.Context, p *v1alpha1.
 		}
 	}
 	return found, nil
+}
+
+// backendService is the Service in front of a backend, nil when there is none.
+func backendService(p *v1alpha1.FunnelPolicy, services map[types.NamespacedName]*corev1.Service) *corev1.Service {
+	if p.Spec.Backend == nil {
+		return nil
+	}
+	return services[types.NamespacedName{Namespace: p.Namespace, Name: p.Spec.Backend.Service}]
+}
+
+func namesTargets(s *corev1.Service) bool {
+	return slices.ContainsFunc(s.Spec.Ports, func(port corev1.ServicePort) bool { return port.TargetPort.Type == intstr.String })
+}
+
+// namedPorts are those of the injected pods that the policy selects, from the
+// cache. Pods that wait for their rules are among them; those that were not
+// injected have no rules.
+func (r *FunnelPolicyReconciler) namedPorts(ctx context.Context, p *v1alpha1.FunnelPolicy) (map[string][]uint16, error) {
+	selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
+	if err != nil {
+		return nil, nil // Accepted says so
+	}
+	pods, err := r.injectedPods(ctx, p.Namespace, selector)
+	if err != nil {
+		return nil, err
+	}
+	numbers := map[string]map[uint16]bool{}
+	for i := range pods {
+		if pod := &pods[i]; pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+			noteNamedPorts(pod, numbers)
+		}
+	}
+	sorted := map[string][]uint16{}
+	for key, set := range numbers {
+		sorted[key] = slices.Sorted(maps.Keys(set))
+	}
+	return sorted, nil
+}
+
+func noteNamedPorts(pod *corev1.Pod, numbers map[string]map[uint16]bool) {
+	for i := range pod.Spec.Containers {
+		for _, port := range pod.Spec.Containers[i].Ports {
+			if port.Name == "" {
+				continue
+			}
+			key := policy.PortKey(port.Protocol, port.Name)
+			if numbers[key] == nil {
+				numbers[key] = map[uint16]bool{}
+			}
+			numbers[key][uint16(port.ContainerPort)] = true
+		}
+	}
+}
+
+// injectedPods are the injected pods of a namespace, from the cache. They are the
+// cache's own and must not be changed.
+func (r *FunnelPolicyReconciler) injectedPods(ctx context.Context, namespace string, selector labels.Selector) ([]corev1.Pod, error) {
+	var list corev1.PodList
+	if err := r.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list injected pods: %w", err)
+	}
+	return list.Items, nil
 }

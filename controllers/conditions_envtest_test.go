@@ -5,12 +5,15 @@ package controllers
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/report"
@@ -20,7 +23,11 @@ import (
 // read.
 var _ = Describe("Conditions", Ordered, func() {
 	produced := map[string]bool{}
-	BeforeAll(func() { startOperator(withoutPolling) })
+	cilium := types.NamespacedName{Namespace: metav1.NamespaceDefault, Name: "cilium-config"}
+	var o *operator
+	BeforeAll(func() {
+		o, _ = startOperator(withoutPolling, func(r *FunnelPolicyReconciler) { r.CiliumConfig = cilium })
+	})
 
 	DescribeTable("say why", func(kind, want string, arrange func(s shop) *v1alpha1.FunnelPolicy, says ...string) {
 		s := newShop()
@@ -48,7 +55,32 @@ var _ = Describe("Conditions", Ordered, func() {
 			return s.policy("exporter", through("collector"))
 		}, "spec.rules.egress[0].match.destination.service", "headless"),
 
+		Entry(nil, "Accepted", "False/PortMappingUnsupported", func(s shop) *v1alpha1.FunnelPolicy {
+			s.service("collector", func(s *corev1.Service) {
+				s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "alt", Port: 8080, TargetPort: intstr.FromInt32(8081)})
+			})
+			return s.policy("policy", behind("collector"))
+		}, "spec.backend.ports[0]", "list 8081 here"),
+
 		Entry(nil, "ResolvedRefs", "True/ResolvedRefs", plain),
+		Entry("ResolvedRefs of a backend without a Service", "ResolvedRefs", "False/ServiceNotFound", with(behind("collector")), "spec.backend.service: Service NS/collector does not exist"),
+		Entry(nil, "ResolvedRefs", "False/PortNotFound", func(s shop) *v1alpha1.FunnelPolicy {
+			s.service("collector", func(s *corev1.Service) { s.Spec.Ports[0].Name = "other" })
+			return s.policy("policy", behind("collector"))
+		}, "Service NS/collector has no port bgp/TCP; it lists 179/TCP (other)"),
+		Entry(nil, "ResolvedRefs", "False/PolicyNotFound", with(func(p *v1alpha1.FunnelPolicy) { clientOf("", "collector")(p) }), "FunnelPolicy NS/collector does not exist"),
+		Entry(nil, "ResolvedRefs", "False/NotABackend", func(s shop) *v1alpha1.FunnelPolicy {
+			plain(s)
+			return s.policy("client", clientOf(s, "policy"))
+		}, "FunnelPolicy NS/policy has no spec.backend"),
+		Entry(nil, "ResolvedRefs", "False/ClientNotAllowed", with(clientOf("kube-public", "collector")), "does not let policies of namespace NS refer to it, or does not exist"),
+		Entry(nil, "ResolvedRefs", "False/BackendNotAttached", func(s shop) *v1alpha1.FunnelPolicy {
+			s.service("collector")
+			s.policy("policy", behind("collector"))
+			s.pod("web-1")
+			s.endpoints("collector", "web-1")
+			return s.policy("client", clientOf(s, "policy"))
+		}, "1 of 1 ready endpoint of Service NS/collector don't run its current rules: web-1 (not injected)"),
 		Entry(nil, "ResolvedRefs", "False/ServiceNotFound", with(through("collector")), "Service NS/collector does not exist"),
 		Entry(nil, "ResolvedRefs", "False/AddressPending", func(s shop) *v1alpha1.FunnelPolicy {
 			s.service("collector")
@@ -145,11 +177,29 @@ var _ = Describe("Conditions", Ordered, func() {
 			return plain(s)
 		}, "kubectl label namespace NS pod-security.kubernetes.io/enforce=privileged --overwrite"),
 
+		Entry(nil, "Coverage", "True/EndpointsCovered", func(s shop) *v1alpha1.FunnelPolicy {
+			s.service("collector")
+			p := s.policy("policy", behind("collector"))
+			s.pod("web-1", reports("policy", digestOf(p)))
+			s.endpoints("collector", "web-1")
+			return p
+		}),
+		Entry(nil, "Coverage", "False/EndpointsNotCovered", func(s shop) *v1alpha1.FunnelPolicy {
+			s.service("collector")
+			s.pod("web-1")
+			s.endpoints("collector", "web-1")
+			return s.policy("policy", behind("collector"))
+		}, "web-1 (not injected)"),
+		Entry(nil, "Coverage", "Unknown/NoEndpoints", func(s shop) *v1alpha1.FunnelPolicy {
+			s.service("collector")
+			return s.policy("policy", behind("collector"))
+		}, "NS/collector"),
+
 		Entry(nil, "MTUWarning", "True/InsufficientHeadroom", func(s shop) *v1alpha1.FunnelPolicy {
 			p := s.policy("policy", egress("udp dport 4739 funnel tcp dport 179 sport 540"))
 			s.pod("web-1", reports("policy", digestOf(p), report.Interface{Name: "eth0", MTU: 1500, Overhead: 20}))
 			return p
-		}, "pod web-1 eth0: MTU 1500, 20 bytes needed", "1520", "1480"),
+		}, "pod web-1 eth0: MTU 1500, 20 bytes needed", "1520", "set spec.mtu to Reserve", "1480"),
 		Entry(nil, "MTUWarning", "False/HeadroomSufficient", func(s shop) *v1alpha1.FunnelPolicy {
 			p := s.policy("policy", egress("udp dport 4739 funnel tcp dport 179 sport 540"))
 			s.pod("web-1", reports("policy", digestOf(p), report.Interface{Name: "eth0", MTU: 1500, Overhead: 20, Headroom: 20}))
@@ -161,6 +211,17 @@ var _ = Describe("Conditions", Ordered, func() {
 		Entry(nil, "Warnings", "True/ShadowedRules", with(ingress("tcp drop; tcp dport 22 accept")), "spec.rules.text.ingress", "never reached"),
 		Entry(nil, "Warnings", "True/UnfunnelWithoutPorts", with(ingress("ip tcp dport 1179 pushed unfunnel udp"))),
 		Entry(nil, "Warnings", "True/RuleWarnings", with(egress("ip daddr 10.0.0.1 tcp funnel tcp dport 179 sport 540"))),
+		Entry(nil, "Warnings", "True/ServiceMesh", func(s shop) *v1alpha1.FunnelPolicy {
+			s.pod("web-1", injected("policy"), func(p *corev1.Pod) {
+				p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "istio-proxy", Image: "mesh"})
+			})
+			return plain(s)
+		}, "web-1 (istio-proxy)"),
+		Entry("Warnings about somebody else's ConfigMap", "Warnings", "True/ConfigMapNotOwned", func(s shop) *v1alpha1.FunnelPolicy {
+			s.service("collector")
+			Expect(api.Create(suite, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "policy-external"}})).To(Succeed())
+			return s.policy("policy", behind("collector"))
+		}, "policy-external"),
 		Entry(nil, "Warnings", "True/AddressesUnusable", func(s shop) *v1alpha1.FunnelPolicy {
 			service := s.service("collector", ofType(corev1.ServiceTypeLoadBalancer))
 			service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{Hostname: "collector.example"}}
@@ -168,6 +229,18 @@ var _ = Describe("Conditions", Ordered, func() {
 			return s.policy("exporter", through("collector"))
 		}, "collector.example"),
 	)
+
+	It("tell that Cilium balances at the socket, which is looked for now and then", func() {
+		Expect(api.Create(suite, &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: cilium.Namespace, Name: cilium.Name},
+			Data:       map[string]string{"kube-proxy-replacement": "true"},
+		})).To(Succeed())
+		o.clock.advance(time.Hour)
+		p := newShop().policy("exporter", selects("exporter"), through("collector"))
+		Eventually(condition(p, "Warnings")).Should(Equal("True/SocketLoadBalancing"))
+		Expect(message(p, "Warnings")()).To(ContainSubstring("socketLB.hostNamespaceOnly=true"))
+		produced["SocketLoadBalancing"] = true
+	})
 
 	It("leave out no reason of the API", func() {
 		reasons, err := apiConstants("Reason")

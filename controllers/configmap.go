@@ -22,29 +22,45 @@ import (
 	"github.com/sfunnel-io/funnel-operator/internal/status"
 )
 
+// content is what is written to a ConfigMap.
+type content struct {
+	data map[string]string
+	// releasedFor is the value of v1alpha1.AnnotationReleased, empty for none.
+	releasedFor string
+	// owned makes it go with its policy.
+	owned bool
+}
+
 // publish makes the policy's ConfigMap hold its program and returns what it holds
-// in the end. Without a program the last good rules stay. An error is also in
-// what it returns, for the status; it asks for another try.
+// in the end. Without a program the last good rules stay; a client that was never
+// given any, or may no longer have them, gets an empty rule set. An error is also
+// in what it returns, for the status; it asks for another try.
 func (r *FunnelPolicyReconciler) publish(ctx context.Context, facts status.Facts, known *known) (status.ConfigMap, error) {
 	p, program := facts.Policy, facts.Program
-	have, err := r.configMap(ctx, client.ObjectKeyFromObject(p), known)
-	switch {
-	case err != nil:
+	have, err := r.configMap(ctx, rulesName(client.ObjectKeyFromObject(p)), &known.configMap)
+	if err != nil {
 		return status.ConfigMap{}, err
-	case have != nil && !owned(have):
-		return status.ConfigMap{Failure: notOwned(p)}, nil
-	case program.Data == nil || len(facts.Conflicts) > 0:
-		return held(have), nil
-	case have != nil && holds(have, program.Data):
-		return current(program), nil
 	}
-	if err := r.apply(ctx, p, have, program.Data, known); err != nil {
+	if have != nil && !owned(have) {
+		return status.ConfigMap{Failure: notOwned(p)}, nil
+	}
+	want, after := content{program.Data, program.ReleasedFor, false}, current(program)
+	if program.Data == nil || len(facts.Conflicts) > 0 {
+		if !startsEmpty(facts, have) {
+			return held(have), nil
+		}
+		want, after = empty(p)
+	}
+	if have != nil && holds(have, want) {
+		return after, nil
+	}
+	if err := r.apply(ctx, p, v1alpha1.ConfigMapName(p.Name), have, want, &known.configMap); err != nil {
 		applyErrors.WithLabelValues("configmap").Inc()
 		after := held(have)
 		after.Failure = applyFailed(p, err)
 		return after, err
 	}
-	return current(program), nil
+	return after, nil
 }
 
 // current is a ConfigMap that holds the program.
@@ -53,6 +69,19 @@ func current(program *policy.Program) status.ConfigMap {
 		Exists: true, Current: true, Digest: program.Digest,
 		Ingress: program.Ingress, Egress: program.Egress, Overhead: program.Overhead,
 	}
+}
+
+// startsEmpty reports whether the pods of a client start without rules.
+func startsEmpty(facts status.Facts, have *corev1.ConfigMap) bool {
+	if facts.Policy.Spec.Client == nil || len(facts.Faults) > 0 {
+		return false
+	}
+	return facts.Program.Revoked || releasedFor(have) == ""
+}
+
+func empty(p *v1alpha1.FunnelPolicy) (content, status.ConfigMap) {
+	digest, data := policy.Empty(p)
+	return content{data: data}, status.ConfigMap{Exists: true, Empty: true, Digest: digest}
 }
 
 // held is what a ConfigMap of ours holds, nil for none. What can't be read in it,
@@ -71,27 +100,31 @@ func held(c *corev1.ConfigMap) status.ConfigMap {
 	}
 }
 
-// configMap returns the ConfigMap of that policy's name, nil when there is none.
-// When the cache has none, or is behind our last write, it looks live: a foreign
-// one is not in the cache.
-func (r *FunnelPolicyReconciler) configMap(ctx context.Context, of types.NamespacedName, known *known) (*corev1.ConfigMap, error) {
-	have, err := getConfigMap(ctx, r.Client, of)
-	if err == nil && (have == nil || known.configMap.stale(have.ResourceVersion)) {
-		return getConfigMap(ctx, r.Live, of)
+// rulesName is that of the ConfigMap with the rules of a policy.
+func rulesName(of types.NamespacedName) types.NamespacedName {
+	return types.NamespacedName{Namespace: of.Namespace, Name: v1alpha1.ConfigMapName(of.Name)}
+}
+
+// configMap returns the ConfigMap of that name, nil when there is none. When the
+// cache has none, or is behind our last write, it looks live: a foreign one is
+// not in the cache.
+func (r *FunnelPolicyReconciler) configMap(ctx context.Context, name types.NamespacedName, last *written) (*corev1.ConfigMap, error) {
+	have, err := getConfigMap(ctx, r.Client, name)
+	if err == nil && (have == nil || last.stale(have.ResourceVersion)) {
+		return getConfigMap(ctx, r.Live, name)
 	}
 	return have, err
 }
 
-// getConfigMap returns the ConfigMap of that policy's name, nil when there is
-// none.
-func getConfigMap(ctx context.Context, from client.Reader, of types.NamespacedName) (*corev1.ConfigMap, error) {
-	have, name := &corev1.ConfigMap{}, v1alpha1.ConfigMapName(of.Name)
-	err := from.Get(ctx, types.NamespacedName{Namespace: of.Namespace, Name: name}, have)
+// getConfigMap returns the ConfigMap of that name, nil when there is none.
+func getConfigMap(ctx context.Context, from client.Reader, name types.NamespacedName) (*corev1.ConfigMap, error) {
+	have := &corev1.ConfigMap{}
+	err := from.Get(ctx, name, have)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("get ConfigMap %s: %w", name, err)
+		return nil, fmt.Errorf("get ConfigMap %s: %w", name.Name, err)
 	}
 	return have, nil
 }
@@ -105,25 +138,35 @@ func owned(c *corev1.ConfigMap) bool {
 }
 
 // holds reports whether what we write is there. What others added stays.
-func holds(c *corev1.ConfigMap, data map[string]string) bool {
+func holds(c *corev1.ConfigMap, want content) bool {
+	return holdsData(c, want.data) && c.Annotations[v1alpha1.AnnotationReleased] == want.releasedFor && c.Labels[labelManagedBy] == FieldManager
+}
+
+func holdsData(c *corev1.ConfigMap, data map[string]string) bool {
 	for key, value := range data {
 		if c.Data[key] != value {
 			return false
 		}
 	}
-	return c.Labels[labelManagedBy] == FieldManager
+	return true
 }
 
 // labelManagedBy tells people and tools who writes an object.
 const labelManagedBy = "app.kubernetes.io/managed-by"
 
-// apply writes the ConfigMap. One that is there is only replaced while it is the
-// one that was seen to be ours; where none was seen, one that appears meanwhile
-// is not overwritten.
-func (r *FunnelPolicyReconciler) apply(ctx context.Context, p *v1alpha1.FunnelPolicy, have *corev1.ConfigMap, data map[string]string, known *known) error {
-	want := applycorev1.ConfigMap(v1alpha1.ConfigMapName(p.Name), p.Namespace).
+// apply writes a ConfigMap of the policy. One that is there is only replaced while
+// it is the one that was seen to be ours; where none was seen, one that appears
+// meanwhile is not overwritten.
+func (r *FunnelPolicyReconciler) apply(ctx context.Context, p *v1alpha1.FunnelPolicy, name string, have *corev1.ConfigMap, c content, last *written) error {
+	want := applycorev1.ConfigMap(name, p.Namespace).
 		WithLabels(map[string]string{v1alpha1.LabelPolicy: p.Name, labelManagedBy: FieldManager}).
-		WithData(maps.Clone(data))
+		WithData(maps.Clone(c.data))
+	if c.releasedFor != "" {
+		want = want.WithAnnotations(map[string]string{v1alpha1.AnnotationReleased: c.releasedFor})
+	}
+	if c.owned {
+		want = want.WithOwnerReferences(ownedBy(p))
+	}
 	opts := []client.ApplyOption{client.FieldOwner(FieldManager)}
 	before := ""
 	if have != nil {
@@ -135,7 +178,7 @@ func (r *FunnelPolicyReconciler) apply(ctx context.Context, p *v1alpha1.FunnelPo
 		return err
 	}
 	if want.ResourceVersion != nil {
-		known.configMap = written{from: before, to: *want.ResourceVersion}
+		*last = written{from: before, to: *want.ResourceVersion}
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func (r *FunnelPolicyReconciler) inForce(ctx context.Context, q *v1alpha1.Funnel
 	if err != nil || c.program.Data != nil {
 		return c, err
 	}
-	have, err := getConfigMap(ctx, r.Client, client.ObjectKeyFromObject(q))
+	have, err := getConfigMap(ctx, r.Client, rulesName(client.ObjectKeyFromObject(q)))
 	if err != nil || have == nil || !owned(have) {
 		return c, err
 	}

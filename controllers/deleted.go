@@ -24,7 +24,7 @@ import (
 // The waiting begins anew when the controller restarts, which errs on the safe
 // side.
 func (r *FunnelPolicyReconciler) reconcileDeleted(ctx context.Context, of types.NamespacedName, known *known) (ctrl.Result, error) {
-	left, err := getConfigMap(ctx, r.Client, of)
+	left, err := getConfigMap(ctx, r.Client, rulesName(of))
 	if err != nil {
 		return ctrl.Result{}, err
 	}

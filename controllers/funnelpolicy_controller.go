@@ -7,6 +7,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -51,11 +52,17 @@ type FunnelPolicyReconciler struct {
 	// Default 1 second.
 	StatusAtMost time.Duration
 
+	// CiliumConfig is the ConfigMap by which Cilium says how it balances. Default
+	// kube-system/cilium-config. It is read live, for policies with clients, at most
+	// every ListSlowly.
+	CiliumConfig types.NamespacedName
+
 	// podsPerPage bounds how many pods are in memory at a time when they are listed
 	// live. Default 500.
 	podsPerPage int64
 
 	memory memory
+	cilium ciliumConfig
 }
 
 // Reconcile does what one policy needs, or what its ConfigMap needs when the
@@ -88,6 +95,16 @@ func (r *FunnelPolicyReconciler) reconcilePolicy(ctx context.Context, p *v1alpha
 	facts.ConfigMap, applyErr = r.publish(ctx, facts, known)
 	if apierrors.IsConflict(applyErr) {
 		return ctrl.Result{}, applyErr // somebody was faster: look again before telling
+	}
+	if err := r.publishExternal(ctx, &facts, known); err != nil {
+		return ctrl.Result{}, err
+	}
+	if p.Spec.Backend != nil {
+		coverage, err := r.coverage(ctx, p, facts.ConfigMap.Digest)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		facts.Coverage = &coverage
 	}
 	listAgain, err := r.count(ctx, &facts, known)
 	if err != nil {

@@ -16,18 +16,24 @@ import (
 )
 
 // gather reads what concerns the policy, all from the cache, and compiles it.
-// ConfigMap and Pods are left to be filled in.
+// ConfigMap, Pods and Coverage are left to be filled in.
 func (r *FunnelPolicyReconciler) gather(ctx context.Context, p *v1alpha1.FunnelPolicy, known *known) (status.Facts, error) {
 	facts := status.Facts{Policy: p}
-	c, named, err := r.compile(ctx, p)
+	c, in, err := r.compile(ctx, p)
 	if err != nil {
+		return facts, err
+	}
+	if c, err = r.gate(ctx, p, c, in); err != nil {
 		return facts, err
 	}
 	facts.Program, facts.Faults = c.program, c.faults
 	if facts.Conflicts, err = r.conflicts(ctx, p, c, &known.conflicts); err != nil {
 		return facts, err
 	}
-	if facts.Services, err = r.services(ctx, p.Namespace, named); err != nil {
+	if facts.Services, err = r.services(ctx, p.Namespace, in.Services); err != nil {
+		return facts, err
+	}
+	if facts.SocketLoadBalancing, err = r.socketLoadBalancing(ctx, p); err != nil {
 		return facts, err
 	}
 	facts.Namespace, err = r.namespace(ctx, p.Namespace)
@@ -54,10 +60,15 @@ func (r *FunnelPolicyReconciler) services(ctx context.Context, namespace string,
 
 // namespace reads the labels that decide about injection.
 func (r *FunnelPolicyReconciler) namespace(ctx context.Context, name string) (status.Namespace, error) {
+	labels, err := r.namespaceLabels(ctx, name)
+	return status.Namespace{Name: name, Injection: labels[v1alpha1.LabelInjection], Enforce: labels[status.LabelEnforce]}, err
+}
+
+func (r *FunnelPolicyReconciler) namespaceLabels(ctx context.Context, name string) (map[string]string, error) {
 	n := &metav1.PartialObjectMetadata{}
 	n.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 	if err := r.Get(ctx, types.NamespacedName{Name: name}, n); err != nil {
-		return status.Namespace{}, fmt.Errorf("get Namespace %s: %w", name, err)
+		return nil, fmt.Errorf("get Namespace %s: %w", name, err)
 	}
-	return status.Namespace{Name: name, Injection: n.Labels[v1alpha1.LabelInjection], Enforce: n.Labels[status.LabelEnforce]}, nil
+	return n.Labels, nil
 }

@@ -23,8 +23,8 @@ type known struct {
 	sync.Mutex
 	// orphanedAt is when the ConfigMap was first seen without its policy.
 	orphanedAt time.Time
-	// configMap tells a stale cache.
-	configMap written
+	// configMap and external tell a stale cache.
+	configMap, external written
 	// status tells a stale cache.
 	status written
 	// statusAt is when the status was written.

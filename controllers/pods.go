@@ -43,14 +43,14 @@ func (r *FunnelPolicyReconciler) count(ctx context.Context, facts *status.Facts,
 	if err != nil {
 		return 0, nil // Accepted says so
 	}
-	var injected corev1.PodList
-	if err := r.List(ctx, &injected, client.InNamespace(p.Namespace), client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy); err != nil {
-		return 0, fmt.Errorf("list injected pods: %w", err)
+	injected, err := r.injectedPods(ctx, p.Namespace, selector)
+	if err != nil {
+		return 0, err
 	}
-	for i := range injected.Items {
-		facts.Pods.Add(&injected.Items[i])
+	for i := range injected {
+		facts.Pods.Add(&injected[i])
 	}
-	of := basis(p, facts.Namespace, injected.Items)
+	of := basis(p, facts.Namespace, injected)
 	if known.others.dueIn(r.Clock.Now(), of, r.ListAtMost) == 0 {
 		if err := r.listAgain(ctx, facts, selector, of, &known.others); err != nil {
 			return 0, fmt.Errorf("list pods that were not injected: %w", err)

@@ -165,16 +165,16 @@ var _ = Describe("Rules", Ordered, func() {
 			Data:       map[string]string{v1alpha1.FileIngress: "theirs"},
 		}
 		Expect(api.Create(suite, theirs)).To(Succeed())
-		data := map[string]string{v1alpha1.FileIngress: "ours"}
+		ours := content{data: map[string]string{v1alpha1.FileIngress: "ours"}}
 
 		By("none having been seen")
-		Expect(apierrors.IsConflict(o.apply(suite, p, nil, data, &known{}))).To(BeTrue())
+		Expect(apierrors.IsConflict(o.apply(suite, p, theirs.Name, nil, ours, &written{}))).To(BeTrue())
 		Expect(rulesOf(p)).To(Equal(theirs))
 
 		By("another having been seen")
 		seen := theirs.DeepCopy()
 		change(theirs, func() { theirs.Annotations = map[string]string{"changed": "since"} })
-		Expect(apierrors.IsConflict(o.apply(suite, p, seen, data, &known{}))).To(BeTrue())
+		Expect(apierrors.IsConflict(o.apply(suite, p, theirs.Name, seen, ours, &written{}))).To(BeTrue())
 		Expect(rulesOf(p)).To(Equal(theirs))
 	})
 

@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -109,6 +110,64 @@ func through(service string) func(*v1alpha1.FunnelPolicy) {
 			Funnel: &v1alpha1.Funnel{Protocol: v1alpha1.TCP, DestinationPort: 179, SourcePorts: "540"},
 		}}}
 	}
+}
+
+// behind makes the policy that of a backend: TCP 8080 travels inline through the
+// Service port called bgp, from clients of any namespace that says client=yes.
+func behind(service string) func(*v1alpha1.FunnelPolicy) {
+	return func(p *v1alpha1.FunnelPolicy) {
+		p.Spec.Rules = v1alpha1.Rules{}
+		p.Spec.Backend = &v1alpha1.Backend{
+			Service:       service,
+			Through:       v1alpha1.ThroughPort{Port: intstr.FromString("bgp")},
+			Ports:         []v1alpha1.FunneledPort{{Port: 8080, Protocol: v1alpha1.TCP}},
+			Encapsulation: v1alpha1.EncapsulationInline,
+			Clients:       &v1alpha1.BackendClients{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"client": "yes"}}},
+		}
+	}
+}
+
+// clientOf makes the policy that of clients, which are labelled app=client.
+func clientOf(namespace shop, name string) func(*v1alpha1.FunnelPolicy) {
+	return func(p *v1alpha1.FunnelPolicy) {
+		selects("client")(p)
+		p.Spec.Rules = v1alpha1.Rules{}
+		p.Spec.Client = &v1alpha1.Client{PolicyRef: v1alpha1.PolicyReference{Namespace: string(namespace), Name: name}}
+	}
+}
+
+// endpoints makes these pods the ready endpoints of the Service, as the cluster's
+// own controller would.
+func (s shop) endpoints(service string, pods ...string) *discoveryv1.EndpointSlice {
+	GinkgoHelper()
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Namespace: string(s), GenerateName: service + "-", Labels: map[string]string{
+			discoveryv1.LabelServiceName: service, discoveryv1.LabelManagedBy: endpointSliceController,
+		}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   readyEndpoints(pods),
+	}
+	Expect(api.Create(suite, slice)).To(Succeed())
+	return slice
+}
+
+func readyEndpoints(pods []string) []discoveryv1.Endpoint {
+	list := make([]discoveryv1.Endpoint, len(pods))
+	for i, pod := range pods {
+		list[i] = discoveryv1.Endpoint{
+			Addresses:  []string{fmt.Sprintf("10.1.0.%d", i+1)},
+			Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)},
+			TargetRef:  &corev1.ObjectReference{Kind: "Pod", Name: pod},
+		}
+	}
+	return list
+}
+
+// attaches lets the pod's init container end with that report.
+func attaches(pod *corev1.Pod, policy, digest string) {
+	GinkgoHelper()
+	reports(policy, digest)(pod)
+	Expect(api.Status().Update(suite, pod)).To(Succeed())
 }
 
 // service makes one in front of the pods labelled app=web: 179 leads to 1179.
@@ -259,7 +318,29 @@ func digestOf(p *v1alpha1.FunnelPolicy) string {
 // rulesOf reads the policy's ConfigMap; nil when there is none.
 func rulesOf(p *v1alpha1.FunnelPolicy) *corev1.ConfigMap {
 	GinkgoHelper()
-	key := types.NamespacedName{Namespace: p.Namespace, Name: v1alpha1.ConfigMapName(p.Name)}
+	return configMapOf(p, v1alpha1.ConfigMapName(p.Name))
+}
+
+// egressOf reads the egress rules that the policy's pods get.
+func egressOf(p *v1alpha1.FunnelPolicy) func() string {
+	return func() string {
+		if c := rulesOf(p); c != nil {
+			return c.Data[v1alpha1.FileEgress]
+		}
+		return "no ConfigMap"
+	}
+}
+
+// externalOf reads the ConfigMap for clients outside the cluster; nil when there
+// is none.
+func externalOf(p *v1alpha1.FunnelPolicy) *corev1.ConfigMap {
+	GinkgoHelper()
+	return configMapOf(p, v1alpha1.ExternalName(p.Name))
+}
+
+func configMapOf(p *v1alpha1.FunnelPolicy, name string) *corev1.ConfigMap {
+	GinkgoHelper()
+	key := types.NamespacedName{Namespace: p.Namespace, Name: name}
 	c := &corev1.ConfigMap{}
 	err := api.Get(suite, key, c)
 	if client.IgnoreNotFound(err) != nil {

@@ -5,10 +5,12 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -29,17 +31,22 @@ import (
 	"github.com/sfunnel-io/funnel-operator/internal/policy"
 )
 
-// serviceIndex finds policies by the "namespace/name" of a Service that their
-// rules name.
-const serviceIndex = "spec.rules.service"
+// serviceIndex finds policies by the "namespace/name" of a Service that they
+// name.
+const serviceIndex = "spec.service"
+
+// backendIndex finds client policies by the "namespace/name" of the backend policy
+// to which they refer.
+const backendIndex = "spec.client.policyRef"
 
 // SetupWithManager fills in what is not set and starts the reconciler with the
 // manager, whose cache must be made with CacheOptions.
 func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.fillIn(mgr)
-	err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.FunnelPolicy{}, serviceIndex, namedServices)
-	if err != nil {
-		return err
+	for index, values := range map[string]client.IndexerFunc{serviceIndex: namedServices, backendIndex: namedBackend} {
+		if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.FunnelPolicy{}, index, values); err != nil {
+			return err
+		}
 	}
 	if err := mgr.Add(statusCollector{mgr.GetCache()}); err != nil {
 		return err
@@ -49,7 +56,9 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		For(&v1alpha1.FunnelPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.FunnelPolicy{}, mapped(r.neighbours), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(policyOfConfigMap), changed).
+		Watches(&corev1.ConfigMap{}, mapped(r.clientsOfConfigMap), changed).
 		Watches(&corev1.Pod{}, later(mapped(r.policiesOfPod)), changed).
+		Watches(&discoveryv1.EndpointSlice{}, later(mapped(r.policiesOfEndpoints)), changed).
 		Watches(&corev1.Service{}, mapped(r.policiesOfService), changed).
 		WatchesMetadata(&corev1.Namespace{}, mapped(r.policiesOfNamespace), changed).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers}).
@@ -69,6 +78,7 @@ func (r *FunnelPolicyReconciler) fillIn(mgr ctrl.Manager) {
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
+	r.CiliumConfig = cmp.Or(r.CiliumConfig, types.NamespacedName{Namespace: metav1.NamespaceSystem, Name: "cilium-config"})
 	r.Workers = cmp.Or(r.Workers, 16)
 	r.KeepDeleted = cmp.Or(r.KeepDeleted, 10*time.Minute)
 	r.ListAtMost = cmp.Or(r.ListAtMost, 2*time.Second)
@@ -98,10 +108,21 @@ func namedServices(obj client.Object) []string {
 	return names
 }
 
+// namedBackend is the value of backendIndex.
+func namedBackend(obj client.Object) []string {
+	if name := policy.BackendName(obj.(*v1alpha1.FunnelPolicy)); name.Name != "" {
+		return []string{name.String()}
+	}
+	return nil
+}
+
 // policyOfConfigMap is the policy whose name the ConfigMap has, whatever its
 // label says now.
 func policyOfConfigMap(_ context.Context, obj client.Object) []reconcile.Request {
 	name, ok := strings.CutSuffix(obj.GetName(), v1alpha1.ConfigMapSuffix)
+	if !ok {
+		name, ok = strings.CutSuffix(obj.GetName(), v1alpha1.ExternalSuffix)
+	}
 	if !ok {
 		return nil
 	}
@@ -165,27 +186,77 @@ func (r *FunnelPolicyReconciler) policiesIn(ctx context.Context, namespace strin
 	return kept, nil
 }
 
-// policiesOfPod are those that select the pod.
+// policiesOfPod are those that select the pod, and clients of those.
 func (r *FunnelPolicyReconciler) policiesOfPod(ctx context.Context, pod client.Object) ([]v1alpha1.FunnelPolicy, error) {
-	return r.policiesIn(ctx, pod.GetNamespace(), func(p *v1alpha1.FunnelPolicy) bool {
+	selecting, err := r.policiesIn(ctx, pod.GetNamespace(), func(p *v1alpha1.FunnelPolicy) bool {
 		selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
 		return err == nil && selector.Matches(labels.Set(pod.GetLabels()))
 	})
+	if err != nil {
+		return nil, err
+	}
+	return r.withClients(ctx, selecting)
 }
 
-// policiesOfService are those that name the Service, and those of its namespace
-// whose pods it may lead to.
+// policiesOfService are those that name the Service with their clients, and those
+// of its namespace whose pods it may lead to.
 func (r *FunnelPolicyReconciler) policiesOfService(ctx context.Context, obj client.Object) ([]v1alpha1.FunnelPolicy, error) {
-	var naming v1alpha1.FunnelPolicyList
-	name := client.ObjectKeyFromObject(obj).String()
-	if err := r.List(ctx, &naming, client.MatchingFields{serviceIndex: name}, client.UnsafeDisableDeepCopy); err != nil {
+	naming, err := r.indexed(ctx, serviceIndex, client.ObjectKeyFromObject(obj).String())
+	if err != nil {
+		return nil, err
+	}
+	if naming, err = r.withClients(ctx, naming); err != nil {
 		return nil, err
 	}
 	selector := obj.(*corev1.Service).Spec.Selector
 	leading, err := r.policiesIn(ctx, obj.GetNamespace(), func(p *v1alpha1.FunnelPolicy) bool {
 		return len(selector) > 0 && !contradict(selector, p.Spec.PodSelector.MatchLabels)
 	})
-	return append(leading, naming.Items...), err
+	return append(leading, naming...), err
+}
+
+// policiesOfEndpoints are the backends behind the slice's Service, and their
+// clients.
+func (r *FunnelPolicyReconciler) policiesOfEndpoints(ctx context.Context, obj client.Object) ([]v1alpha1.FunnelPolicy, error) {
+	service := types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetLabels()[discoveryv1.LabelServiceName]}
+	naming, err := r.indexed(ctx, serviceIndex, service.String())
+	if err != nil {
+		return nil, err
+	}
+	backends := slices.DeleteFunc(naming, func(p v1alpha1.FunnelPolicy) bool { return p.Spec.Backend == nil })
+	return r.withClients(ctx, backends)
+}
+
+// clientsOfConfigMap are those of the backend whose rules the ConfigMap holds.
+func (r *FunnelPolicyReconciler) clientsOfConfigMap(ctx context.Context, obj client.Object) ([]v1alpha1.FunnelPolicy, error) {
+	name, ok := strings.CutSuffix(obj.GetName(), v1alpha1.ConfigMapSuffix)
+	if !ok {
+		return nil, nil
+	}
+	return r.indexed(ctx, backendIndex, types.NamespacedName{Namespace: obj.GetNamespace(), Name: name}.String())
+}
+
+// withClients adds the clients of those of the policies that are backends.
+func (r *FunnelPolicyReconciler) withClients(ctx context.Context, policies []v1alpha1.FunnelPolicy) ([]v1alpha1.FunnelPolicy, error) {
+	for i := range policies {
+		if policies[i].Spec.Backend == nil {
+			continue
+		}
+		clients, err := r.indexed(ctx, backendIndex, client.ObjectKeyFromObject(&policies[i]).String())
+		if err != nil {
+			return nil, err
+		}
+		policies = append(policies, clients...)
+	}
+	return policies, nil
+}
+
+// indexed lists the policies with that value in that index. They are the cache's
+// own and must not be changed.
+func (r *FunnelPolicyReconciler) indexed(ctx context.Context, index, value string) ([]v1alpha1.FunnelPolicy, error) {
+	var list v1alpha1.FunnelPolicyList
+	err := r.List(ctx, &list, client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy)
+	return list.Items, err
 }
 
 // policiesOfNamespace are those in it.
@@ -193,13 +264,18 @@ func (r *FunnelPolicyReconciler) policiesOfNamespace(ctx context.Context, obj cl
 	return r.policiesIn(ctx, obj.GetName(), func(*v1alpha1.FunnelPolicy) bool { return true })
 }
 
-// neighbours are the other policies that one pod may have besides this one:
-// they may conflict, or no longer.
+// neighbours are the other policies that one pod may have besides this one: they
+// may conflict, or no longer. Clients of this one follow it.
 func (r *FunnelPolicyReconciler) neighbours(ctx context.Context, obj client.Object) ([]v1alpha1.FunnelPolicy, error) {
 	mine := obj.(*v1alpha1.FunnelPolicy).Spec.PodSelector.MatchLabels
-	return r.policiesIn(ctx, obj.GetNamespace(), func(p *v1alpha1.FunnelPolicy) bool {
+	beside, err := r.policiesIn(ctx, obj.GetNamespace(), func(p *v1alpha1.FunnelPolicy) bool {
 		return p.Name != obj.GetName() && !contradict(mine, p.Spec.PodSelector.MatchLabels)
 	})
+	if err != nil {
+		return nil, err
+	}
+	clients, err := r.indexed(ctx, backendIndex, client.ObjectKeyFromObject(obj).String())
+	return append(beside, clients...), err
 }
 
 // contradict reports whether no pod can have both sets of labels.

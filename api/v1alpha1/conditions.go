@@ -16,6 +16,9 @@ const (
 	ConditionSourceIPPreserved = "SourceIPPreserved"
 	// ConditionAttached is True when every matched pod reported success with the current digest.
 	ConditionAttached = "Attached"
+	// ConditionCoverage, of backend policies, is True when every ready endpoint of the
+	// Service is a pod that reported success with the current digest.
+	ConditionCoverage = "Coverage"
 	// ConditionMTUWarning is bad when True: some interface has no room for the pushed header.
 	ConditionMTUWarning = "MTUWarning"
 	// ConditionWarnings is bad when True: something is legal and probably not meant.
@@ -37,11 +40,17 @@ const (
 	ReasonConflicted             = "Conflicted"
 	ReasonTooManyRules           = "TooManyRules"
 	ReasonUnsupportedServiceType = "UnsupportedServiceType"
+	ReasonPortMappingUnsupported = "PortMappingUnsupported"
 
 	// ResolvedRefs
-	ReasonResolvedRefs    = "ResolvedRefs"
-	ReasonServiceNotFound = "ServiceNotFound"
-	ReasonAddressPending  = "AddressPending"
+	ReasonResolvedRefs       = "ResolvedRefs"
+	ReasonServiceNotFound    = "ServiceNotFound"
+	ReasonPortNotFound       = "PortNotFound"
+	ReasonPolicyNotFound     = "PolicyNotFound"
+	ReasonNotABackend        = "NotABackend"
+	ReasonClientNotAllowed   = "ClientNotAllowed"
+	ReasonAddressPending     = "AddressPending"
+	ReasonBackendNotAttached = "BackendNotAttached"
 
 	// Programmed
 	ReasonProgrammed        = "Programmed"
@@ -70,6 +79,11 @@ const (
 	ReasonNamespaceNotEnabled = "NamespaceNotEnabled"
 	ReasonPodSecurityForbids  = "PodSecurityForbids"
 
+	// Coverage
+	ReasonEndpointsCovered    = "EndpointsCovered"
+	ReasonEndpointsNotCovered = "EndpointsNotCovered"
+	ReasonNoEndpoints         = "NoEndpoints"
+
 	// MTUWarning
 	ReasonInsufficientHeadroom = "InsufficientHeadroom"
 	ReasonHeadroomSufficient   = "HeadroomSufficient"
@@ -80,6 +94,8 @@ const (
 	ReasonUnfunnelWithoutPorts = "UnfunnelWithoutPorts"
 	ReasonRuleWarnings         = "RuleWarnings"
 	ReasonAddressesUnusable    = "AddressesUnusable"
+	ReasonServiceMesh          = "ServiceMesh"
+	ReasonSocketLoadBalancing  = "SocketLoadBalancing"
 	ReasonNoWarnings           = "NoWarnings"
 
 	// Ready; when it is False it carries the reason of the first condition that failed.

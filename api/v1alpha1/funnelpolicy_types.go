@@ -42,18 +42,31 @@ type FunnelPolicyList struct {
 	Items           []FunnelPolicy `json:"items"`
 }
 
-// FunnelPolicySpec is the wish of the user.
+// FunnelPolicySpec is the wish of the user: which pods, and in exactly one of
+// three forms what is done to their packets.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.backend) ? 1 : 0) + (has(self.client) ? 1 : 0) + (has(self.rules) ? 1 : 0) == 1",message="give exactly one of backend (in front of these pods stands a Service), client (these pods are clients of such a Service) and rules"
 type FunnelPolicySpec struct {
-	// podSelector selects the pods, in the policy's own namespace, that these
-	// rules are for. An empty selector ({}) selects every pod of the namespace.
+	// podSelector selects the pods, in the policy's own namespace, that this policy
+	// is for. An empty selector ({}) selects every pod of the namespace.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist'])",message="operator of a matchExpression must be In, NotIn, Exists or DoesNotExist"
 	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn'] ? has(e.values) && size(e.values) > 0 : !(e.operator in ['Exists', 'DoesNotExist']) || !has(e.values) || size(e.values) == 0)",message="a matchExpression has values with the operators In and NotIn, and none with Exists and DoesNotExist"
 	PodSelector metav1.LabelSelector `json:"podSelector"`
 
+	// backend says that a Service stands in front of these pods, and which of their
+	// ports are reached through one port of it.
+	// +optional
+	Backend *Backend `json:"backend,omitempty"`
+
+	// client says that these pods are clients of such a Service. Their rules follow
+	// from the backend policy, and hold once all of its pods can undo them.
+	// +optional
+	Client *Client `json:"client,omitempty"`
+
 	// rules lists, per direction, what is done to the pods' packets.
-	// +required
-	Rules Rules `json:"rules"`
+	// +optional
+	Rules Rules `json:"rules,omitzero"`
 
 	// interfaces names the pod's interfaces that the rules hold on, as ip link
 	// shows them. When it is absent or empty they hold on every interface that is

@@ -26,6 +26,14 @@ const (
 	LabelPolicy = "sfunnel.io/policy"
 )
 
+// Annotations.
+const (
+	// AnnotationReleased on the rules ConfigMap of a client policy says for which
+	// backend policy and digest of it the rules were released:
+	// "namespace/name sha256:…". A ConfigMap without it holds an empty rule set.
+	AnnotationReleased = "sfunnel.io/released-for"
+)
+
 // Names that the pod contract fixes.
 const (
 	// InitContainerName is the init container that attaches the rules.
@@ -36,6 +44,9 @@ const (
 	MountPath = "/etc/sfunnel"
 	// ConfigMapSuffix follows the policy's name in that of its ConfigMap.
 	ConfigMapSuffix = "-funnel"
+	// ExternalSuffix follows the name of a backend policy in that of the ConfigMap
+	// for clients outside the cluster.
+	ExternalSuffix = "-external"
 	// FileIngress is the ConfigMap key and file with the ingress rules.
 	FileIngress = "ingress.rules"
 	// FileEgress is the ConfigMap key and file with the egress rules.
@@ -46,3 +57,7 @@ const (
 
 // ConfigMapName is the name of the ConfigMap that holds a policy's rules.
 func ConfigMapName(policy string) string { return policy + ConfigMapSuffix }
+
+// ExternalName is the name of the ConfigMap with the rules for clients of a
+// backend policy that are outside the cluster.
+func ExternalName(policy string) string { return policy + ExternalSuffix }

@@ -15,7 +15,7 @@ import (
 func BenchmarkCompileLargestText(b *testing.B) {
 	p := withText(largestText("udp"), largestText("tcp"))
 	for b.Loop() {
-		if _, errs := Compile(p, nil); len(errs) > 0 {
+		if _, errs := Compile(p, Cluster{}); len(errs) > 0 {
 			b.Fatal(errs[0])
 		}
 	}
@@ -26,7 +26,7 @@ func BenchmarkConflictsOfLargest(b *testing.B) {
 	older.Name = "older"
 	var all []Compiled
 	for _, p := range []*Compiled{{Policy: older}, {Policy: younger}} {
-		p.Program, _ = Compile(p.Policy, nil)
+		p.Program, _ = Compile(p.Policy, Cluster{})
 		all = append(all, *p)
 	}
 	for b.Loop() {

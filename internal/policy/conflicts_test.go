@@ -30,7 +30,7 @@ func (c candidate) mustCompile(t *testing.T) Compiled {
 	p.CreationTimestamp = metav1.NewTime(time.Unix(1000-int64(c.age), 0))
 	p.Spec.PodSelector = *mustSelector(t, c.selector)
 	p.Spec.Interfaces = strings.Fields(c.interfaces)
-	program, _ := Compile(p, nil)
+	program, _ := Compile(p, Cluster{})
 	return Compiled{Policy: p, Program: program}
 }
 

@@ -5,12 +5,15 @@ package policy
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -73,13 +76,13 @@ func compareGolden(t *testing.T, path, got string) {
 
 func compileAll(t *testing.T, input string) string {
 	t.Helper()
-	policies, services := mustRead(t, input)
+	w := mustRead(t, input)
 	if filepath.Dir(input) != "testdata" {
-		allocate(services)
+		allocate(w.services)
 	}
 	var b strings.Builder
-	for _, p := range policies {
-		program, errs := Compile(p, services)
+	for _, p := range w.policies {
+		program, errs := Compile(p, w.cluster(p))
 		fmt.Fprintf(&b, "===== %s/%s\n", p.Namespace, p.Name)
 		describeProgram(&b, program, errs)
 	}
@@ -93,7 +96,16 @@ func describeProgram(b *strings.Builder, program *Program, errs field.ErrorList)
 			fmt.Fprintf(b, "--- %s\n%s", file, program.Data[file])
 		}
 	}
+	for _, file := range slices.Sorted(maps.Keys(program.External)) {
+		fmt.Fprintf(b, "--- external %s\n%s", file, program.External[file])
+	}
 	fmt.Fprintf(b, "--- overhead %d\n", program.Overhead)
+	if program.Front != (types.NamespacedName{}) {
+		fmt.Fprintf(b, "front %s\n", program.Front)
+	}
+	if program.Revoked {
+		fmt.Fprintln(b, "revoked")
+	}
 	for _, name := range program.Services {
 		fmt.Fprintf(b, "service %s: %v\n", name, program.Addresses[name])
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -88,14 +89,8 @@ func parseCIDR(text string) (p netip.Prefix, fault string) {
 // service returns the addresses that a reference stands for.
 func (c *compiler) service(path *field.Path, ref *v1alpha1.ServiceReference, family v1alpha1.IPFamily) []netip.Prefix {
 	name := serviceName(c.policy, ref)
-	s := c.services[name]
+	s := c.usableService(path, name)
 	if s == nil {
-		c.unresolved(v1alpha1.ReasonServiceNotFound, path, name, "does not exist")
-		return nil
-	}
-	if why := unsupported(s); why != "" {
-		detail := fmt.Sprintf("Service %s %s; name a Service with a cluster IP, or give cidrs", name, why)
-		c.fail(field.Forbidden(path, detail).WithOrigin(v1alpha1.ReasonUnsupportedServiceType))
 		return nil
 	}
 	usable, _ := ServiceAddresses(s)
@@ -109,6 +104,25 @@ func (c *compiler) service(path *field.Path, ref *v1alpha1.ServiceReference, fam
 		c.unresolved(v1alpha1.ReasonAddressPending, path, name, fmt.Sprintf("has no %s address yet", orIP(family)))
 	}
 	return prefixes
+}
+
+// usableService is the Service of that name, nil when there is none or it has no
+// addresses of its own.
+func (c *compiler) usableService(path *field.Path, name types.NamespacedName) *corev1.Service {
+	s := c.in.Services[name]
+	if s == nil {
+		c.unresolved(v1alpha1.ReasonServiceNotFound, path, name, "does not exist")
+		return nil
+	}
+	if why := unsupported(s); why != "" {
+		detail := fmt.Sprintf("Service %s %s; name a Service with a cluster IP", name, why)
+		if c.policy.Spec.Backend == nil {
+			detail += ", or give cidrs"
+		}
+		c.fail(field.Forbidden(path, detail).WithOrigin(v1alpha1.ReasonUnsupportedServiceType))
+		return nil
+	}
+	return s
 }
 
 func orIP(family v1alpha1.IPFamily) string {

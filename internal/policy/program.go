@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -37,6 +36,21 @@ type Program struct {
 	Addresses map[types.NamespacedName][]string
 	// Unresolved is what the policy names and does not exist yet.
 	Unresolved []Unresolved
+
+	// Front is the Service that a backend stands behind, or that a client funnels
+	// to; zero for explicit rules.
+	Front types.NamespacedName
+	// Backend is the policy that a client refers to.
+	Backend types.NamespacedName
+	// ReleasedFor is the value of v1alpha1.AnnotationReleased that a client's rules
+	// are published with; empty for others. The caller sets it.
+	ReleasedFor string
+	// Revoked says that a client may not have any rules: those that were released
+	// are taken back.
+	Revoked bool
+	// External is the data of a backend's ConfigMap for clients outside the cluster;
+	// nil when it can't be made.
+	External map[string]string
 }
 
 // Warning is a reason of the condition Warnings and what it is about.
@@ -46,33 +60,56 @@ type Warning struct{ Reason, Message string }
 type Unresolved struct{ Reason, Message string }
 
 // Compile returns the policy's program and every fault of its spec with its
-// field path. services holds what exists of References(p). Data is nil when
-// there are faults or Unresolved; the last good ConfigMap then stays.
-func Compile(p *v1alpha1.FunnelPolicy, services map[types.NamespacedName]*corev1.Service) (*Program, field.ErrorList) {
-	c := &compiler{policy: p, services: services, program: &Program{Services: References(p)}}
+// field path. Data is nil when there are faults or Unresolved; the last good
+// ConfigMap then stays.
+func Compile(p *v1alpha1.FunnelPolicy, in Cluster) (*Program, field.ErrorList) {
+	c := &compiler{policy: p, in: in, program: &Program{Services: in.References(p)}}
 	c.program.Addresses = c.addresses()
 	spec := field.NewPath("spec")
 	c.selector(spec.Child("podSelector"))
-	c.anyRules(spec.Child("rules"))
-	c.program.Ingress = c.direction(rules.Ingress, spec.Child("rules"))
-	c.program.Egress = c.direction(rules.Egress, spec.Child("rules"))
+	path := c.form(spec)
 	c.program.Overhead = rules.Overhead(slices.Concat(c.program.Ingress, c.program.Egress))
 	c.warnAboutServices()
 	c.program.Unresolved = unique(c.program.Unresolved)
 	c.program.Warnings = unique(c.program.Warnings)
 	sortWarnings(c.program.Warnings)
 	if len(c.errs) == 0 && len(c.program.Unresolved) == 0 {
-		c.finish(spec.Child("rules"))
+		c.finish(path)
 	}
 	return c.program, c.errs
 }
 
+// form compiles the one form that the spec has, and returns its path.
+func (c *compiler) form(spec *field.Path) *field.Path {
+	backend, client, rulesPath := spec.Child("backend"), spec.Child("client"), spec.Child("rules")
+	switch s := &c.policy.Spec; {
+	case s.Backend != nil && s.Client != nil, (s.Backend != nil || s.Client != nil) && anyRules(s.Rules):
+		c.fail(field.Forbidden(spec, "give exactly one of backend, client and rules"))
+		return spec
+	case s.Backend != nil:
+		c.backend(backend)
+		return backend
+	case s.Client != nil:
+		c.client(client)
+		return client
+	case !anyRules(s.Rules):
+		c.fail(field.Required(rulesPath, "give at least one rule in rules.egress, rules.ingress or rules.text"))
+	}
+	c.program.Ingress = c.direction(rules.Ingress, rulesPath)
+	c.program.Egress = c.direction(rules.Egress, rulesPath)
+	return rulesPath
+}
+
+func anyRules(r v1alpha1.Rules) bool {
+	return len(r.Ingress)+len(r.Egress) > 0 || r.Text != nil && r.Text.Ingress+r.Text.Egress != ""
+}
+
 // compiler carries what is found on the way.
 type compiler struct {
-	policy   *v1alpha1.FunnelPolicy
-	services map[types.NamespacedName]*corev1.Service
-	program  *Program
-	errs     field.ErrorList
+	policy  *v1alpha1.FunnelPolicy
+	in      Cluster
+	program *Program
+	errs    field.ErrorList
 }
 
 func (c *compiler) fail(err *field.Error) {
@@ -83,29 +120,32 @@ func (c *compiler) selector(path *field.Path) {
 	c.errs = append(c.errs, metav1validation.ValidateLabelSelector(&c.policy.Spec.PodSelector, metav1validation.LabelSelectorValidationOptions{}, path)...)
 }
 
-// anyRules: a policy without rules is a mistake.
-func (c *compiler) anyRules(path *field.Path) {
-	r := c.policy.Spec.Rules
-	if len(r.Ingress)+len(r.Egress) == 0 && (r.Text == nil || r.Text.Ingress+r.Text.Egress == "") {
-		c.fail(field.Required(path, "give at least one rule in rules.egress, rules.ingress or rules.text"))
-	}
-}
-
 // finish sets the digest and the data, unless they are too large.
 func (c *compiler) finish(path *field.Path) {
-	s := settingsOf(c.policy)
-	ingress, egress := c.program.Ingress.String(), c.program.Egress.String()
-	s.Digest = digest(ingress, egress, s)
-	data := map[string]string{
-		v1alpha1.FileIngress:  ingress,
-		v1alpha1.FileEgress:   egress,
-		v1alpha1.FileSettings: s.String(),
-	}
+	digest, data := dataOf(c.policy, c.program.Ingress, c.program.Egress)
 	if size := dataSize(data); size > maxDataSize {
 		c.fail(tooLarge(path, size))
 		return
 	}
-	c.program.Digest, c.program.Data = s.Digest, data
+	c.program.Digest, c.program.Data = digest, data
+}
+
+// Empty is the data of a ConfigMap with which pods start, and funnel nothing: that
+// of a client whose backends can't undo it yet.
+func Empty(p *v1alpha1.FunnelPolicy) (digest string, data map[string]string) {
+	return dataOf(p, nil, nil)
+}
+
+// dataOf is the data of the policy's ConfigMap with these rules.
+func dataOf(p *v1alpha1.FunnelPolicy, in, out rules.RuleSet) (sum string, data map[string]string) {
+	s := settingsOf(p)
+	ingress, egress := in.String(), out.String()
+	s.Digest = digest(ingress, egress, s)
+	return s.Digest, map[string]string{
+		v1alpha1.FileIngress:  ingress,
+		v1alpha1.FileEgress:   egress,
+		v1alpha1.FileSettings: s.String(),
+	}
 }
 
 // unique drops repeated elements and keeps the order of the others.

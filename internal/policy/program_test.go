@@ -33,7 +33,7 @@ func TestDigest(t *testing.T) {
 	compile := func(change func(*v1alpha1.FunnelPolicy)) *Program {
 		p := withRules(t, baseRules)
 		change(p)
-		program, errs := Compile(p, nil)
+		program, errs := Compile(p, Cluster{})
 		if len(errs) > 0 {
 			t.Fatal(errs)
 		}
@@ -85,8 +85,8 @@ func TestDigest(t *testing.T) {
 
 func TestDigestFollowsServiceAddresses(t *testing.T) {
 	p := withRules(t, "egress: [{match: {protocol: TCP, destination: {service: {name: web}}}, drop: {}}]")
-	before, _ := Compile(p, clusterIPs("web", "10.96.0.1"))
-	after, _ := Compile(p, clusterIPs("web", "10.96.0.2"))
+	before, _ := Compile(p, Cluster{Services: clusterIPs("web", "10.96.0.1")})
+	after, _ := Compile(p, Cluster{Services: clusterIPs("web", "10.96.0.2")})
 	if before.Digest == "" || before.Digest == after.Digest {
 		t.Errorf("before %q, after %q", before.Digest, after.Digest)
 	}
@@ -110,12 +110,12 @@ func TestCompileTwiceIsByteEqual(t *testing.T) {
 			services[key] = s
 		}
 	}
-	first, errs := Compile(p, services)
+	first, errs := Compile(p, Cluster{Services: services})
 	if len(errs) > 0 || first.Data == nil {
 		t.Fatal(errs)
 	}
 	for range 50 {
-		if again, _ := Compile(p, services); !cmp.Equal(first, again, cmp.Comparer(sameRules)) {
+		if again, _ := Compile(p, Cluster{Services: services}); !cmp.Equal(first, again, cmp.Comparer(sameRules)) {
 			t.Fatal(cmp.Diff(first, again, cmp.Comparer(sameRules)))
 		}
 	}
@@ -125,7 +125,7 @@ func sameRules(a, b rules.RuleSet) bool { return a.String() == b.String() }
 
 // What the pod reads is what was compiled.
 func TestDataParsesBack(t *testing.T) {
-	program, errs := Compile(withRules(t, baseRules), nil)
+	program, errs := Compile(withRules(t, baseRules), Cluster{})
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
@@ -150,7 +150,7 @@ func TestCompileLeavesPolicyAndServicesAlone(t *testing.T) {
 	service := services[types.NamespacedName{Namespace: "shop", Name: "web"}]
 	service.Spec.ExternalIPs = []string{"203.0.113.1"}
 	before, serviceBefore := p.DeepCopy(), service.DeepCopy()
-	Compile(p, services)
+	Compile(p, Cluster{Services: services})
 	if diff := cmp.Diff(before, p); diff != "" {
 		t.Error(diff)
 	}
@@ -186,7 +186,7 @@ func TestLimits(t *testing.T) {
 		{"a fault besides", withText(longest+"tcp drop", "tcp"), v1alpha1.ReasonInvalid, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			program, errs := Compile(test.policy, nil)
+			program, errs := Compile(test.policy, Cluster{})
 			if got := Reason(errs); got != test.reason {
 				t.Errorf("got %s, want %s: %.300v", got, test.reason, errs)
 			}
@@ -237,7 +237,7 @@ func TestOverhead(t *testing.T) {
 		{"udp sport 540 unfunnel tcp dport 443 reply", 8},
 		{"tcp unfunnel tcp inline dport 443", 0},
 	} {
-		if got, _ := Compile(withText(test.text, ""), nil); got.Overhead != test.want {
+		if got, _ := Compile(withText(test.text, ""), Cluster{}); got.Overhead != test.want {
 			t.Errorf("%s: %d", test.text, got.Overhead)
 		}
 	}

@@ -3,6 +3,8 @@
 package policy
 
 import (
+	"slices"
+
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -14,11 +16,18 @@ func Reason(errs field.ErrorList) string {
 	reason := v1alpha1.ReasonAccepted
 	for _, err := range errs {
 		switch {
-		case err.Origin != v1alpha1.ReasonTooManyRules && err.Origin != v1alpha1.ReasonUnsupportedServiceType:
+		case !slices.Contains(particular, err.Origin):
 			return v1alpha1.ReasonInvalid
 		case reason == v1alpha1.ReasonAccepted:
 			reason = err.Origin
 		}
 	}
 	return reason
+}
+
+// particular are the reasons besides Invalid.
+var particular = []string{
+	v1alpha1.ReasonTooManyRules,
+	v1alpha1.ReasonUnsupportedServiceType,
+	v1alpha1.ReasonPortMappingUnsupported,
 }

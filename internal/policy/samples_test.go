@@ -66,10 +66,10 @@ const clientPort = 33333
 
 func readPath(t *testing.T, f flow) *path {
 	t.Helper()
-	policies, services := mustRead(t, filepath.Join("..", "..", "config", "samples", f.file+".yaml"))
-	allocate(services)
+	w := mustRead(t, filepath.Join("..", "..", "config", "samples", f.file+".yaml"))
+	allocate(w.services)
 	p := &path{clientIP: netip.MustParseAddr("10.1.0.5"), podIP: netip.MustParseAddr("10.1.1.7"), vip: netip.MustParseAddr("10.96.0.1"), target: 8081}
-	for _, s := range services {
+	for _, s := range w.services {
 		p.through = uint16(s.Spec.Ports[0].Port)
 		if number := s.Spec.Ports[0].TargetPort.IntVal; number != 0 {
 			p.target = uint16(number)
@@ -78,8 +78,8 @@ func readPath(t *testing.T, f flow) *path {
 	if p.through == p.target {
 		t.Errorf("the sample shows one number for both: %d", p.through)
 	}
-	for _, one := range policies {
-		program, errs := Compile(one, services)
+	for _, one := range w.policies {
+		program, errs := Compile(one, w.cluster(one))
 		if len(errs)+len(program.Unresolved)+len(program.Warnings) > 0 {
 			t.Errorf("%s: %v %v %v", one.Name, errs, program.Unresolved, program.Warnings)
 		}

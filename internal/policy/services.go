@@ -71,7 +71,7 @@ func unsupported(s *corev1.Service) string {
 func (c *compiler) addresses() map[types.NamespacedName][]string {
 	all := map[types.NamespacedName][]string{}
 	for _, name := range c.program.Services {
-		s := c.services[name]
+		s := c.in.Services[name]
 		if s == nil || unsupported(s) != "" {
 			continue
 		}
@@ -88,7 +88,7 @@ func (c *compiler) addresses() map[types.NamespacedName][]string {
 // warnAboutServices names the addresses that can't be used.
 func (c *compiler) warnAboutServices() {
 	for _, name := range c.program.Services {
-		s := c.services[name]
+		s := c.in.Services[name]
 		if s == nil || unsupported(s) != "" {
 			continue
 		}

@@ -8,32 +8,75 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
 
-// mustRead reads FunnelPolicies and Services from a file of YAML documents and
-// skips documents of other kinds.
-func mustRead(t *testing.T, path string) ([]*v1alpha1.FunnelPolicy, map[types.NamespacedName]*corev1.Service) {
+// world is what the documents of a file hold.
+type world struct {
+	policies []*v1alpha1.FunnelPolicy
+	services map[types.NamespacedName]*corev1.Service
+	// labels of namespaces.
+	labels map[string]map[string]string
+	pods   []*corev1.Pod
+}
+
+// mustRead reads a file of YAML documents and skips those of other kinds.
+func mustRead(t *testing.T, path string) world {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var policies []*v1alpha1.FunnelPolicy
-	services := map[types.NamespacedName]*corev1.Service{}
+	w := world{services: map[types.NamespacedName]*corev1.Service{}, labels: map[string]map[string]string{}}
 	for _, document := range strings.Split("\n"+string(text), "\n---\n") {
 		switch kindOf(t, document) {
 		case "FunnelPolicy":
-			policies = append(policies, must[v1alpha1.FunnelPolicy](t, document))
+			w.policies = append(w.policies, must[v1alpha1.FunnelPolicy](t, document))
 		case "Service":
 			s := must[corev1.Service](t, document)
-			services[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = s
+			w.services[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = s
+		case "Namespace":
+			n := must[corev1.Namespace](t, document)
+			w.labels[n.Name] = n.Labels
+		case "Pod":
+			w.pods = append(w.pods, must[corev1.Pod](t, document))
 		}
 	}
-	return policies, services
+	return w
+}
+
+// released is an annotation by which a case says Cluster.Released.
+const released = "released"
+
+// cluster is what a policy of this world depends on.
+func (w world) cluster(p *v1alpha1.FunnelPolicy) Cluster {
+	in := Cluster{
+		Services:   w.services,
+		NamedPorts: map[string][]uint16{},
+		Labels:     w.labels[p.Namespace],
+		Released:   p.Annotations[released] != "",
+	}
+	name := BackendName(p)
+	for _, other := range w.policies {
+		if other.Namespace == name.Namespace && other.Name == name.Name {
+			in.Backend = other
+		}
+	}
+	selector, _ := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
+	for _, pod := range w.pods {
+		if pod.Namespace == p.Namespace && selector.Matches(labels.Set(pod.Labels)) {
+			for _, port := range pod.Spec.Containers[0].Ports {
+				key := PortKey(port.Protocol, port.Name)
+				in.NamedPorts[key] = append(in.NamedPorts[key], uint16(port.ContainerPort))
+			}
+		}
+	}
+	return in
 }
 
 func kindOf(t *testing.T, document string) string {

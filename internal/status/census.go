@@ -24,6 +24,7 @@ type Census struct {
 	counts   [states]int
 	named    [states]sample
 	renewals [states]commands
+	meshed   sample // with the proxy of a service mesh
 	barred   sample // Missing pods that can't be injected, with the reason; not in named
 	room     room
 	shapes   map[string]podShape
@@ -45,6 +46,9 @@ func (c *Census) Add(pod *corev1.Pod) {
 	c.name(pod, seen)
 	c.room.add(pod.Name, seen.report, c.overhead)
 	c.addShape(pod)
+	if mesh := meshOf(pod); mesh != "" {
+		c.meshed.add(withDetail(pod.Name, mesh))
+	}
 }
 
 // name notes the pod, and what brings it the current rules or stands in the way.
@@ -67,6 +71,7 @@ func (c *Census) Merge(other *Census) {
 		c.renewals[s].merge(other.renewals[s])
 	}
 	c.barred.merge(other.barred)
+	c.meshed.merge(other.meshed)
 	c.room.merge(other.room)
 	for key, shape := range other.shapes {
 		c.keepShape(key, shape)

@@ -49,6 +49,7 @@ var announced = []string{
 	v1alpha1.ConditionSessionAffinity,
 	v1alpha1.ConditionSourceIPPreserved,
 	v1alpha1.ConditionAttached,
+	v1alpha1.ConditionCoverage,
 	v1alpha1.ConditionMTUWarning,
 	v1alpha1.ConditionWarnings,
 }
@@ -87,7 +88,7 @@ func bad(c *metav1.Condition) bool {
 // inProgress reports whether time alone mends it, or another condition tells why.
 func inProgress(c *metav1.Condition) bool {
 	switch c.Reason {
-	case v1alpha1.ReasonPodsPending, v1alpha1.ReasonAddressPending, v1alpha1.ReasonNeverProgrammed:
+	case v1alpha1.ReasonPodsPending, v1alpha1.ReasonAddressPending, v1alpha1.ReasonNeverProgrammed, v1alpha1.ReasonBackendNotAttached:
 		return true
 	}
 	return false

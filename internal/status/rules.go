@@ -52,6 +52,8 @@ func (f Facts) programmed() verdict {
 		return no(c.Failure.Reason, sentences(c.Failure.Message))
 	case c.Current:
 		return yes(v1alpha1.ReasonProgrammed, fmt.Sprintf("ConfigMap %s holds the current rules: %d ingress, %d egress.", name, len(c.Ingress), len(c.Egress)))
+	case c.Empty:
+		return no(v1alpha1.ReasonNeverProgrammed, fmt.Sprintf("ConfigMap %s holds an empty rule set, so that pods start and funnel nothing, until this is mended: %s", name, f.obstacle()))
 	case c.Exists:
 		return no(v1alpha1.ReasonStaleRules, fmt.Sprintf("ConfigMap %s keeps the last good rules until this is mended: %s", name, f.obstacle()))
 	}
@@ -67,7 +69,7 @@ func (f Facts) obstacle() string {
 }
 
 func (f Facts) warnings() verdict {
-	all := f.Program.Warnings
+	all := append(f.surroundings(), f.Program.Warnings...)
 	if len(all) == 0 {
 		return no(v1alpha1.ReasonNoWarnings, "Nothing in the rules looks unintended.")
 	}

@@ -110,7 +110,7 @@ func affinityTimeout(s *corev1.Service) int32 {
 
 // sourceIP answers whether packets reach the pods with their clients' addresses
 // and ports.
-func sourceIP(front []*corev1.Service, ingress rules.RuleSet) verdict {
+func sourceIP(front []*corev1.Service, consequence string) verdict {
 	if len(front) == 0 {
 		return unknown(v1alpha1.ReasonNoServices, "No Service that carries funneled packets is known.")
 	}
@@ -127,12 +127,20 @@ func sourceIP(front []*corev1.Service, ingress rules.RuleSet) verdict {
 	}
 	return no(v1alpha1.ReasonTrafficPolicyCluster, fmt.Sprintf(
 		"spec.externalTrafficPolicy is Cluster in Service %s, so that clients from outside the cluster are masqueraded: %s. To keep their addresses run: %s.",
-		masquerading, consequence(ingress), set))
+		masquerading, consequence, set))
 }
 
 func masquerades(s *corev1.Service) bool {
 	outside := s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer || len(s.Spec.ExternalIPs) > 0
 	return outside && s.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal
+}
+
+// consequence says which effect of masquerading matters here.
+func (f Facts) consequence() string {
+	if f.Policy.Spec.Client != nil {
+		return "what is sent to their addresses is funneled only where the backend knows it without source ports (the condition Warnings names what is not)"
+	}
+	return consequence(f.ingress())
 }
 
 // consequence says which effect of masquerading matters for these rules.
@@ -144,9 +152,9 @@ func consequence(ingress rules.RuleSet) string {
 	}
 	switch {
 	case address && port:
-		return "rules that match source addresses see those of nodes, and unfunnel rules that match source ports miss packets, because source ports are drawn anew (match pushed instead)"
+		return "rules that match source addresses see those of nodes, and unfunnel rules that match source ports miss packets, because source ports are drawn anew (match pushed instead, or let one protocol be pushed)"
 	case port:
-		return "unfunnel rules that match source ports miss packets, because source ports are drawn anew (match pushed instead)"
+		return "unfunnel rules that match source ports miss packets, because source ports are drawn anew (match pushed instead, or let one protocol be pushed)"
 	case address:
 		return "rules that match source addresses see those of nodes"
 	}

@@ -136,14 +136,14 @@ func TestSourceIP(t *testing.T) {
 		{"told apart by the magic", []*corev1.Service{service("a", balancer)}, "tcp dport 1179 pushed unfunnel udp",
 			no("TrafficPolicyCluster", "spec.externalTrafficPolicy is Cluster in Service shop/a (LoadBalancer), so that clients from outside the cluster are masqueraded: the pods see addresses of nodes; the rules do not depend on them. "+fix)},
 		{"told apart by source port", []*corev1.Service{service("a", balancer)}, "tcp dport 1179 sport 540 unfunnel udp",
-			no("TrafficPolicyCluster", "spec.externalTrafficPolicy is Cluster in Service shop/a (LoadBalancer), so that clients from outside the cluster are masqueraded: unfunnel rules that match source ports miss packets, because source ports are drawn anew (match pushed instead). "+fix)},
+			no("TrafficPolicyCluster", "spec.externalTrafficPolicy is Cluster in Service shop/a (LoadBalancer), so that clients from outside the cluster are masqueraded: unfunnel rules that match source ports miss packets, because source ports are drawn anew (match pushed instead, or let one protocol be pushed). "+fix)},
 		{"matched by source address", []*corev1.Service{service("a", external(corev1.ServiceTypeNodePort, cluster))}, "ip saddr 192.0.2.0/24 tcp dport 1179 pushed unfunnel udp",
 			no("TrafficPolicyCluster", "spec.externalTrafficPolicy is Cluster in Service shop/a (NodePort), so that clients from outside the cluster are masqueraded: rules that match source addresses see those of nodes. "+fix)},
 		{"both", []*corev1.Service{service("a", balancer)}, "ip saddr 192.0.2.0/24 tcp dport 1179 sport 540 unfunnel udp",
-			no("TrafficPolicyCluster", "spec.externalTrafficPolicy is Cluster in Service shop/a (LoadBalancer), so that clients from outside the cluster are masqueraded: rules that match source addresses see those of nodes, and unfunnel rules that match source ports miss packets, because source ports are drawn anew (match pushed instead). "+fix)},
+			no("TrafficPolicyCluster", "spec.externalTrafficPolicy is Cluster in Service shop/a (LoadBalancer), so that clients from outside the cluster are masqueraded: rules that match source addresses see those of nodes, and unfunnel rules that match source ports miss packets, because source ports are drawn anew (match pushed instead, or let one protocol be pushed). "+fix)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, sourceIP(test.front, mustRules(t, test.rules)), cmp.AllowUnexported(verdict{})); diff != "" {
+			if diff := cmp.Diff(test.want, sourceIP(test.front, consequence(mustRules(t, test.rules))), cmp.AllowUnexported(verdict{})); diff != "" {
 				t.Error(diff)
 			}
 		})

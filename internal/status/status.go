@@ -37,6 +37,11 @@ type Facts struct {
 	Pods *Census
 	// Namespace of the policy.
 	Namespace Namespace
+	// Coverage of a backend's Service by its pods; nil for other policies.
+	Coverage *Coverage
+	// SocketLoadBalancing says that the cluster's network picks backends when pods
+	// connect, before any packet to a Service.
+	SocketLoadBalancing bool
 }
 
 // Failure is a reason of a condition and its message.
@@ -50,6 +55,9 @@ type ConfigMap struct {
 	Exists bool
 	// Current says that it holds the Program.
 	Current bool
+	// Empty says that it is a client's and holds an empty rule set, so that pods
+	// start: no rules were released, or they were taken back.
+	Empty bool
 	// Digest, Ingress and Egress are what it holds.
 	Digest          string
 	Ingress, Egress rules.RuleSet
@@ -111,11 +119,14 @@ func (f Facts) verdicts(carrying []*corev1.Service) map[string]verdict {
 		v1alpha1.ConditionResolvedRefs:      f.resolved(),
 		v1alpha1.ConditionProgrammed:        f.programmed(),
 		v1alpha1.ConditionSessionAffinity:   affinity(front),
-		v1alpha1.ConditionSourceIPPreserved: sourceIP(front, f.ingress()),
+		v1alpha1.ConditionSourceIPPreserved: sourceIP(front, f.consequence()),
 		v1alpha1.ConditionAttached:          f.Pods.attached(f.Namespace),
 		v1alpha1.ConditionMTUWarning:        f.Pods.mtuWarning(f.Policy.Spec.MTU),
 		v1alpha1.ConditionWarnings:          f.warnings(),
 		v1alpha1.ConditionReady:             f.ready(),
+	}
+	if f.Coverage != nil {
+		all[v1alpha1.ConditionCoverage] = f.Coverage.covered()
 	}
 	if v := f.stalled(); v.isTrue() {
 		all[v1alpha1.ConditionStalled] = v
@@ -129,6 +140,7 @@ func (f Facts) verdicts(carrying []*corev1.Service) map[string]verdict {
 // that lead to them, and those that their funnel rules name.
 func (f Facts) front(carrying []*corev1.Service) []*corev1.Service {
 	through := throughServices(f.Policy)
+	through[f.Program.Front] = true
 	front := slices.Clone(carrying)
 	for _, s := range f.Services {
 		if through[nameOf(s)] && !slices.Contains(front, s) {

@@ -9,6 +9,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -26,6 +27,18 @@ var _ = DescribeTable("accepted",
 	Entry("the outermost ports", ports(`["1", "65535", "1-65535", "80-80"]`)),
 	Entry("pushed TCP", rule("match: {protocol: TCP, pushed: true, family: IPv4, destinationPorts: {values: [\"80\"], not: true}}\nunfunnel: {protocol: UDP, destinationPorts: {values: [\"443\"]}}")),
 	Entry("a range of outer source ports", action(`funnel: {protocol: UDP, destinationPort: 65535, sourcePorts: "540-547"}`)),
+	Entry("a backend in few words", backend("")),
+	Entry("a backend with all there is", backend(`
+through: {port: bgp, protocol: TCP}
+ports: [{port: 80, protocol: UDP}, {port: 80, protocol: TCP}]
+encapsulation: Push
+sourcePorts: {tcp: "600-603", udp: "540"}
+sourceCIDRs: [10.0.0.0/8, "2001:db8::1"]
+clients: {namespaceSelector: {matchLabels: {team: shop}, matchExpressions: [{key: a, operator: Exists}]}}`)),
+	Entry("a backend for clients of all namespaces", backend("clients: {namespaceSelector: {}}")),
+	Entry("UDP of the through port's number", backend("ports: [{port: 80, protocol: UDP}]")),
+	Entry("a client", refers("{name: web}")),
+	Entry("a client of another namespace", refers("{name: web, namespace: shop}")),
 	Entry("funneled inline", action("funnel: {protocol: TCP, destinationPort: 80, mode: Inline}")),
 	Entry("unfunneled inline", action(`unfunnel: {protocol: TCP, mode: Inline, destinationPorts: {values: ["443"]}}`)),
 	Entry("pushed, with replies", action(`funnel: {protocol: TCP, destinationPort: 80, mode: Push, sourcePorts: "540", reply: true}`)),
@@ -41,6 +54,17 @@ var _ = Describe("the largest object", func() {
 			Egress: longestList(), Ingress: longestList(),
 		}}}
 		store("lists", p)
+	})
+	It("is stored with a backend of the longest lists", func() {
+		b := &v1alpha1.Backend{
+			Service: strings.Repeat("x", 63), Through: v1alpha1.ThroughPort{Port: intstr.FromString(strings.Repeat("x", 63))},
+			SourceCIDRs: repeat(32, "abcd:abcd:abcd:abcd:abcd:abcd:255.255.255.255/128"),
+			Clients:     &v1alpha1.BackendClients{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}},
+		}
+		for i := range int32(64) {
+			b.Ports = append(b.Ports, v1alpha1.FunneledPort{Port: 65535 - i, Protocol: v1alpha1.UDP})
+		}
+		store("backend", &v1alpha1.FunnelPolicy{Spec: v1alpha1.FunnelPolicySpec{Backend: b}})
 	})
 	It("is stored with the longest texts", func() {
 		text := strings.Repeat("# "+strings.Repeat("x", 59)+"\nudp\n", 4096)[:262144]

@@ -42,6 +42,16 @@ var _ = Describe("a fresh object", func() {
 		Expect(stored).To(HaveKeyWithValue("mtu", "Warn"))
 		Expect(stored).To(HaveKeyWithValue("priority", BeEquivalentTo(0)))
 	})
+	It("has its defaults as a backend", func() {
+		object := backend("").object()
+		object.SetName("fresh-backend")
+		create(object)
+		stored := read(object).Object["spec"].(map[string]any)["backend"].(map[string]any)
+		Expect(stored).To(HaveKeyWithValue("encapsulation", "Auto"))
+		Expect(stored).To(HaveKeyWithValue("sourcePorts", map[string]any{"tcp": "540-547", "udp": "548-555"}))
+		Expect(stored["through"]).To(HaveKeyWithValue("protocol", "TCP"))
+		Expect(stored["ports"]).To(ConsistOf(HaveKeyWithValue("protocol", "TCP")))
+	})
 })
 
 var _ = Describe("a status", func() {

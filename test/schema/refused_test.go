@@ -14,6 +14,9 @@ const (
 	cidrMessage      = "write an address (10.0.0.1, 2001:db8::1) or a prefix (10.0.0.0/8, 2001:db8::/32)"
 	reversedMessage  = `the range of ports is reversed: write the lower port first ("8000-8100")`
 	interfaceMessage = "write the name of an interface as ip link shows it: 1 to 15 characters, without space, / or :"
+	formsMessage     = "give exactly one of backend (in front of these pods stands a Service), client (these pods are clients of such a Service) and rules"
+	throughMessage   = "write the number of a Service port (1 to 65535) or its name"
+	inlineMessage    = "encapsulation Inline carries TCP in TCP only: make through and all ports TCP, or use Auto, which pushes the others"
 	nameMessage      = "metadata.name must be a DNS label of at most 52 characters: it becomes part of ConfigMap and volume names"
 )
 
@@ -35,7 +38,47 @@ var _ = DescribeTable("refused, with the message",
 	Entry("selector Exists with values", selecting("{matchExpressions: [{key: app, operator: Exists, values: [web]}]}"),
 		"a matchExpression has values with the operators In and NotIn, and none with Exists and DoesNotExist"),
 
-	Entry("no rules", spec("podSelector: {}"), "spec.rules: Required value"),
+	Entry("no form", spec("podSelector: {}"), "spec: "+formsMessage),
+	Entry("two forms", spec("podSelector: {}\nrules: {text: {egress: udp drop}}\nclient: {policyRef: {name: web}}"), "spec: "+formsMessage),
+	Entry("three forms", spec("podSelector: {}\nrules: {text: {egress: udp drop}}\nclient: {policyRef: {name: web}}\nbackend: {service: web, through: {port: 80}, ports: [{port: 8080}]}"), "spec: "+formsMessage),
+
+	Entry("backend without Service", backend("service: null"), "spec.backend.service: Required value"),
+	Entry("backend behind a Service with its domain", backend("service: web.shop"),
+		"spec.backend.service: write the name of a Service of this namespace: lower-case letters, digits and dashes"),
+	Entry("backend without through", backend("through: null"), "spec.backend.through: Required value"),
+	Entry("through no port", backend("through: {protocol: TCP}"), "spec.backend.through.port: Required value"),
+	Entry("through port 0", backend("through: {port: 0}"), "spec.backend.through.port: "+throughMessage),
+	Entry("through port 65536", backend("through: {port: 65536}"), "spec.backend.through.port: "+throughMessage),
+	Entry("through a name in capitals", backend("through: {port: HTTP}"), "spec.backend.through.port: "+throughMessage),
+	Entry("through SCTP", backend("through: {port: 80, protocol: SCTP}"), `spec.backend.through.protocol: Unsupported value: "SCTP": supported values: "TCP", "UDP"`),
+	Entry("backend without ports", backend("ports: null"), "spec.backend.ports: Required value"),
+	Entry("no funneled port", backend("ports: []"), "spec.backend.ports: spec.backend.ports in body should have at least 1 items"),
+	Entry("funneled port twice", backend("ports: [{port: 8080}, {port: 8080, protocol: TCP}]"), `spec.backend.ports[1]: Duplicate value: {"port":8080,"protocol":"TCP"}`),
+	Entry("funneled port 0", backend("ports: [{port: 0}]"), "spec.backend.ports[0].port in body should be greater than or equal to 1"),
+	Entry("funneled port 65536", backend("ports: [{port: 65536}]"), "spec.backend.ports[0].port in body should be less than or equal to 65535"),
+	Entry("the through port funneled", backend("ports: [{port: 8080}, {port: 80}]"),
+		"spec.backend: the port that everything travels through is not funneled itself: take it out of ports"),
+	Entry("unknown encapsulation", backend("encapsulation: Magic"), `spec.backend.encapsulation: Unsupported value: "Magic": supported values: "Auto", "Push", "Inline"`),
+	Entry("UDP inline, in a backend", backend("encapsulation: Inline\nports: [{port: 443, protocol: UDP}]"), "spec.backend: "+inlineMessage),
+	Entry("inline through UDP", backend("encapsulation: Inline\nthrough: {port: 80, protocol: UDP}"), "spec.backend: "+inlineMessage),
+	Entry("overlapping source ports", backend(`sourcePorts: {tcp: "540-548"}`),
+		"spec.backend.sourcePorts: sourcePorts.tcp and sourcePorts.udp overlap: they tell apart what is inside, so give each ports of its own"),
+	Entry("source port within the others", backend(`sourcePorts: {tcp: "500-600", udp: "550"}`),
+		"spec.backend.sourcePorts: sourcePorts.tcp and sourcePorts.udp overlap: they tell apart what is inside, so give each ports of its own"),
+	Entry("source ports reversed", backend(`sourcePorts: {udp: "555-548"}`), "spec.backend.sourcePorts.udp: "+reversedMessage),
+	Entry("sources that are no addresses", backend("sourceCIDRs: [web]"), "spec.backend.sourceCIDRs[0]: "+cidrMessage),
+	Entry("clients with an unknown operator", backend("clients: {namespaceSelector: {matchExpressions: [{key: app, operator: Equals, values: [web]}]}}"),
+		"spec.backend.clients.namespaceSelector: operator of a matchExpression must be In, NotIn, Exists or DoesNotExist"),
+	Entry("clients In nothing", backend("clients: {namespaceSelector: {matchExpressions: [{key: app, operator: In}]}}"),
+		"spec.backend.clients.namespaceSelector: a matchExpression has values with the operators In and NotIn, and none with Exists and DoesNotExist"),
+
+	Entry("client of nobody", spec("podSelector: {}\nclient: {}"), "spec.client.policyRef: Required value"),
+	Entry("client of no name", refers("{namespace: shop}"), "spec.client.policyRef.name: Required value"),
+	Entry("client of a name with a dot", refers("{name: web.shop}"),
+		"spec.client.policyRef.name: write the name of a FunnelPolicy: lower-case letters, digits and dashes"),
+	Entry("client in an empty namespace", refers(`{name: web, namespace: ""}`),
+		"spec.client.policyRef.namespace: write the name of a namespace, or leave it out for that of the policy"),
+
 	Entry("empty rules", holding("{}"), "spec.rules: rules is empty: give at least one rule in rules.egress, rules.ingress or rules.text"),
 	Entry("empty lists", holding("{egress: [], ingress: []}"), "rules is empty: give at least one rule in rules.egress, rules.ingress or rules.text"),
 	Entry("empty text", holding("text: {}"), "spec.rules.text: text is empty: give the rules in text.egress or text.ingress, or leave text out"),

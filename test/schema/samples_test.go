@@ -55,15 +55,19 @@ var _ = It("the samples are all in the kustomization", func() {
 	}
 })
 
-// compiles the policy with the Services as the API server has them.
+// compiles the policy with what it depends on as the API server has it.
 func compiles(p *v1alpha1.FunnelPolicy) {
 	GinkgoHelper()
-	services := map[types.NamespacedName]*corev1.Service{}
-	for _, name := range policy.References(p) {
-		services[name] = &corev1.Service{}
-		Expect(api.Get(ctx, name, services[name])).To(Succeed())
+	in := policy.Cluster{Services: map[types.NamespacedName]*corev1.Service{}, NamedPorts: map[string][]uint16{"TCP/http": {8081}}}
+	if name := policy.BackendName(p); name.Name != "" {
+		in.Backend = &v1alpha1.FunnelPolicy{}
+		Expect(api.Get(ctx, name, in.Backend)).To(Succeed())
 	}
-	program, errs := policy.Compile(p, services)
+	for _, name := range in.References(p) {
+		in.Services[name] = &corev1.Service{}
+		Expect(api.Get(ctx, name, in.Services[name])).To(Succeed())
+	}
+	program, errs := policy.Compile(p, in)
 	Expect(errs).To(BeEmpty())
 	Expect(program.Unresolved).To(BeEmpty())
 	Expect(program.Warnings).To(BeEmpty())

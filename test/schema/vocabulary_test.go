@@ -32,6 +32,32 @@ func named(name, spec string) manifest {
 // spec is a policy with that spec.
 func spec(text string) manifest { return named("case", text) }
 
+// backend is a policy for pods behind a Service, with these lines in the place of
+// those that are right.
+func backend(lines string) manifest {
+	fields := map[string]any{}
+	for _, text := range []string{"service: web\nthrough: {port: 80}\nports: [{port: 8080}]", lines} {
+		if err := yaml.Unmarshal([]byte(text), &fields); err != nil {
+			panic(err) // before any case runs
+		}
+	}
+	for name, value := range fields {
+		if value == nil {
+			delete(fields, name)
+		}
+	}
+	text, err := yaml.Marshal(fields)
+	if err != nil {
+		panic(err)
+	}
+	return spec("podSelector: {}\nbackend:\n" + indent(string(text)))
+}
+
+// refers is a policy for clients of that one.
+func refers(policyRef string) manifest {
+	return spec("podSelector: {}\nclient: {policyRef: " + policyRef + "}")
+}
+
 // with is a policy that is right and has these lines in its spec, too.
 func with(lines string) manifest {
 	return spec("podSelector: {}\nrules: {text: {egress: udp drop}}\n" + lines)

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+var _ = Describe("A backend", Ordered, func() {
+	var o *operator
+	BeforeAll(func() { o, _ = startOperator(withoutPolling) })
+
+	It("gets rules for the port of its pods, wherever the Service leads", func() {
+		s := newShop()
+		service := s.service("collector")
+		p := s.policy("collector", behind("collector"))
+		digestOf(p)
+		Expect(rulesOf(p).Data[v1alpha1.FileIngress]).To(Equal("tcp dport 1179 actions unfunnel tcp inline dport 8080\n"))
+		change(service, func() { service.Spec.Ports[0].TargetPort = intstr.FromInt32(2179) })
+		Eventually(func() string { return rulesOf(p).Data[v1alpha1.FileIngress] }).Should(ContainSubstring("dport 2179 "))
+	})
+
+	It("gets a rule for each number that its pods give to a named port, before they start", func() {
+		s := newShop()
+		s.service("collector", func(s *corev1.Service) { s.Spec.Ports[0].TargetPort = intstr.FromString("bgp") })
+		p := s.policy("collector", behind("collector"))
+		Eventually(condition(p, "ResolvedRefs")).Should(Equal("False/PortNotFound"))
+		Expect(rulesOf(p)).To(BeNil())
+		pending := func(number int32) func(*corev1.Pod) {
+			return func(p *corev1.Pod) {
+				p.Status.Phase = corev1.PodPending
+				p.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "bgp", ContainerPort: number}}
+			}
+		}
+		s.pod("web-1", injected("collector"), pending(1179))
+		digestOf(p)
+		Expect(rulesOf(p).Data[v1alpha1.FileIngress]).To(Equal("tcp dport 1179 actions unfunnel tcp inline dport 8080\n"))
+		s.pod("web-2", injected("collector"), pending(1180))
+		Eventually(func() string { return rulesOf(p).Data[v1alpha1.FileIngress] }).Should(Equal(
+			"tcp dport 1179 actions unfunnel tcp inline dport 8080\ntcp dport 1180 actions unfunnel tcp inline dport 8080\n"))
+	})
+
+	It("is covered when every ready endpoint attached its rules", func() {
+		s := newShop()
+		s.service("collector")
+		p := s.policy("collector", behind("collector"))
+		Eventually(condition(p, "Coverage")).Should(Equal("Unknown/NoEndpoints"))
+		one := s.pod("web-1", reports("collector", digestOf(p)))
+		slice := s.endpoints("collector", "web-1", "web-2")
+		Eventually(condition(p, "Coverage")).Should(Equal("False/EndpointsNotCovered"))
+		Expect(message(p, "Coverage")()).To(ContainSubstring("1 of 2 ready endpoints of Service " + string(s) + "/collector don't run its current rules: web-2 (not injected)"))
+		change(slice, func() { slice.Endpoints = readyEndpoints([]string{"web-1"}) })
+		Eventually(condition(p, "Coverage")).Should(Equal("True/EndpointsCovered"))
+
+		By("new rules")
+		change(p, func() { p.Spec.Backend.Ports[0].Port = 8081 })
+		Eventually(condition(p, "Coverage")).Should(Equal("False/EndpointsNotCovered"))
+		Eventually(message(p, "Coverage")).Should(ContainSubstring("web-1 (outdated)"))
+		attaches(one, "collector", digestOf(p))
+		Eventually(condition(p, "Coverage")).Should(Equal("True/EndpointsCovered"))
+	})
+
+	It("publishes rules for gateways, which go with it and are no part of the digest", func() {
+		s := newShop()
+		service := s.service("collector", ofType(corev1.ServiceTypeLoadBalancer))
+		p := s.policy("collector", behind("collector"))
+		digest := digestOf(p)
+		Eventually(func() *corev1.ConfigMap { return externalOf(p) }).ShouldNot(BeNil())
+		c := externalOf(p)
+		Expect(c.OwnerReferences).To(HaveLen(1))
+		Expect(c.OwnerReferences[0].UID).To(Equal(p.UID))
+		Expect(c.Data).To(HaveKey("egress.peer.rules"))
+		Expect(c.Data["egress.nodeport.rules"]).To(ContainSubstring("ip daddr <NodeAddresses> tcp dport 8080 actions funnel tcp dport "))
+
+		service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.7"}}
+		Expect(api.Status().Update(suite, service)).To(Succeed())
+		Eventually(func() string { return externalOf(p).Data[v1alpha1.FileEgress] }).Should(Equal("ip daddr 192.0.2.7 tcp dport 8080 actions funnel tcp dport 179 inline\n"))
+		Expect(digestOf(p)).To(Equal(digest))
+
+		By("somebody editing them")
+		c = externalOf(p)
+		change(c, func() { c.Data[v1alpha1.FileEgress] = "" })
+		Eventually(func() string { return externalOf(p).Data[v1alpha1.FileEgress] }).Should(ContainSubstring("192.0.2.7"))
+
+		By("the policy taking another form")
+		change(p, func() {
+			p.Spec.Backend = nil
+			ingress(backendRules)(p)
+		})
+		Eventually(func() *corev1.ConfigMap { return externalOf(p) }).Should(BeNil())
+	})
+
+	It("writes nothing when nothing changed", func() {
+		s := newShop()
+		s.service("collector", ofType(corev1.ServiceTypeLoadBalancer))
+		p := s.policy("collector", behind("collector"))
+		c := s.policy("client", clientOf(s, "collector"))
+		s.pod("web-1", reports("collector", digestOf(p)))
+		s.endpoints("collector", "web-1")
+		digestOf(c)
+		o.untilQuiet()
+		before := len(o.requests.writing())
+		for range 20 {
+			for _, one := range []*v1alpha1.FunnelPolicy{p, c} {
+				_, err := o.Reconcile(suite, ctrl.Request{NamespacedName: keyOf(one)})
+				Expect(err).NotTo(HaveOccurred())
+			}
+		}
+		Expect(o.requests.writing()[before:]).To(BeEmpty())
+	})
+})
+
+var _ = Describe("A client", Ordered, func() {
+	BeforeAll(func() { startOperator(withoutPolling) })
+
+	It("starts without rules, and gets them for good once all backends can undo them", func() {
+		s := newShop()
+		service := s.service("collector")
+		p := s.policy("client", clientOf(s, "collector"))
+		Eventually(condition(p, "ResolvedRefs")).Should(Equal("False/PolicyNotFound"))
+		Eventually(egressOf(p)).Should(BeEmpty())
+
+		backend := s.policy("collector", behind("collector"))
+		Eventually(condition(p, "ResolvedRefs")).Should(Equal("False/BackendNotAttached"))
+		Expect(condition(p, "Programmed")()).To(Equal("False/NeverProgrammed"))
+		Expect(message(p, "Programmed")()).To(ContainSubstring("holds an empty rule set, so that pods start"))
+		one, two := s.pod("web-1", injected("collector")), s.pod("web-2", injected("collector"))
+		slice := s.endpoints("collector", "web-1", "web-2")
+		attaches(one, "collector", digestOf(backend))
+		Eventually(message(p, "ResolvedRefs")).Should(ContainSubstring("1 of 2 ready endpoints"))
+		Expect(egressOf(p)()).To(BeEmpty())
+
+		attaches(two, "collector", digestOf(backend))
+		Eventually(condition(p, "Ready")).Should(Equal("True/Ready"))
+		funnel := "ip daddr " + service.Spec.ClusterIP + " tcp dport 8080 actions funnel tcp dport 179 inline\n"
+		Expect(egressOf(p)()).To(Equal(funnel))
+
+		By("an endpoint that was not injected")
+		change(slice, func() { slice.Endpoints = readyEndpoints([]string{"web-1", "web-2", "web-3"}) })
+		Eventually(condition(backend, "Coverage")).Should(Equal("False/EndpointsNotCovered"))
+		Consistently(condition(p, "Ready"), "300ms").Should(Equal("True/Ready"))
+
+		By("another address of the Service")
+		change(service, func() { service.Spec.ExternalIPs = []string{"192.0.2.9"} })
+		Eventually(egressOf(p)).Should(ContainSubstring("192.0.2.9"))
+
+		By("another operator taking over")
+		fresh, stop := startOperator(withoutPolling)
+		_, err := fresh.Reconcile(suite, ctrl.Request{NamespacedName: keyOf(p)})
+		Expect(err).NotTo(HaveOccurred())
+		Expect(egressOf(p)()).To(ContainSubstring("192.0.2.9"))
+		stop()
+	})
+
+	It("keeps the last good rules until all backends can undo new ones", func() {
+		s := newShop()
+		s.service("collector")
+		backend, p := s.policy("collector", behind("collector")), s.policy("client", clientOf(s, "collector"))
+		pod := s.pod("web-1", reports("collector", digestOf(backend)))
+		s.endpoints("collector", "web-1")
+		digestOf(p)
+
+		change(backend, func() { backend.Spec.Backend.Ports[0].Port = 8081 })
+		Eventually(condition(p, "ResolvedRefs")).Should(Equal("False/BackendNotAttached"))
+		Eventually(condition(p, "Programmed")).Should(Equal("False/StaleRules"))
+		Expect(egressOf(p)()).To(ContainSubstring("dport 8080 "))
+		attaches(pod, "collector", digestOf(backend))
+		Eventually(condition(p, "Ready")).Should(Equal("True/Ready"))
+		Expect(egressOf(p)()).To(ContainSubstring("dport 8081 "))
+
+		By("the backend policy being deleted")
+		Expect(api.Delete(suite, backend)).To(Succeed())
+		Eventually(condition(p, "ResolvedRefs")).Should(Equal("False/PolicyNotFound"))
+		Eventually(condition(p, "Programmed")).Should(Equal("False/StaleRules"))
+		Expect(egressOf(p)()).To(ContainSubstring("dport 8081 "))
+	})
+
+	It("of another namespace needs permission, and is not told what there is without it", func() {
+		s, other := newShop(), newShop()
+		s.service("collector")
+		backend := s.policy("collector", behind("collector"))
+		s.pod("web-1", reports("collector", digestOf(backend)))
+		s.endpoints("collector", "web-1")
+		p, missing := other.policy("client", clientOf(s, "collector")), other.policy("missing", clientOf(s, "no-such-policy"))
+		for _, refused := range []*v1alpha1.FunnelPolicy{p, missing} {
+			Eventually(condition(refused, "ResolvedRefs")).Should(Equal("False/ClientNotAllowed"))
+			Eventually(egressOf(refused)).Should(BeEmpty())
+			Expect(statusOf(refused).Services).To(BeEmpty())
+		}
+		other.relabel(map[string]string{"client": "yes"})
+		Eventually(condition(p, "Ready")).Should(Equal("True/Ready"))
+		Expect(egressOf(p)()).To(ContainSubstring("dport 8080 "))
+		Expect(condition(missing, "ResolvedRefs")()).To(Equal("False/ClientNotAllowed"))
+
+		By("the permission being taken back")
+		other.relabel(map[string]string{"client": "no"})
+		Eventually(condition(p, "ResolvedRefs")).Should(Equal("False/ClientNotAllowed"))
+		Eventually(egressOf(p)).Should(BeEmpty())
+
+		By("being given again, and the policy going")
+		other.relabel(map[string]string{"client": "yes"})
+		Eventually(condition(p, "Ready")).Should(Equal("True/Ready"))
+		Expect(api.Delete(suite, backend, client.GracePeriodSeconds(0))).To(Succeed())
+		Eventually(condition(p, "ResolvedRefs")).Should(Equal("False/PolicyNotFound"))
+		Expect(egressOf(p)()).To(ContainSubstring("dport 8080 "))
+	})
+})

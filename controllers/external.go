@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/policy"
+	"github.com/sfunnel-io/funnel-operator/internal/status"
+)
+
+// publishExternal makes the ConfigMap for clients outside the cluster hold a
+// backend's rules for them, and removes it when the policy is a backend's no more.
+// No pod mounts it, so that it goes with its policy, which owns it. A foreign one
+// is left alone, and facts get a warning.
+func (r *FunnelPolicyReconciler) publishExternal(ctx context.Context, facts *status.Facts, known *known) error {
+	p, data := facts.Policy, facts.Program.External
+	name := types.NamespacedName{Namespace: p.Namespace, Name: v1alpha1.ExternalName(p.Name)}
+	if p.Spec.Backend == nil {
+		return r.removeExternal(ctx, name)
+	}
+	if data == nil || len(facts.Faults)+len(facts.Conflicts) > 0 {
+		return nil // the last good ones stay
+	}
+	have, err := r.configMap(ctx, name, &known.external)
+	switch {
+	case err != nil:
+		return err
+	case have != nil && have.Labels[v1alpha1.LabelPolicy] != p.Name:
+		facts.Program = warned(facts.Program, policy.Warning{Reason: v1alpha1.ReasonConfigMapNotOwned, Message: fmt.Sprintf(
+			"ConfigMap %s, for the rules of clients outside the cluster, belongs to somebody else and is left as it is: it lacks the label %s=%s", name.Name, v1alpha1.LabelPolicy, p.Name)})
+		return nil
+	case have != nil && holds(have, content{data: data}):
+		return nil
+	}
+	if err := r.apply(ctx, p, name.Name, have, content{data: data, owned: true}, &known.external); err != nil {
+		applyErrors.WithLabelValues("configmap").Inc()
+		return err
+	}
+	return nil
+}
+
+// warned is the program with one more warning.
+func warned(program *policy.Program, w policy.Warning) *policy.Program {
+	with := *program
+	with.Warnings = append(append([]policy.Warning{}, program.Warnings...), w)
+	return &with
+}
+
+// removeExternal deletes the ConfigMap of a policy that is a backend's no more.
+func (r *FunnelPolicyReconciler) removeExternal(ctx context.Context, name types.NamespacedName) error {
+	have, err := getConfigMap(ctx, r.Client, name) // none that is not ours
+	if err != nil || have == nil {
+		return err
+	}
+	return client.IgnoreNotFound(r.Delete(ctx, have, client.Preconditions{UID: &have.UID, ResourceVersion: &have.ResourceVersion}))
+}
+
+// ownedBy makes the API server remove the object with the policy.
+func ownedBy(p *v1alpha1.FunnelPolicy) *applymetav1.OwnerReferenceApplyConfiguration {
+	return applymetav1.OwnerReference().
+		WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind("FunnelPolicy").
+		WithName(p.Name).WithUID(p.UID).WithController(true)
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/policy"
+	"github.com/sfunnel-io/funnel-operator/internal/status"
+)
+
+// gate holds a client's rules back until every ready endpoint of the Service runs
+// the current rules of the backend policy. What was released stays: rules for
+// which that was so once, and what of them follows addresses only.
+func (r *FunnelPolicyReconciler) gate(ctx context.Context, p *v1alpha1.FunnelPolicy, c compiled, in policy.Cluster) (compiled, error) {
+	if p.Spec.Client == nil || c.program.Data == nil {
+		return c, nil
+	}
+	have, err := getConfigMap(ctx, r.Client, rulesName(client.ObjectKeyFromObject(p)))
+	if err != nil {
+		return c, err
+	}
+	theirs, _, err := r.compile(ctx, in.Backend)
+	if err != nil {
+		return c, err
+	}
+	gated := *c.program
+	c.program = &gated
+	gated.ReleasedFor = c.program.Backend.String() + " " + theirs.program.Digest
+	if released := releasedFor(have); in.Released && (released == gated.ReleasedFor || holdsData(have, gated.Data)) {
+		gated.ReleasedFor = released
+		return c, nil
+	}
+	coverage, err := r.coverage(ctx, in.Backend, theirs.program.Digest)
+	if err != nil || coverage.Complete() {
+		return c, err
+	}
+	gated.Data, gated.Unresolved = nil, []policy.Unresolved{{
+		Reason:  v1alpha1.ReasonBackendNotAttached,
+		Message: fmt.Sprintf("FunnelPolicy %s: %s", gated.Backend, coverage.Lacks()),
+	}}
+	return c, nil
+}
+
+// releasedFor is for which backend a ConfigMap of ours holds rules.
+func releasedFor(have *corev1.ConfigMap) string {
+	if have == nil || !owned(have) {
+		return ""
+	}
+	return have.Annotations[v1alpha1.AnnotationReleased]
+}
+
+// coverage looks at the endpoints of the Service in front of a backend.
+func (r *FunnelPolicyReconciler) coverage(ctx context.Context, backend *v1alpha1.FunnelPolicy, digest string) (status.Coverage, error) {
+	service := types.NamespacedName{Namespace: backend.Namespace, Name: backend.Spec.Backend.Service}
+	var slices discoveryv1.EndpointSliceList
+	err := r.List(ctx, &slices, client.InNamespace(service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return status.Coverage{}, fmt.Errorf("list EndpointSlices of Service %s: %w", service, err)
+	}
+	var failed error
+	pod := func(name string) *corev1.Pod {
+		p := &corev1.Pod{}
+		if err := r.Get(ctx, types.NamespacedName{Namespace: service.Namespace, Name: name}, p); err != nil {
+			if client.IgnoreNotFound(err) != nil {
+				failed = fmt.Errorf("get Pod %s: %w", name, err)
+			}
+			return nil
+		}
+		return p
+	}
+	return status.Covers(service, slices.Items, backend.Name, digest, pod), failed
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+// Cluster is what a policy's program depends on besides the policy.
+type Cluster struct {
+	// Services are those that exist of References.
+	Services map[types.NamespacedName]*corev1.Service
+	// NamedPorts are the numbers, ascending, that pods which a backend policy
+	// selects give to a named container port, by PortKey. Pods that have not started
+	// count too: they wait for these rules.
+	NamedPorts map[string][]uint16
+	// Backend is the policy that a client policy refers to, nil when there is none.
+	Backend *v1alpha1.FunnelPolicy
+	// Labels are those of the policy's namespace. They decide whether a client policy
+	// may refer to a backend policy elsewhere.
+	Labels map[string]string
+	// Released says that the policy's ConfigMap holds rules that were released for
+	// the policy to which it refers, so that its existence is no secret.
+	Released bool
+}
+
+// PortKey names a container port by protocol and name.
+func PortKey(protocol corev1.Protocol, name string) string {
+	if protocol == "" {
+		protocol = corev1.ProtocolTCP
+	}
+	return string(protocol) + "/" + name
+}
+
+// BackendName is the policy that a client policy refers to; zero for others.
+func BackendName(p *v1alpha1.FunnelPolicy) types.NamespacedName {
+	if p.Spec.Client == nil {
+		return types.NamespacedName{}
+	}
+	name := types.NamespacedName{Namespace: p.Spec.Client.PolicyRef.Namespace, Name: p.Spec.Client.PolicyRef.Name}
+	if name.Namespace == "" {
+		name.Namespace = p.Namespace
+	}
+	return name
+}
+
+// allows reports whether policies of a namespace with these labels may refer to
+// the backend policy.
+func allows(backend *v1alpha1.FunnelPolicy, namespace string, of map[string]string) bool {
+	if backend.Namespace == namespace {
+		return true
+	}
+	b := backend.Spec.Backend
+	if b == nil || b.Clients == nil || b.Clients.NamespaceSelector == nil {
+		return false
+	}
+	selector, err := metav1.LabelSelectorAsSelector(b.Clients.NamespaceSelector)
+	return err == nil && selector.Matches(labels.Set(of))
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+// Coverage sums up which ready endpoints of a Service run the rules of a backend
+// policy.
+type Coverage struct {
+	// Service in front of them.
+	Service types.NamespacedName
+	ready   int
+	without sample
+}
+
+// Covers looks at the endpoints of a Service. An endpoint that is in several
+// slices, one for each IP family, counts once. pod returns an injected pod of the
+// Service's namespace, nil when there is none of that name; the policy's current
+// rules have that digest.
+func Covers(service types.NamespacedName, slices []discoveryv1.EndpointSlice, policy, digest string, pod func(name string) *corev1.Pod) Coverage {
+	c := Coverage{Service: service}
+	seen := map[string]bool{}
+	for i := range slices {
+		for j := range slices[i].Endpoints {
+			e := &slices[i].Endpoints[j]
+			name := endpointName(e)
+			if seen[name] || e.Conditions.Ready != nil && !*e.Conditions.Ready {
+				continue
+			}
+			seen[name] = true
+			c.ready++
+			if why := lacks(e, policy, digest, pod); why != "" {
+				c.without.add(withDetail(name, why))
+			}
+		}
+	}
+	return c
+}
+
+func endpointName(e *discoveryv1.Endpoint) string {
+	switch {
+	case e.TargetRef != nil:
+		return e.TargetRef.Name
+	case len(e.Addresses) > 0:
+		return e.Addresses[0]
+	}
+	return "without address"
+}
+
+// lacks says why an endpoint does not run the rules, "" when it does.
+func lacks(e *discoveryv1.Endpoint, policy, digest string, pod func(string) *corev1.Pod) string {
+	if e.TargetRef == nil || e.TargetRef.Kind != "Pod" {
+		return "no pod"
+	}
+	p := pod(e.TargetRef.Name)
+	if p == nil {
+		return "not injected"
+	}
+	switch seen := observe(p, policy, digest); seen.state {
+	case Attached, Gone: // who goes will soon not be ready
+		return ""
+	case Missing:
+		return "not injected"
+	default:
+		return seen.state.String()
+	}
+}
+
+// Complete reports whether there are ready endpoints and all run the rules.
+func (c Coverage) Complete() bool { return c.ready > 0 && c.without.total == 0 }
+
+// Lacks says what keeps it from being complete.
+func (c Coverage) Lacks() string {
+	if c.ready == 0 {
+		return fmt.Sprintf("Service %s has no ready endpoint yet", c.Service)
+	}
+	return fmt.Sprintf("%d of %s of Service %s don't run its current rules: %s", c.without.total, counted(c.ready, "ready endpoint"), c.Service, c.without)
+}
+
+// covered answers whether every ready endpoint of a backend's Service undoes what
+// clients funnel.
+func (c Coverage) covered() verdict {
+	switch {
+	case c.ready == 0:
+		return unknown(v1alpha1.ReasonNoEndpoints, c.Lacks()+".")
+	case c.without.total > 0:
+		return no(v1alpha1.ReasonEndpointsNotCovered, fmt.Sprintf(
+			"%s. Funneled connections that reach these are refused, and pushed packets lost: replace them by pods with the rules (Attached has the commands), or keep them out of the Service.", c.Lacks()))
+	}
+	return yes(v1alpha1.ReasonEndpointsCovered, fmt.Sprintf("All of %s of Service %s run the current rules.", counted(c.ready, "ready endpoint"), c.Service))
+}
