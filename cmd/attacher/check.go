@@ -19,8 +19,16 @@ func checkCommand(args []string, o outside) int {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	direction := flags.String("direction", "", "")
+	peer, services := flags.Bool("peer", false, ""), portMap{}
+	flags.Var(services, "map", "")
 	if err := flags.Parse(args); err != nil {
 		return o.bad("%v", err)
+	}
+	switch {
+	case *peer && *direction == "" && flags.NArg() == 2:
+		return o.checkPeers(flags.Args(), services)
+	case *peer || len(services) > 0:
+		return o.bad("check: want check --peer [--map tcp/80=8080]… CLIENT BACKEND: two files, or folders with %s and %s", ingressFile, egressFile)
 	}
 	chosen, err := directions(*direction)
 	if err != nil {

@@ -38,17 +38,21 @@ func TestCheckPrintsWhatTheGoldenFilesSay(t *testing.T) {
 		t.Fatalf("no files: %v", err)
 	}
 	for _, file := range files {
-		got := runWith("", "", "check", file).String()
-		golden := strings.TrimSuffix(file, ".rules") + ".golden"
-		if *update {
-			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
+		isGolden(t, strings.TrimSuffix(file, ".rules")+".golden", runWith("", "", "check", file))
+	}
+}
+
+func isGolden(t *testing.T, golden string, r ran) {
+	t.Helper()
+	got := r.String()
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
 		}
-		want, err := os.ReadFile(golden)
-		if err != nil || got != string(want) {
-			t.Errorf("%s:\n%s\nwant (%v)\n%s", file, got, err, want)
-		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil || got != string(want) {
+		t.Errorf("got\n%s\nwant (%v)\n%s", got, err, want)
 	}
 }
 

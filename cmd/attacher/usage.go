@@ -17,6 +17,10 @@ Usage:
                                        what is attached, what runs in front, counters,
                                        number of flows, with --flows up to 1,000 of them
   attacher check [--direction D] FILE… check rules and print them in canonical form
+  attacher check --peer [--map tcp/80=8080]… CLIENT BACKEND
+                                       does each side undo what the other one funnels?
+                                       Files or folders with ingress.rules, egress.rules
+                                       --map: a Service's port and its target port
   attacher version
   attacher help
 
@@ -50,7 +54,8 @@ Further variables:
   SFUNNEL_REPORT      where the report goes; with SFUNNEL_POD=1 /dev/termination-log
   SFUNNEL_REPORT_MAX  its largest size in bytes
 
-Exit status: 0 done; 1 failed, nothing attached; 2 rules or arguments are wrong.
+Exit status: 0 done; 1 failed, nothing attached, or check --peer found a fault; 2 rules
+or arguments are wrong.
 It needs the capabilities BPF, NET_ADMIN and PERFMON, and SYS_ADMIN only for
 --netns, for the counters of show and to replace programs that remember flows.
 `

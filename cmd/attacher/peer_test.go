@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestCheckPeerPrintsWhatTheGoldenFilesSay(t *testing.T) {
+	for golden, line := range map[string]string{
+		"seed":       "testdata/check/seed_client.rules testdata/check/seed_backend.rules",
+		"undone":     "--map tcp/80=8080 testdata/peer/client testdata/peer/backend",
+		"not_undone": "testdata/peer/client testdata/peer/backend",
+	} {
+		isGolden(t, "testdata/peer/"+golden+".golden", runWith("", "", strings.Fields("check --peer "+line)...))
+	}
+}
+
+func TestCheckPeerRefusesWrongUse(t *testing.T) {
+	seed := " testdata/check/seed_client.rules testdata/check/seed_backend.rules"
+	for line, want := range map[string]string{
+		"--peer":           "want check --peer [--map tcp/80=8080]… CLIENT BACKEND",
+		"--peer x":         "want check --peer",
+		"--peer a b c":     "want check --peer",
+		"--map tcp/80=1 x": "want check --peer",
+		"--peer absent" + seed[:len(" testdata/check/seed_client.rules")]:            "open absent: no such file",
+		"--peer --direction ingress" + seed:                                          "want check --peer",
+		"--peer --map sctp/80=8080" + seed:                                           "want a Service's port and its target port",
+		"--peer --map tcp/80" + seed:                                                 "want a Service's port and its target port",
+		"--peer --map tcp/0=8080" + seed:                                             "want a Service's port and its target port",
+		"--peer testdata/check/faults.rules testdata/check/seed_backend.rules":       "testdata/check/faults.rules:1:11: port 0",
+		"--peer testdata/check/seed_backend.rules testdata/check/seed_backend.rules": "neither testdata/check/seed_backend.rules nor",
+	} {
+		got := runWith("", "", strings.Fields("check "+line)...)
+		if got.code != exitBadInput || got.stdout != "" || !strings.Contains(got.stderr, want) {
+			t.Errorf("%s: %v", line, got)
+		}
+	}
+}
+
+func TestDocsShowWhatCheckPeerPrints(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(language string) string {
+		_, rest, _ := strings.Cut(string(docs), "\n```"+language+"\n")
+		text, _, _ := strings.Cut(rest, "```\n")
+		return text
+	}
+	t.Chdir(tree(t, map[string]string{"client.rules": block("rules-client"), "backend.rules": block("rules-backend")}))
+	got := runWith("", "", "check", "--peer", "client.rules", "backend.rules")
+	if got.code != exitFailed || got.stdout != block("peer") || got.stderr != "" {
+		t.Errorf("got %v", got)
+	}
+}
