@@ -182,6 +182,25 @@ var _ = Describe("A client", Ordered, func() {
 		Expect(egressOf(p)()).To(ContainSubstring("dport 8081 "))
 	})
 
+	It("that had rules of another form keeps them until all backends can undo the new ones", func() {
+		s := newShop()
+		s.service("collector")
+		p := s.policy("client", selects("client"), through("collector"))
+		digestOf(p)
+		before := egressOf(p)()
+		Expect(before).To(ContainSubstring("sport 540"))
+		backend := s.policy("collector", behind("collector"))
+		digestOf(backend)
+		change(p, func() { clientOf(s, "collector")(p) })
+		Eventually(condition(p, "ResolvedRefs")).Should(Equal("False/BackendNotAttached"))
+		Eventually(condition(p, "Programmed")).Should(Equal("False/StaleRules"))
+		Expect(egressOf(p)()).To(Equal(before))
+		s.pod("web-1", reports("collector", digestOf(backend)))
+		s.endpoints("collector", "web-1")
+		Eventually(condition(p, "Ready")).Should(Equal("True/Ready"))
+		Expect(egressOf(p)()).To(HaveSuffix("inline\n"))
+	})
+
 	It("of another namespace needs permission, and is not told what there is without it", func() {
 		s, other := newShop(), newShop()
 		s.service("collector")

@@ -71,12 +71,13 @@ func current(program *policy.Program) status.ConfigMap {
 	}
 }
 
-// startsEmpty reports whether the pods of a client start without rules.
+// startsEmpty reports whether the pods of a client start without rules: it never
+// had any, of another form neither, or may no longer have them.
 func startsEmpty(facts status.Facts, have *corev1.ConfigMap) bool {
 	if facts.Policy.Spec.Client == nil || len(facts.Faults) > 0 {
 		return false
 	}
-	return facts.Program.Revoked || releasedFor(have) == ""
+	return facts.Program.Revoked || have == nil || have.Data[v1alpha1.FileIngress]+have.Data[v1alpha1.FileEgress] == ""
 }
 
 func empty(p *v1alpha1.FunnelPolicy) (content, status.ConfigMap) {

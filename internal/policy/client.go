@@ -29,7 +29,7 @@ func (c *compiler) client(path *field.Path) {
 		c.missing(v1alpha1.ReasonPolicyNotFound, path, fmt.Sprintf("FunnelPolicy %s does not exist", name))
 	case !allowed:
 		// The same words whether there is one or not.
-		c.program.Revoked = !c.in.Released || backend != nil
+		c.program.Revoked = true
 		c.missing(v1alpha1.ReasonClientNotAllowed, path, fmt.Sprintf(
 			"FunnelPolicy %s does not let policies of namespace %s refer to it, or does not exist; its spec.backend.clients.namespaceSelector has to select this namespace", name, c.policy.Namespace))
 	case backend.Spec.Backend == nil:

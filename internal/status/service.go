@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -140,7 +141,28 @@ func (f Facts) consequence() string {
 	if f.Policy.Spec.Client != nil {
 		return "what is sent to their addresses is funneled only where the backend knows it without source ports (the condition Warnings names what is not)"
 	}
+	if f.Policy.Spec.Backend != nil {
+		return backendConsequence(f.ingress(), len(f.Policy.Spec.Backend.SourceCIDRs) > 0)
+	}
 	return consequence(f.ingress())
+}
+
+// backendConsequence says the same in the words of the backend form.
+func backendConsequence(ingress rules.RuleSet, bySource bool) string {
+	var lost []string
+	for _, r := range ingress {
+		if name := r.Action.Protocol.String(); r.Action.Verb == rules.Unfunnel && len(r.SourcePorts.Ranges) > 0 && !slices.Contains(lost, name) {
+			lost = append(lost, name)
+		}
+	}
+	text := "inline and pushed packets are recognised all the same"
+	if len(lost) > 0 {
+		text = fmt.Sprintf("pushed %s is told by source ports, which are drawn anew, and not recognised; all else is", strings.Join(lost, " and "))
+	}
+	if bySource {
+		text += "; sourceCIDRs sees addresses of nodes"
+	}
+	return text
 }
 
 // consequence says which effect of masquerading matters for these rules.

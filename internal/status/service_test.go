@@ -149,3 +149,23 @@ func TestSourceIP(t *testing.T) {
 		})
 	}
 }
+
+func TestConsequenceForABackend(t *testing.T) {
+	for _, test := range []struct {
+		name, rules string
+		bySource    bool
+		want        string
+	}{
+		{"marks suffice", "tcp dport 1179 pushed unfunnel udp dport 443 reply", false, "inline and pushed packets are recognised all the same"},
+		{"TCP beside UDP", "tcp sport 540-547 dport 80 pushed unfunnel tcp dport 8080 reply; tcp dport 80 pushed unfunnel udp dport 443 reply; tcp dport 80 unfunnel tcp inline dport 8080", false,
+			"pushed tcp is told by source ports, which are drawn anew, and not recognised; all else is"},
+		{"through UDP, from some", "ip saddr 10.0.0.0/8 udp sport 540-547 dport 80 unfunnel tcp dport 8080 reply; ip saddr 10.0.0.0/8 udp sport 548-555 dport 80 unfunnel udp dport 443 reply", true,
+			"pushed tcp and udp is told by source ports, which are drawn anew, and not recognised; all else is; sourceCIDRs sees addresses of nodes"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := backendConsequence(mustRules(t, test.rules), test.bySource); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
