@@ -10,6 +10,7 @@
 #include "count.h"
 #include "funnel.h"
 #include "parse.h"
+#include "reply.h"
 #include "toobig.h"
 #include "unfunnel.h"
 
@@ -27,7 +28,8 @@ static __always_inline enum reason rewritable(const struct packet *p)
 
 /*
  * push inserts the header of a funnel action into a packet that is on its way
- * out of the interface. It must not be GSO, nor CHECKSUM_PARTIAL.
+ * out of the interface. It must not be GSO, nor CHECKSUM_PARTIAL. That no place
+ * was found for a flow shows when its answers are not taken for such.
  */
 static __always_inline int push(struct __sk_buff *skb, const struct packet *p,
 				const struct action *a)
@@ -40,13 +42,15 @@ static __always_inline int push(struct __sk_buff *skb, const struct packet *p,
 		return untouched(reason);
 	if (!fits(skb, p, more, &mtu))
 		return too_big(skb, p, more, mtu);
+	if (a->reply)
+		note_out(p, a, HOOK_EGRESS);
 	reason = push_header(skb, p, a);
 	return reason ? dropped(reason) : untouched(REASON_FUNNELED);
 }
 
 /* act does all but funnel. */
 static __always_inline int act(struct __sk_buff *skb, const struct packet *p, __u32 rule,
-			       const struct action *a)
+			       const struct action *a, enum hook hook)
 {
 	enum reason reason;
 
@@ -55,7 +59,7 @@ static __always_inline int act(struct __sk_buff *skb, const struct packet *p, __
 		return untouched(REASON_ACCEPTED);
 	case VERB_UNFUNNEL:
 		reason = rewritable(p);
-		return reason ? untouched(reason) : unfunnel(skb, p, rule, a);
+		return reason ? untouched(reason) : unfunnel(skb, p, rule, a, hook);
 	}
 	return dropped(REASON_DROPPED);
 }

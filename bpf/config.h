@@ -29,6 +29,14 @@ volatile const bool follows_flows;
 volatile const bool funnels_inline;
 volatile const bool unfunnels_inline;
 volatile const bool answers_inline;
+/*
+ * Push with replies in kind: whether rules of this hook unfunnel with reply;
+ * whether those of the other hook do, or funnel with reply, so that answers come
+ * here to be funneled, or to be unfunneled.
+ */
+volatile const bool notes_replies;
+volatile const bool funnels_replies;
+volatile const bool unfunnels_replies;
 /* The source ports of funneled flows: two ranges, the sum of their counts. */
 volatile const __u16 exchange_low;
 volatile const __u16 exchange_high;
@@ -57,8 +65,10 @@ struct action {
 	__be16 port;		/* funnel: outer destination port, the through port */
 	__u16 first_source_port; /* funnel: outer source ports, host order */
 	__u16 source_ports;	/* how many, at least 1 */
+	__u8 reply;		/* push: whether answers are in kind */
+	__u8 pad[3];
 };
-_Static_assert(sizeof(struct action) == 8, "struct action is shared with Go");
+_Static_assert(sizeof(struct action) == 12, "struct action is shared with Go");
 
 /* One entry per rule; the loader sets the size. */
 struct {

@@ -40,7 +40,7 @@ enum reason {
 	REASON_TO_SEGMENT,	/* handed to the segmenting device */
 	REASON_PASSED_SEGMENT,	/* segmented, then no rule funnels it any more */
 	REASON_URGENT,		/* inline: funneled, its URG flag was cleared */
-	REASON_NOT_KEPT,	/* inline: unfunneled, but the flow table is full */
+	REASON_NOT_KEPT,	/* unfunneled, but found no place in the flow table */
 	REASON_MARKER_MISSING,	/* inline: answer without marker, became a reset */
 	REASON_ERROR_TRANSLATED, /* ICMP error about what we rewrote, its quote rewritten back */
 
@@ -55,7 +55,7 @@ enum reason {
 	REASON_INNER_PORT,	/* inner port that the rule does not accept */
 	REASON_MERGED,		/* pushed packets merged by a router on the way */
 	REASON_STRAY,		/* on the segmenting device, not sent there by us */
-	REASON_TUPLE_CLASH,	/* inline: a funneled and another flow look the same here */
+	REASON_TUPLE_CLASH,	/* a funneled and another flow look the same here */
 	REASON_FLOWS_FULL,	/* inline: new flow, but the flow table is full */
 	REASON_NO_PORT,		/* inline: new flow, but found no free source port */
 	REASON_FAILED,		/* the kernel refused a change to the packet */

@@ -78,34 +78,52 @@ static __always_inline __u32 check_offset(__u32 l4, __u8 protocol)
 					       offsetof(struct udphdr, check));
 }
 
-#define CSUM_CHUNK 128
+#define CSUM_CHUNK 256
+
+/* Not on the stack: there is not enough of it. */
+struct csum_chunk {
+	__be32 words[CSUM_CHUNK / 4];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct csum_chunk);
+} csum_chunks SEC(".maps");
 
 struct csum_walk {
 	struct __sk_buff *skb;
+	struct csum_chunk *chunk;
 	__u32 off;
 	__u32 len;	/* octets still to be summed */
 	__u32 sum;
 	bool failed;
 };
 
-static long csum_chunk(__u32 index, void *context)
+static long csum_next(__u32 index, void *context)
 {
 	struct csum_walk *w = context;
-	__u8 chunk[CSUM_CHUNK] __attribute__((aligned(8))) = {};
 	__u32 last = w->len - 1; /* octet of the chunk */
-	__s64 sum;
+	__u32 word;
 
 	if (!w->len)
 		return 1;
 	if (last >= CSUM_CHUNK)
 		last = CSUM_CHUNK - 1;
 	opaque(last);
-	if (last >= CSUM_CHUNK || bpf_skb_load_bytes(w->skb, w->off, chunk, last + 1)) {
+	word = last / 4;
+	opaque(word);
+	if (last >= CSUM_CHUNK || word >= CSUM_CHUNK / 4) {
 		w->failed = true;
 		return 1;
 	}
-	sum = bpf_csum_diff(NULL, 0, (__be32 *)chunk, sizeof(chunk), w->sum);
-	w->sum = sum;
+	w->chunk->words[word] = 0;
+	if (bpf_skb_load_bytes(w->skb, w->off, w->chunk, last + 1)) {
+		w->failed = true;
+		return 1;
+	}
+	w->sum = bpf_csum_diff(NULL, 0, w->chunk->words, word * 4 + 4, w->sum);
 	w->off += last + 1;
 	w->len -= last + 1;
 	return 0;
@@ -118,8 +136,12 @@ static long csum_chunk(__u32 index, void *context)
 static __noinline __s64 csum_packet(struct __sk_buff *skb, __u32 off, __u32 len)
 {
 	struct csum_walk w = { .skb = skb, .off = off, .len = len };
+	__u32 zero = 0;
 
-	bpf_loop(0x10000 / CSUM_CHUNK, csum_chunk, &w, 0);
+	w.chunk = bpf_map_lookup_elem(&csum_chunks, &zero);
+	if (!w.chunk)
+		return -1;
+	bpf_loop(0x10000 / CSUM_CHUNK, csum_next, &w, 0);
 	return w.failed || w.len ? -1 : w.sum;
 }
 

@@ -13,6 +13,7 @@
 #include "icmp.h"
 #include "inline.h"
 #include "parse.h"
+#include "reply.h"
 #include "segment.h"
 
 /*
@@ -36,6 +37,18 @@ static __always_inline int funnel_at_egress(struct __sk_buff *skb, const struct 
 	return push(skb, p, a);
 }
 
+/* known_reply does what the flows of push say, before any rule is asked. */
+static __always_inline int known_reply(struct __sk_buff *skb, const struct packet *p)
+{
+	struct action a = {};
+
+	if (funnels_replies && reply_action(p, HOOK_EGRESS, &a))
+		return funnel_at_egress(skb, p, ~0U, &a);
+	if (unfunnels_replies && may_answer(p) && !rewritable(p))
+		return unfunnel_reply(skb, p, HOOK_EGRESS);
+	return NOT_OURS;
+}
+
 SEC("tc")
 int egress(struct __sk_buff *skb)
 {
@@ -52,8 +65,13 @@ int egress(struct __sk_buff *skb)
 	verdict = known_flow(skb, &p, HOOK_EGRESS);
 	if (verdict != NOT_OURS)
 		return verdict;
+	verdict = known_reply(skb, &p);
+	if (verdict != NOT_OURS)
+		return verdict;
 	rule = classify(&p.tuple);
 	a = action_of(rule);
+	if (clashes_with_pushed(&p, a, HOOK_EGRESS))
+		return dropped(REASON_TUPLE_CLASH);
 	if (!a)
 		return pass_direct(skb, &p, HOOK_EGRESS, REASON_NO_MATCH);
 	if (funnels_inline && a->verb == VERB_FUNNEL_INLINE)
@@ -65,7 +83,7 @@ int egress(struct __sk_buff *skb)
 	count_rule(rule, p.l3_len);
 	if (a->verb == VERB_ACCEPT)
 		return pass_direct(skb, &p, HOOK_EGRESS, REASON_ACCEPTED);
-	return act(skb, &p, rule, a);
+	return act(skb, &p, rule, a, HOOK_EGRESS);
 }
 
 /*
@@ -76,12 +94,16 @@ int egress(struct __sk_buff *skb)
 SEC("tc")
 int segment(struct __sk_buff *skb)
 {
-	struct action *a;
+	struct action *a, reply = {};
 	struct packet p;
 	int rule, verdict;
 
 	if (parse(skb, ETH_HLEN, &p))
 		return dropped(REASON_STRAY);
+	if (funnels_replies && reply_action(&p, HOOK_EGRESS, &reply)) {
+		verdict = push(skb, &p, &reply);
+		return verdict == TC_ACT_UNSPEC ? bpf_redirect(ifindex, 0) : verdict;
+	}
 	rule = classify(&p.tuple);
 	a = action_of(rule);
 	if (!a || a->verb == VERB_FUNNEL_INLINE || a->verb == VERB_UNFUNNEL_INLINE) {
@@ -92,7 +114,7 @@ int segment(struct __sk_buff *skb)
 	if (a->verb == VERB_FUNNEL)
 		verdict = push(skb, &p, a);
 	else
-		verdict = act(skb, &p, rule, a);
+		verdict = act(skb, &p, rule, a, HOOK_EGRESS);
 	return verdict == TC_ACT_UNSPEC ? bpf_redirect(ifindex, 0) : verdict;
 }
 

@@ -20,9 +20,11 @@ const (
 	EgressMapClassifyDaddr      = "classify_daddr"
 	EgressMapClassifyMemory     = "classify_memory"
 	EgressMapClassifySaddr      = "classify_saddr"
+	EgressMapCsumChunks         = "csum_chunks"
 	EgressMapErrors             = "errors"
 	EgressMapFlows              = "flows"
 	EgressMapHalfOpen           = "half_open"
+	EgressMapPushedFlows        = "pushed_flows"
 	EgressMapPushedHeaders      = "pushed_headers"
 	EgressMapReasons            = "reasons"
 	EgressMapRuleCounts         = "rule_counts"
@@ -39,15 +41,18 @@ const (
 	EgressVarExchangeLowCount   = "exchange_low_count"
 	EgressVarFollowsFlows       = "follows_flows"
 	EgressVarFunnelsInline      = "funnels_inline"
+	EgressVarFunnelsReplies     = "funnels_replies"
 	EgressVarIfindex            = "ifindex"
 	EgressVarKnowsFlows         = "knows_flows"
 	EgressVarL2Len              = "l2_len"
+	EgressVarNotesReplies       = "notes_replies"
 	EgressVarPushedHeadersCount = "pushed_headers_count"
 	EgressVarRulesGeneration    = "rules_generation"
 	EgressVarSegmentA           = "segment_a"
 	EgressVarSegmentB           = "segment_b"
 	EgressVarSourcePortNs       = "source_port_ns"
 	EgressVarUnfunnelsInline    = "unfunnels_inline"
+	EgressVarUnfunnelsReplies   = "unfunnels_replies"
 )
 
 // LoadEgress returns the embedded CollectionSpec for Egress.
@@ -104,9 +109,11 @@ type EgressMapSpecs struct {
 	ClassifyDaddr  *ebpf.MapSpec `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.MapSpec `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.MapSpec `ebpf:"classify_saddr"`
+	CsumChunks     *ebpf.MapSpec `ebpf:"csum_chunks"`
 	Errors         *ebpf.MapSpec `ebpf:"errors"`
 	Flows          *ebpf.MapSpec `ebpf:"flows"`
 	HalfOpen       *ebpf.MapSpec `ebpf:"half_open"`
+	PushedFlows    *ebpf.MapSpec `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
 	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
 	RuleCounts     *ebpf.MapSpec `ebpf:"rule_counts"`
@@ -127,15 +134,18 @@ type EgressVariableSpecs struct {
 	ExchangeLowCount   *ebpf.VariableSpec `ebpf:"exchange_low_count"`
 	FollowsFlows       *ebpf.VariableSpec `ebpf:"follows_flows"`
 	FunnelsInline      *ebpf.VariableSpec `ebpf:"funnels_inline"`
+	FunnelsReplies     *ebpf.VariableSpec `ebpf:"funnels_replies"`
 	Ifindex            *ebpf.VariableSpec `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.VariableSpec `ebpf:"knows_flows"`
 	L2Len              *ebpf.VariableSpec `ebpf:"l2_len"`
+	NotesReplies       *ebpf.VariableSpec `ebpf:"notes_replies"`
 	PushedHeadersCount *ebpf.VariableSpec `ebpf:"pushed_headers_count"`
 	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.VariableSpec `ebpf:"source_port_ns"`
 	UnfunnelsInline    *ebpf.VariableSpec `ebpf:"unfunnels_inline"`
+	UnfunnelsReplies   *ebpf.VariableSpec `ebpf:"unfunnels_replies"`
 }
 
 // EgressObjects contains all objects after they have been loaded into the kernel.
@@ -162,9 +172,11 @@ type EgressMaps struct {
 	ClassifyDaddr  *ebpf.Map `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.Map `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.Map `ebpf:"classify_saddr"`
+	CsumChunks     *ebpf.Map `ebpf:"csum_chunks"`
 	Errors         *ebpf.Map `ebpf:"errors"`
 	Flows          *ebpf.Map `ebpf:"flows"`
 	HalfOpen       *ebpf.Map `ebpf:"half_open"`
+	PushedFlows    *ebpf.Map `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
 	Reasons        *ebpf.Map `ebpf:"reasons"`
 	RuleCounts     *ebpf.Map `ebpf:"rule_counts"`
@@ -178,9 +190,11 @@ func (m *EgressMaps) Close() error {
 		m.ClassifyDaddr,
 		m.ClassifyMemory,
 		m.ClassifySaddr,
+		m.CsumChunks,
 		m.Errors,
 		m.Flows,
 		m.HalfOpen,
+		m.PushedFlows,
 		m.PushedHeaders,
 		m.Reasons,
 		m.RuleCounts,
@@ -202,15 +216,18 @@ type EgressVariables struct {
 	ExchangeLowCount   *ebpf.Variable `ebpf:"exchange_low_count"`
 	FollowsFlows       *ebpf.Variable `ebpf:"follows_flows"`
 	FunnelsInline      *ebpf.Variable `ebpf:"funnels_inline"`
+	FunnelsReplies     *ebpf.Variable `ebpf:"funnels_replies"`
 	Ifindex            *ebpf.Variable `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.Variable `ebpf:"knows_flows"`
 	L2Len              *ebpf.Variable `ebpf:"l2_len"`
+	NotesReplies       *ebpf.Variable `ebpf:"notes_replies"`
 	PushedHeadersCount *ebpf.Variable `ebpf:"pushed_headers_count"`
 	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.Variable `ebpf:"source_port_ns"`
 	UnfunnelsInline    *ebpf.Variable `ebpf:"unfunnels_inline"`
+	UnfunnelsReplies   *ebpf.Variable `ebpf:"unfunnels_replies"`
 }
 
 // EgressPrograms contains all programs after they have been loaded into the kernel.

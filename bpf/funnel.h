@@ -13,6 +13,7 @@
 #include "count.h"
 #include "csum.h"
 #include "ip.h"
+#include "mss.h"
 #include "parse.h"
 
 /*
@@ -118,7 +119,7 @@ static __noinline enum reason push_header(struct __sk_buff *skb, const struct pa
 	__u32 len = l4_header_len(a->protocol);
 	int failed;
 
-	if (forget_addresses(skb, p) ||
+	if (clamp_syn(skb, p, len) || forget_addresses(skb, p) ||
 	    bpf_skb_adjust_room(skb, len, BPF_ADJ_ROOM_NET, 0) ||
 	    move_options(skb, p, p->l3 + ip_base(p) + len, p->l3 + ip_base(p)) ||
 	    rewrite_ip(skb, p, a->protocol, p->l3_len + len))

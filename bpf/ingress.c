@@ -12,6 +12,7 @@
 #include "icmp.h"
 #include "inline.h"
 #include "parse.h"
+#include "reply.h"
 
 /*
  * A gateway can push into what arrives and goes on through its own stack, which
@@ -28,8 +29,22 @@ static __always_inline int funnel_at_ingress(struct __sk_buff *skb, const struct
 		return dropped(REASON_NO_SEGMENT);
 	if (p->l3_len + l4_header_len(a->protocol) > 0xffff)
 		return dropped(REASON_TOO_BIG);
+	if (a->reply)
+		note_out(p, a, HOOK_INGRESS);
 	reason = push_header(skb, p, a);
 	return reason ? dropped(reason) : untouched(REASON_FUNNELED);
+}
+
+/* known_reply does what the flows of push say, before any rule is asked. */
+static __always_inline int known_reply(struct __sk_buff *skb, const struct packet *p)
+{
+	struct action a = {};
+
+	if (unfunnels_replies && may_answer(p) && !rewritable(p))
+		return unfunnel_reply(skb, p, HOOK_INGRESS);
+	if (funnels_replies && reply_action(p, HOOK_INGRESS, &a))
+		return funnel_at_ingress(skb, p, &a);
+	return NOT_OURS;
 }
 
 SEC("tc")
@@ -46,8 +61,13 @@ int ingress(struct __sk_buff *skb)
 	verdict = known_flow(skb, &p, HOOK_INGRESS);
 	if (verdict != NOT_OURS)
 		return verdict;
+	verdict = known_reply(skb, &p);
+	if (verdict != NOT_OURS)
+		return verdict;
 	rule = classify(&p.tuple);
 	a = action_of(rule);
+	if (clashes_with_pushed(&p, a, HOOK_INGRESS))
+		return dropped(REASON_TUPLE_CLASH);
 	if (!a)
 		return pass_direct(skb, &p, HOOK_INGRESS, REASON_NO_MATCH);
 	if (funnels_inline && a->verb == VERB_FUNNEL_INLINE)
@@ -59,7 +79,7 @@ int ingress(struct __sk_buff *skb)
 		return pass_direct(skb, &p, HOOK_INGRESS, REASON_ACCEPTED);
 	if (a->verb == VERB_FUNNEL)
 		return funnel_at_ingress(skb, &p, a);
-	return act(skb, &p, rule, a);
+	return act(skb, &p, rule, a, HOOK_INGRESS);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -66,9 +66,11 @@ const (
 	IngressMapClassifyDaddr      = "classify_daddr"
 	IngressMapClassifyMemory     = "classify_memory"
 	IngressMapClassifySaddr      = "classify_saddr"
+	IngressMapCsumChunks         = "csum_chunks"
 	IngressMapErrors             = "errors"
 	IngressMapFlows              = "flows"
 	IngressMapHalfOpen           = "half_open"
+	IngressMapPushedFlows        = "pushed_flows"
 	IngressMapPushedHeaders      = "pushed_headers"
 	IngressMapReasons            = "reasons"
 	IngressMapRuleCounts         = "rule_counts"
@@ -83,15 +85,18 @@ const (
 	IngressVarExchangeLowCount   = "exchange_low_count"
 	IngressVarFollowsFlows       = "follows_flows"
 	IngressVarFunnelsInline      = "funnels_inline"
+	IngressVarFunnelsReplies     = "funnels_replies"
 	IngressVarIfindex            = "ifindex"
 	IngressVarKnowsFlows         = "knows_flows"
 	IngressVarL2Len              = "l2_len"
+	IngressVarNotesReplies       = "notes_replies"
 	IngressVarPushedHeadersCount = "pushed_headers_count"
 	IngressVarRulesGeneration    = "rules_generation"
 	IngressVarSegmentA           = "segment_a"
 	IngressVarSegmentB           = "segment_b"
 	IngressVarSourcePortNs       = "source_port_ns"
 	IngressVarUnfunnelsInline    = "unfunnels_inline"
+	IngressVarUnfunnelsReplies   = "unfunnels_replies"
 )
 
 // LoadIngress returns the embedded CollectionSpec for Ingress.
@@ -147,9 +152,11 @@ type IngressMapSpecs struct {
 	ClassifyDaddr  *ebpf.MapSpec `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.MapSpec `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.MapSpec `ebpf:"classify_saddr"`
+	CsumChunks     *ebpf.MapSpec `ebpf:"csum_chunks"`
 	Errors         *ebpf.MapSpec `ebpf:"errors"`
 	Flows          *ebpf.MapSpec `ebpf:"flows"`
 	HalfOpen       *ebpf.MapSpec `ebpf:"half_open"`
+	PushedFlows    *ebpf.MapSpec `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
 	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
 	RuleCounts     *ebpf.MapSpec `ebpf:"rule_counts"`
@@ -169,15 +176,18 @@ type IngressVariableSpecs struct {
 	ExchangeLowCount   *ebpf.VariableSpec `ebpf:"exchange_low_count"`
 	FollowsFlows       *ebpf.VariableSpec `ebpf:"follows_flows"`
 	FunnelsInline      *ebpf.VariableSpec `ebpf:"funnels_inline"`
+	FunnelsReplies     *ebpf.VariableSpec `ebpf:"funnels_replies"`
 	Ifindex            *ebpf.VariableSpec `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.VariableSpec `ebpf:"knows_flows"`
 	L2Len              *ebpf.VariableSpec `ebpf:"l2_len"`
+	NotesReplies       *ebpf.VariableSpec `ebpf:"notes_replies"`
 	PushedHeadersCount *ebpf.VariableSpec `ebpf:"pushed_headers_count"`
 	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.VariableSpec `ebpf:"source_port_ns"`
 	UnfunnelsInline    *ebpf.VariableSpec `ebpf:"unfunnels_inline"`
+	UnfunnelsReplies   *ebpf.VariableSpec `ebpf:"unfunnels_replies"`
 }
 
 // IngressObjects contains all objects after they have been loaded into the kernel.
@@ -204,9 +214,11 @@ type IngressMaps struct {
 	ClassifyDaddr  *ebpf.Map `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.Map `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.Map `ebpf:"classify_saddr"`
+	CsumChunks     *ebpf.Map `ebpf:"csum_chunks"`
 	Errors         *ebpf.Map `ebpf:"errors"`
 	Flows          *ebpf.Map `ebpf:"flows"`
 	HalfOpen       *ebpf.Map `ebpf:"half_open"`
+	PushedFlows    *ebpf.Map `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
 	Reasons        *ebpf.Map `ebpf:"reasons"`
 	RuleCounts     *ebpf.Map `ebpf:"rule_counts"`
@@ -219,9 +231,11 @@ func (m *IngressMaps) Close() error {
 		m.ClassifyDaddr,
 		m.ClassifyMemory,
 		m.ClassifySaddr,
+		m.CsumChunks,
 		m.Errors,
 		m.Flows,
 		m.HalfOpen,
+		m.PushedFlows,
 		m.PushedHeaders,
 		m.Reasons,
 		m.RuleCounts,
@@ -242,15 +256,18 @@ type IngressVariables struct {
 	ExchangeLowCount   *ebpf.Variable `ebpf:"exchange_low_count"`
 	FollowsFlows       *ebpf.Variable `ebpf:"follows_flows"`
 	FunnelsInline      *ebpf.Variable `ebpf:"funnels_inline"`
+	FunnelsReplies     *ebpf.Variable `ebpf:"funnels_replies"`
 	Ifindex            *ebpf.Variable `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.Variable `ebpf:"knows_flows"`
 	L2Len              *ebpf.Variable `ebpf:"l2_len"`
+	NotesReplies       *ebpf.Variable `ebpf:"notes_replies"`
 	PushedHeadersCount *ebpf.Variable `ebpf:"pushed_headers_count"`
 	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.Variable `ebpf:"source_port_ns"`
 	UnfunnelsInline    *ebpf.Variable `ebpf:"unfunnels_inline"`
+	UnfunnelsReplies   *ebpf.Variable `ebpf:"unfunnels_replies"`
 }
 
 // IngressPrograms contains all programs after they have been loaded into the kernel.

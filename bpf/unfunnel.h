@@ -10,7 +10,9 @@
 #include "count.h"
 #include "csum.h"
 #include "ip.h"
+#include "mss.h"
 #include "parse.h"
+#include "reply.h"
 
 /*
  * outer_is_plain reports whether the outer header has the length of a pushed
@@ -89,32 +91,64 @@ static __noinline enum reason pop_header(struct __sk_buff *skb, const struct pac
 {
 	if (move_options(skb, p, p->l3 + ip_base(p), p->l3 + ip_base(p) + len) ||
 	    bpf_skb_adjust_room(skb, -(__s32)len, BPF_ADJ_ROOM_NET, 0) ||
-	    rewrite_ip(skb, p, p->tuple.protocol, p->l3_len) || recall_addresses(skb, p))
+	    rewrite_ip(skb, p, p->tuple.protocol, p->l3_len) || recall_addresses(skb, p) ||
+	    clamp_syn(skb, p, len))
 		return REASON_FAILED;
 	return REASON_NONE;
 }
 
-/* unfunnel undoes a push. From here on the packet is ours: broken means dropped. */
-static __always_inline int unfunnel(struct __sk_buff *skb, const struct packet *p, __u32 rule,
-				    const struct action *a)
+/* look_inside fills in inner; what has no inner packet of that protocol is broken. */
+static __always_inline enum reason look_inside(struct __sk_buff *skb, const struct packet *p,
+					       __u8 protocol, struct packet *inner)
 {
-	struct packet inner;
-	enum reason reason;
-
 	if (skb->gso_size)
-		return dropped(REASON_MERGED);
+		return REASON_MERGED;
 	if (!outer_is_plain(p))
-		return dropped(REASON_NOT_PUSHED);
-	reason = parse_inner(skb, p, a->protocol, &inner);
+		return REASON_NOT_PUSHED;
+	return parse_inner(skb, p, protocol, inner);
+}
+
+static __always_inline int take_off(struct __sk_buff *skb, const struct packet *p,
+				    const struct packet *inner, enum reason counted)
+{
+	enum reason reason = pop_header(skb, inner, l4_header_len(p->tuple.protocol));
+
+	if (reason)
+		return dropped(reason);
+	bpf_set_hash_invalid(skb);
+	return untouched(counted);
+}
+
+/* unfunnel undoes a push. From here on the packet is ours: broken means dropped. */
+static __noinline int unfunnel(struct __sk_buff *skb, const struct packet *p, __u32 rule,
+			       const struct action *a, enum hook hook)
+{
+	enum reason reason, noted = REASON_NONE;
+	struct packet inner;
+
+	reason = look_inside(skb, p, a->protocol, &inner);
 	if (reason)
 		return dropped(reason);
 	if (!port_allowed(rule, inner.tuple.dport))
 		return dropped(REASON_INNER_PORT);
-	reason = pop_header(skb, &inner, l4_header_len(p->tuple.protocol));
-	if (reason)
-		return dropped(reason);
-	bpf_set_hash_invalid(skb);
-	return untouched(REASON_UNFUNNELED);
+	if (a->reply)
+		noted = note_in(p, &inner, hook);
+	if (noted == REASON_TUPLE_CLASH)
+		return dropped(noted);
+	return take_off(skb, p, &inner, noted ?: REASON_UNFUNNELED);
+}
+
+/* unfunnel_reply unfunnels what answers a flow that was funneled here; NOT_OURS: nothing else. */
+static __noinline int unfunnel_reply(struct __sk_buff *skb, const struct packet *p, enum hook hook)
+{
+	__u8 protocol = answered_protocol(skb, p, hook);
+	struct packet inner;
+	enum reason reason;
+
+	if (!protocol)
+		return NOT_OURS;
+	reason = look_inside(skb, p, protocol, &inner);
+	return reason ? dropped(reason) : take_off(skb, p, &inner, REASON_UNFUNNELED);
 }
 
 #endif

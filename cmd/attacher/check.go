@@ -56,7 +56,7 @@ func (o outside) check(file string, chosen []rules.Direction, titles bool) error
 	if len(chosen) == 0 {
 		chosen = directionsOf(file)
 	}
-	rs, at, err := parseText(file, text, chosen...)
+	rs, at, err := parseText(file, text)
 	if err != nil {
 		return err
 	}

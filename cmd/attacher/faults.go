@@ -31,11 +31,6 @@ func (f *faults) add(file, format string, args ...any) {
 	*f = append(*f, file+": "+fmt.Sprintf(format, args...))
 }
 
-// addAt appends a fault with its place in the file.
-func (f *faults) addAt(file string, at rules.Position, message string) {
-	*f = append(*f, fmt.Sprintf("%s:%d:%d: %s", file, at.Line, at.Column, message))
-}
-
 // join appends the faults of an error, or the error as one.
 func (f *faults) join(err error) {
 	var others faults

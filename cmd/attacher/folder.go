@@ -71,7 +71,7 @@ func readDirection(all *faults, folder string, chosen []rules.Direction, d rules
 		all.join(err)
 		return nil
 	}
-	rs, _, err := parseText(file, string(text), d)
+	rs, _, err := parseText(file, string(text))
 	all.join(err)
 	return rs
 }

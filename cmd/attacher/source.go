@@ -116,7 +116,7 @@ func (s source) readRuleset() (input, error) {
 		}
 		text = string(content)
 	}
-	rs, _, err := parseText(file, text, directions...)
+	rs, _, err := parseText(file, text)
 	var p policy
 	if slices.Contains(directions, rules.Ingress) {
 		p.ingress = rs

@@ -8,19 +8,15 @@ import (
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
-// parseText parses the rules of a file for some directions and checks that
-// the datapath can do them. The error is faults.
-func parseText(file, text string, directions ...rules.Direction) (rules.RuleSet, []rules.Position, error) {
+// parseText parses the rules of a file. The error is faults.
+func parseText(file, text string) (rules.RuleSet, []rules.Position, error) {
 	var found faults
 	rs, at, err := rules.ParsePositions(text)
 	if err != nil {
 		addSyntax(&found, file, err)
 		return nil, nil, found
 	}
-	for _, d := range directions {
-		addRuleErrors(&found, file, at, rules.Supported(rs, d))
-	}
-	return rs, at, found.orNil()
+	return rs, at, nil
 }
 
 func addSyntax(f *faults, file string, err error) {
@@ -31,22 +27,6 @@ func addSyntax(f *faults, file string, err error) {
 	}
 	for _, e := range all {
 		*f = append(*f, file+":"+e.Error())
-	}
-}
-
-// addRuleErrors turns errors of rules into faults with their place, each
-// message of a place once.
-func addRuleErrors(f *faults, file string, at []rules.Position, err error) {
-	var all rules.RuleErrors
-	if err == nil {
-		return
-	}
-	if !errors.As(err, &all) {
-		f.add(file, "%v", err)
-		return
-	}
-	for _, e := range all {
-		f.addAt(file, at[e.Rule], e.Message)
 	}
 }
 

@@ -292,15 +292,22 @@ func TestInterfacesThatComeLateAreWaitedFor(t *testing.T) {
 	}
 }
 
-func TestUnsupportedRulesAreRefused(t *testing.T) {
+// TestReplyTakesBothHooks: answers come to the other one, and may need the
+// segmenting device.
+func TestReplyTakesBothHooks(t *testing.T) {
 	newNamespace(t)
 	ethernet(t, "eth0", "10.0.0.1/24")
-	_, err := Attach(context.Background(), options(t, "", "udp dport 443 funnel tcp dport 80 sport 540 reply", ""))
-	var faults rules.RuleErrors
-	if !errors.As(err, &faults) {
-		t.Errorf("got %v", err)
+	const backend = "tcp dport 179 pushed unfunnel udp dport 53 reply"
+	o := options(t, backend, "", "")
+	o.Directions = []rules.Direction{rules.Ingress}
+	if _, err := Attach(context.Background(), o); err == nil || !strings.Contains(err.Error(), "attach both directions") {
+		t.Errorf("one direction: %v", err)
 	}
 	checkState(t, "refused", "")
+	mustAttach(t, options(t, backend, "", ""))
+	if device, err := findSegmentDevice(mustLink(t, "eth0").Attrs().Index); err != nil || device == nil {
+		t.Errorf("segmenting device: %v, %v", device, err)
+	}
 }
 
 func TestProgramsDieWithTheirNamespace(t *testing.T) {

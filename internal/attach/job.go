@@ -64,7 +64,7 @@ func (j *job) prepare(done *undo) error {
 }
 
 func (j *job) ensureSegment(done *undo) error {
-	if !datapath.NeedsSegmenting(j.egress) {
+	if !datapath.NeedsSegmenting(j.ingress, j.egress) {
 		return nil
 	}
 	segment, back, err := ensureSegmentDevice(j.index)
@@ -146,7 +146,7 @@ func (j *job) compile(c *datapath.Config) error {
 // what is pushed come to the other, and only there can be put right. A call for
 // one direction does without.
 func (j *job) hearErrors(c *datapath.Config) error {
-	pushes := datapath.NeedsSegmenting(j.ingress) || datapath.NeedsSegmenting(j.egress)
+	pushes := datapath.Pushes(j.ingress) || datapath.Pushes(j.egress)
 	if !pushes || !j.options.owns(rules.Ingress) || !j.options.owns(rules.Egress) {
 		return nil
 	}
@@ -178,9 +178,6 @@ func (j *job) checkDirections() error {
 func compile(rs rules.RuleSet, d rules.Direction) (*classifier.Table, error) {
 	if len(rs) == 0 {
 		return nil, nil
-	}
-	if err := rules.Supported(rs, d); err != nil {
-		return nil, err
 	}
 	table, err := classifier.Compile(rs)
 	if err != nil {

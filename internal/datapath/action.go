@@ -18,6 +18,8 @@ type action struct {
 	Port            [2]byte // network byte order
 	FirstSourcePort uint16
 	SourcePorts     uint16 // how many
+	Reply           bool
+	_               [3]byte
 }
 
 // The verbs of inline rules follow those of rules.Verb in enum verb.
@@ -42,6 +44,7 @@ func actionOf(a rules.Action) action {
 		Protocol:        uint8(a.Protocol),
 		Port:            [2]byte{byte(a.Port >> 8), byte(a.Port)},
 		FirstSourcePort: a.SourcePorts.First,
+		Reply:           a.Reply,
 	}
 	if a.Verb == rules.Funnel {
 		out.SourcePorts = a.SourcePorts.Last - a.SourcePorts.First + 1

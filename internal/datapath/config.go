@@ -5,6 +5,7 @@ package datapath
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sfunnel-io/funnel-operator/internal/classifier"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
@@ -14,13 +15,15 @@ import (
 type Config struct {
 	// Ingress and Egress are the rules of the two hooks. A program is loaded
 	// for a direction when its table is not nil, and for both when rules of one
-	// are inline: what answers comes to the other hook.
+	// are inline or say reply: what answers comes to the other hook.
 	Ingress, Egress *classifier.Table
 	Interface       Interface
 	// Flows is for how many inline flows there is room in each role, funneled
 	// here or unfunneled here; 0 is DefaultFlows. Memory is taken as flows come:
 	// about 400 octets for one that is funneled, 130 for one that is unfunneled.
-	// More of them than that are refused, and counted.
+	// More of them than that are refused, and counted. It is also for how many flows
+	// of rules with reply there is room, which take 150 octets each from the start; the
+	// one that was silent for longest goes when another comes.
 	Flows int
 	// Kept are flow tables that are to be used further; nil: new ones.
 	Kept *Kept
@@ -68,14 +71,30 @@ type Interface struct {
 }
 
 // NeedsSegmenting reports whether an interface needs the segmenting device for
-// these egress rules: whether some rule pushes a header.
-func NeedsSegmenting(egress rules.RuleSet) bool {
-	for _, r := range egress {
-		if r.Action.Verb == rules.Funnel && !r.Action.Inline {
-			return true
-		}
+// these rules: whether a header is pushed into what leaves, by an egress rule or
+// because it answers what an ingress rule unfunneled.
+func NeedsSegmenting(ingress, egress rules.RuleSet) bool {
+	return Pushes(egress) || slices.ContainsFunc(ingress, func(r rules.Rule) bool {
+		return r.Action.Verb == rules.Unfunnel && r.Action.Reply
+	})
+}
+
+// Pushes reports whether some rule pushes a header.
+func Pushes(rs rules.RuleSet) bool {
+	return slices.ContainsFunc(rs, func(r rules.Rule) bool {
+		return r.Action.Verb == rules.Funnel && !r.Action.Inline
+	})
+}
+
+func (c Config) needsSegmenting() bool {
+	var ingress, egress rules.RuleSet
+	if c.Ingress != nil {
+		ingress = c.Ingress.Rules()
 	}
-	return false
+	if c.Egress != nil {
+		egress = c.Egress.Rules()
+	}
+	return NeedsSegmenting(ingress, egress)
 }
 
 func (c Config) validate() error {
@@ -91,8 +110,8 @@ func (c Config) validate() error {
 	if c.Interface.Index <= 0 {
 		return fmt.Errorf("interface index %d", c.Interface.Index)
 	}
-	if c.Egress != nil && NeedsSegmenting(c.Egress.Rules()) && (c.Interface.SegmentA <= 0 || c.Interface.SegmentB <= 0) {
-		return errors.New("egress rules push a header, which needs a segmenting device")
+	if c.needsSegmenting() && (c.Interface.SegmentA <= 0 || c.Interface.SegmentB <= 0) {
+		return errors.New("the rules push headers into what leaves, which needs a segmenting device")
 	}
 	return nil
 }

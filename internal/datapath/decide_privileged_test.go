@@ -11,6 +11,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
 )
 
@@ -287,7 +288,7 @@ func loadWithSlots(t *testing.T, ports string, ns uint64) *ebpf.Program {
 	t.Helper()
 	requireRoot(t)
 	table := mustCompile(t, "udp dport 4739 funnel tcp dport 179 sport "+ports)
-	spec, err := specFor(1, table, ethernet)
+	spec, err := specFor(rules.Egress, table, Config{Egress: table, Interface: ethernet})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,10 +31,15 @@ const (
 // replace each other.
 const halfOpenFlows = 1024
 
-// role is what a hook's rules do with flows that have to be remembered.
-type role struct{ funnels, unfunnels bool }
+// role is what a hook's rules do with flows that have to be remembered: inline,
+// and by a push with replies in kind.
+type role struct{ funnels, unfunnels, pushes, pops bool }
 
-func (r role) any() bool { return r.funnels || r.unfunnels }
+func (r role) any() bool { return r.inline() || r.replies() }
+
+func (r role) inline() bool { return r.funnels || r.unfunnels }
+
+func (r role) replies() bool { return r.pushes || r.pops }
 
 func roleOf(t *classifier.Table) role {
 	var r role
@@ -46,6 +51,10 @@ func roleOf(t *classifier.Table) role {
 			r.funnels = r.funnels || rule.Action.Verb == rules.Funnel
 			r.unfunnels = r.unfunnels || rule.Action.Verb == rules.Unfunnel
 		}
+		if rule.Action.Reply {
+			r.pushes = r.pushes || rule.Action.Verb == rules.Funnel
+			r.pops = r.pops || rule.Action.Verb == rules.Unfunnel
+		}
 	}
 	return r
 }
@@ -55,6 +64,7 @@ type flowTable struct {
 	ingress, egress role
 	entries         uint32
 	halfOpen        uint32
+	pushed          uint32
 	generation      uint32
 	exchange        portRanges
 	kept            *Kept                // or nil
@@ -64,7 +74,7 @@ type flowTable struct {
 // planFlows decides on the flow table for a configuration.
 func planFlows(c Config) (*flowTable, error) {
 	f := &flowTable{
-		ingress: roleOf(c.Ingress), egress: roleOf(c.Egress), entries: 1, halfOpen: 1,
+		ingress: roleOf(c.Ingress), egress: roleOf(c.Egress), entries: 1, halfOpen: 1, pushed: 1,
 		generation: c.Generation, kept: c.Kept,
 	}
 	flows := uint32(c.Flows)
@@ -82,6 +92,9 @@ func planFlows(c Config) (*flowTable, error) {
 		f.entries += flows * entriesUnfunneled
 		f.halfOpen = min(halfOpenFlows, flows)
 	}
+	if f.ingress.replies() || f.egress.replies() {
+		f.pushed = flows
+	}
 	f.keep()
 	return f, nil
 }
@@ -97,9 +110,10 @@ func (f *flowTable) keep() {
 	f.halfOpen = f.kept.maps[bpf.EgressMapHalfOpen].MaxEntries()
 }
 
-// held is what Programs say of the tables.
+// held is what Programs say of the tables. Flows of a push alone are none that
+// break without them: the next packet that is funneled makes the entry anew.
 func (f *flowTable) held() Flows {
-	if !f.used() {
+	if !f.inline() {
 		return Flows{}
 	}
 	return Flows{
@@ -111,6 +125,9 @@ func (f *flowTable) held() Flows {
 // used reports whether any flow is remembered. Then both hooks need a program.
 func (f *flowTable) used() bool { return f.kept != nil || f.ingress.any() || f.egress.any() }
 
+// inline reports whether flows of inline are remembered.
+func (f *flowTable) inline() bool { return f.kept != nil || f.ingress.inline() || f.egress.inline() }
+
 // configure sizes the maps of a direction and tells the programs their part.
 func (f *flowTable) configure(spec *ebpf.CollectionSpec, d rules.Direction) error {
 	here, other := f.ingress, f.egress
@@ -119,16 +136,20 @@ func (f *flowTable) configure(spec *ebpf.CollectionSpec, d rules.Direction) erro
 	}
 	spec.Maps[bpf.EgressMapFlows].MaxEntries = f.entries
 	spec.Maps[bpf.EgressMapHalfOpen].MaxEntries = f.halfOpen
+	spec.Maps[bpf.EgressMapPushedFlows].MaxEntries = f.pushed
 	if here.funnels {
 		spec.Maps[bpf.EgressMapThroughPorts].MaxEntries = 1 << 16 / 64
 	}
 	return setVariables(spec, map[string]any{
 		bpf.EgressVarRulesGeneration:   f.generation,
-		bpf.EgressVarKnowsFlows:        f.used(),
-		bpf.EgressVarFollowsFlows:      f.kept != nil || here.funnels || other.any(),
+		bpf.EgressVarKnowsFlows:        f.inline(),
+		bpf.EgressVarFollowsFlows:      f.kept != nil || here.funnels || other.inline(),
 		bpf.EgressVarFunnelsInline:     here.funnels,
 		bpf.EgressVarUnfunnelsInline:   here.unfunnels,
 		bpf.EgressVarAnswersInline:     other.unfunnels,
+		bpf.EgressVarNotesReplies:      here.pops,
+		bpf.EgressVarFunnelsReplies:    other.pops,
+		bpf.EgressVarUnfunnelsReplies:  other.pushes,
 		bpf.EgressVarExchangeLow:       f.exchange.low.First,
 		bpf.EgressVarExchangeLowCount:  f.exchange.low.count(),
 		bpf.EgressVarExchangeHigh:      f.exchange.high.First,
@@ -153,6 +174,15 @@ type flowEntry struct {
 	SequenceNumber                            uint32
 }
 
+// pushedEntry is struct pushed_flow of bpf/reply.h.
+type pushedEntry struct {
+	Tick            uint32
+	Port            [2]byte // network byte order
+	FirstSourcePort uint16
+	SourcePorts     uint16
+	Outer, Kind     uint8
+}
+
 // make makes the tables that the programs of both hooks share.
 func (f *flowTable) make() error {
 	if !f.used() {
@@ -170,9 +200,10 @@ func (f *flowTable) make() error {
 	return nil
 }
 
-// open returns a table: one that is kept, or a new one.
+// open returns a table: one that is kept, or a new one. Rules that came without
+// reply have a table of one entry, which is of no use to others.
 func (f *flowTable) open(name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
-	if f.kept != nil {
+	if f.kept != nil && !(name == bpf.EgressMapPushedFlows && f.kept.maps[name].MaxEntries() < spec.MaxEntries) {
 		return f.kept.maps[name].Clone()
 	}
 	return ebpf.NewMap(spec)
@@ -180,7 +211,7 @@ func (f *flowTable) open(name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 
 // specs describes the tables as the objects do, with their sizes.
 func (f *flowTable) specs() map[string]*ebpf.MapSpec {
-	key, value := uint32(binary.Size(flowKey{})), uint32(binary.Size(flowEntry{}))
+	key, value, pushed := uint32(binary.Size(flowKey{})), uint32(binary.Size(flowEntry{})), uint32(binary.Size(pushedEntry{}))
 	return map[string]*ebpf.MapSpec{
 		bpf.EgressMapFlows: {
 			Name: bpf.EgressMapFlows + "_" + flowLayout, Type: ebpf.Hash, KeySize: key, ValueSize: value,
@@ -189,6 +220,10 @@ func (f *flowTable) specs() map[string]*ebpf.MapSpec {
 		bpf.EgressMapHalfOpen: {
 			Name: bpf.EgressMapHalfOpen + "_" + flowLayout, Type: ebpf.LRUHash, KeySize: key, ValueSize: value,
 			MaxEntries: f.halfOpen,
+		},
+		bpf.EgressMapPushedFlows: {
+			Name: bpf.EgressMapPushedFlows + "_" + flowLayout, Type: ebpf.LRUHash, KeySize: key, ValueSize: pushed,
+			MaxEntries: f.pushed,
 		},
 	}
 }

@@ -6,14 +6,13 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
-
-	"github.com/sfunnel-io/funnel-operator/bpf"
 )
 
 // flowLayout is the version of what entries of the flow tables are and mean
 // (bpf/flow.h). Tables carry it in their names, and those of another version are
-// not used further. It grows with every change of struct flow or struct flow_key.
-const flowLayout = "1"
+// not used further. It grows with every change of struct flow,
+// struct flow_key or struct pushed_flow.
+const flowLayout = "2"
 
 // FlowTables are the flow tables of programs that are attached.
 type FlowTables struct {
@@ -37,7 +36,7 @@ func AttachedFlowTables(id ebpf.ProgramID) (*FlowTables, error) {
 		}
 		return nil
 	})
-	if err == nil && (t.maps[bpf.EgressMapFlows] == nil || t.maps[bpf.EgressMapHalfOpen] == nil) {
+	if err == nil && len(t.maps) != len((&flowTable{}).specs()) {
 		err = fmt.Errorf("program %d has no flow tables of layout %s", id, flowLayout)
 	}
 	if err != nil {

@@ -113,7 +113,7 @@ func loadDirection(d rules.Direction, cfg Config, flows *flowTable) (l loaded) {
 	if d == rules.Egress {
 		t, other = other, t
 	}
-	spec, err := specFor(d, t, cfg.Interface)
+	spec, err := specFor(d, t, cfg)
 	if err != nil {
 		return loaded{err: err}
 	}
@@ -154,7 +154,7 @@ func fill(coll *ebpf.Collection, t *classifier.Table) error {
 }
 
 // specFor returns what to load for a direction: sized maps, constants set.
-func specFor(d rules.Direction, t *classifier.Table, i Interface) (*ebpf.CollectionSpec, error) {
+func specFor(d rules.Direction, t *classifier.Table, cfg Config) (*ebpf.CollectionSpec, error) {
 	load := bpf.LoadIngress
 	if d == rules.Egress {
 		load = bpf.LoadEgress
@@ -163,11 +163,11 @@ func specFor(d rules.Direction, t *classifier.Table, i Interface) (*ebpf.Collect
 	if err != nil {
 		return nil, err
 	}
-	if d == rules.Egress && !NeedsSegmenting(t.Rules()) {
+	if d == rules.Egress && !cfg.needsSegmenting() {
 		delete(spec.Programs, bpf.EgressProgSegment)
 	}
 	sizeActions(spec, t.Rules())
-	if err := setConstants(spec, i); err != nil {
+	if err := setConstants(spec, cfg.Interface); err != nil {
 		return nil, err
 	}
 	return spec, sizeClassifier(spec, t)

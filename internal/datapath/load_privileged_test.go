@@ -76,7 +76,7 @@ func TestLoadRefuses(t *testing.T) {
 	}{
 		{"nothing to load", Config{Interface: ethernet}, "no rules for either direction"},
 		{"no interface", Config{Ingress: push}, "interface index 0"},
-		{"no segmenting device", Config{Egress: push, Interface: Interface{Index: 1}}, "egress rules push a header, which needs a segmenting device"},
+		{"no segmenting device", Config{Egress: push, Interface: Interface{Index: 1}}, "the rules push headers into what leaves, which needs a segmenting device"},
 	} {
 		if _, err := Load(c.cfg); err == nil || err.Error() != c.want {
 			t.Errorf("%s: got %v, want %s", c.name, err, c.want)
@@ -134,8 +134,23 @@ func TestNeedsSegmenting(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := NeedsSegmenting(rs); got != want {
+		if got := NeedsSegmenting(nil, rs); got != want {
 			t.Errorf("%q: %v", text, got)
+		}
+	}
+	for text, want := range map[string]bool{
+		pushRule(6):                             false,
+		popRule(6):                              false,
+		"tcp pushed unfunnel udp reply":         true,
+		"tcp unfunnel tcp inline":               false,
+		"udp funnel udp dport 80 sport 5 reply": false,
+	} {
+		rs, err := rules.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := NeedsSegmenting(rs, nil); got != want {
+			t.Errorf("ingress %q: %v", text, got)
 		}
 	}
 }

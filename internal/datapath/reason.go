@@ -93,7 +93,7 @@ var reasonWords = map[Reason]struct{ name, words string }{
 	ToSegment:     {"to_segment", "handed to the segmenting device"},
 	PassedSegment: {"passed_segment", "segmented, but no rule funnels it any more"},
 	Urgent:        {"urgent", "funneled inline, its URG flag was cleared"},
-	NotKept:       {"not_kept", "unfunneled inline, but the flow table is full"},
+	NotKept:       {"not_kept", "unfunneled, but the flow table is full"},
 	MarkerMissing: {"marker_missing", "answer to a funneled flow without the marker, made a reset"},
 
 	ErrorTranslated: {"error_translated", "ICMP error about what was funneled or unfunneled, its quote put right"},

@@ -104,7 +104,7 @@ func (s *site) masquerade() {
 func (s *site) funnel(ns *testnet.Namespace, device, ingress, egress string) *Programs {
 	s.Helper()
 	i := Interface{Index: ns.Index(device), Ethernet: true}
-	if NeedsSegmenting(mustCompile(s, egress).Rules()) {
+	if NeedsSegmenting(mustCompile(s, ingress).Rules(), mustCompile(s, egress).Rules()) {
 		i.SegmentA, i.SegmentB = segmentingDevice(ns)
 	}
 	programs := mustLoadIn(s, ns, ingress, egress, i)

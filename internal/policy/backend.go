@@ -29,15 +29,8 @@ func (c *compiler) backend(path *field.Path) {
 		return
 	}
 	c.program.Ingress = f.ingress()
-	c.generated(path, c.program.Ingress, rules.Ingress)
+	c.checkRules(path, c.program.Ingress)
 	c.program.External = f.external(c.in.Services[c.program.Front], *through)
-}
-
-// generated checks rules that were not written by a person.
-func (c *compiler) generated(path *field.Path, rs rules.RuleSet, d rules.Direction) {
-	c.checkRules(path, rs)
-	from := slices.Repeat([]origin{{path: path}}, len(rs))
-	c.checkSupported(rs, from, d)
 }
 
 // funneling reads spec.backend of the compiler's policy and finds its Service

@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
-	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
 // client compiles the form for clients of a Service: what its backend policy
@@ -62,7 +61,7 @@ func (c *compiler) clientOf(path *field.Path, backend *v1alpha1.FunnelPolicy) {
 	}
 	c.program.Egress = f.egress(to, f.emit)
 	c.warnAboutLost(f, to[1])
-	c.generated(path, c.program.Egress, rules.Egress)
+	c.checkRules(path, c.program.Egress)
 }
 
 func (c *compiler) missing(reason string, path *field.Path, what string) {

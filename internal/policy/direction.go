@@ -51,7 +51,6 @@ func (c *compiler) direction(d rules.Direction, path *field.Path) rules.RuleSet 
 	default:
 		rs, from = c.list(listPath, list)
 	}
-	c.checkSupported(rs, from, d)
 	c.warnAboutRules(rs, from, d)
 	return rs
 }
@@ -83,20 +82,4 @@ func textFault(path *field.Path, f *rules.SyntaxError) *field.Error {
 		return err.WithOrigin(v1alpha1.ReasonTooManyRules)
 	}
 	return err
-}
-
-// checkSupported refuses what today's datapath can't do, each rule once.
-func (c *compiler) checkSupported(rs rules.RuleSet, from []origin, d rules.Direction) {
-	var faults rules.RuleErrors
-	if !errors.As(rules.Supported(rs, d), &faults) {
-		return
-	}
-	for _, f := range faults {
-		o := from[f.Rule]
-		detail := strings.TrimPrefix(f.Message, d.String()+": ")
-		if o.where != "" {
-			detail = o.where + ": " + detail
-		}
-		c.fail(field.Forbidden(o.path, detail))
-	}
 }

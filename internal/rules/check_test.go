@@ -79,24 +79,3 @@ func TestValidateLimitsTheNumberOfRules(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestSupportedRefusesWhatTheDatapathCannotDo(t *testing.T) {
-	for _, c := range []struct {
-		text string
-		want string // "" when supported
-	}{
-		{podA, ""},
-		{podB, ""},
-		{"tcp dport { 1, 5-9 } sport != 3 pushed unfunnel udp dport 53; udp drop; tcp accept", ""},
-		{"udp funnel tcp dport 80 sport 540-547", ""},
-		{"udp drop; tcp funnel tcp dport 80 inline", ""},
-		{"ip6 tcp unfunnel tcp inline", ""},
-		{"udp funnel tcp dport 80 sport 5 reply", "rule 1 (udp actions funnel tcp dport 80 sport 5 reply): egress: reply is not supported yet"},
-		{"ip6 tcp drop; daddr fd00::1 udp funnel udp dport 80 sport 5; ip6 tcp pushed unfunnel udp", ""},
-	} {
-		err := Supported(mustParse(t, c.text), Egress)
-		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.HasPrefix(err.Error(), c.want)) {
-			t.Errorf("%q: got %v, want %q", c.text, err, c.want)
-		}
-	}
-}
