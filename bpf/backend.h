@@ -29,11 +29,13 @@ static __always_inline int unfunnel_segment(struct __sk_buff *skb, const struct 
 }
 
 /* unfunnel_known unfunnels what belongs to a flow that has an entry. */
-static __noinline int unfunnel_known(struct __sk_buff *skb, const struct packet *p, enum hook hook)
+__noinline int unfunnel_known(struct __sk_buff *skb, const struct packet *p, enum hook hook)
 {
 	struct flow_key key;
 	struct flow *f;
 
+	if (!p)
+		return NOT_OURS;
 	key_back(p, hook, p->urg, p->tuple.sport, &key);
 	f = bpf_map_lookup_elem(&flows, &key);
 	if (!f || f->kind != FLOW_BACKEND)
@@ -54,11 +56,13 @@ static __noinline int unfunnel_known(struct __sk_buff *skb, const struct packet 
  * that is funneled: same addresses, same client port, and its port is the one
  * inside.
  */
-static __noinline bool clashes(const struct packet *p, enum hook hook)
+__noinline int clashes(const struct packet *p, enum hook hook)
 {
 	struct flow_key key;
 	struct flow *f;
 
+	if (!p)
+		return false;
 	key_back(p, hook, p->tuple.dport, p->tuple.sport, &key);
 	f = bpf_map_lookup_elem(&flows, &key);
 	if (f && f->kind == FLOW_BACKEND) {
@@ -159,12 +163,13 @@ static __always_inline int unfunnel_inline(struct __sk_buff *skb, const struct p
 }
 
 /* answer_half_open marks what answers a half-open flow. */
-static __noinline int answer_half_open(struct __sk_buff *skb, const struct packet *p,
-				       enum hook hook)
+__noinline int answer_half_open(struct __sk_buff *skb, const struct packet *p, enum hook hook)
 {
 	struct flow_key key;
 	struct flow *f, copy;
 
+	if (!p)
+		return NOT_OURS;
 	key_of(p, hook, &key);
 	f = bpf_map_lookup_elem(&half_open, &key);
 	if (!f)

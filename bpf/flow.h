@@ -305,7 +305,7 @@ static long sweep_flow(struct bpf_map *map, const struct flow_key *key, const st
  * sweep_flows removes what is expired and reports whether it looked. It does at
  * most once a tick, because it goes through the whole table.
  */
-static __noinline bool sweep_flows(void)
+__noinline int sweep_flows(void)
 {
 	struct sweep s = {};
 	__u32 now = flow_now();

@@ -113,12 +113,14 @@ static __always_inline int store_outer_udp(struct __sk_buff *skb, const struct p
  * push_header makes room at l4 and writes IP and outer header. The caller has
  * seen to it that the result fits.
  */
-static __noinline enum reason push_header(struct __sk_buff *skb, const struct packet *p,
-					  const struct action *a)
+__noinline int insert_header(struct __sk_buff *skb, const struct packet *p, const struct action *a)
 {
-	__u32 len = l4_header_len(a->protocol);
 	int failed;
+	__u32 len;
 
+	if (!p || !a)
+		return REASON_FAILED;
+	len = l4_header_len(a->protocol);
 	if (clamp_syn(skb, p, len) || forget_addresses(skb, p) ||
 	    bpf_skb_adjust_room(skb, len, BPF_ADJ_ROOM_NET, 0) ||
 	    move_options(skb, p, p->l3 + ip_base(p) + len, p->l3 + ip_base(p)) ||
@@ -129,6 +131,15 @@ static __noinline enum reason push_header(struct __sk_buff *skb, const struct pa
 	else
 		failed = store_outer_udp(skb, p, a);
 	return failed ? REASON_FAILED : REASON_NONE;
+}
+
+/* The verifier lets no function of its own have what the program may not write. */
+static __always_inline enum reason push_header(struct __sk_buff *skb, const struct packet *p,
+					       const struct action *a)
+{
+	struct action copy = *a;
+
+	return insert_header(skb, p, &copy);
 }
 
 #endif

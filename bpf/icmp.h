@@ -416,14 +416,13 @@ static __always_inline enum reason translate_pushed(struct __sk_buff *skb, const
 	return options_len(p) > MAX_OPTIONS ? REASON_EXTENSION : pop_in_quote(skb, p, e, protocol);
 }
 
-static __noinline enum reason translate(struct __sk_buff *skb, const struct packet *p,
-					enum hook hook)
+__noinline int translate(struct __sk_buff *skb, const struct packet *p, enum hook hook)
 {
 	__u32 zero = 0;
 	struct error *e = bpf_map_lookup_elem(&errors, &zero);
 	enum reason reason;
 
-	if (!e || !is_error(skb, p))
+	if (!e || !p || !is_error(skb, p))
 		return REASON_OTHER_PROTOCOL;
 	__builtin_memset(e, 0, sizeof(*e));
 	reason = parse_quote(skb, p, &e->quote);

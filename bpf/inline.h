@@ -42,8 +42,7 @@ static __always_inline __u32 rewrite_sum(const struct packet *p, const struct re
 
 /*
  * store_header writes the header at once; whole says that the checksum field holds
- * a whole checksum. Each helper that writes costs about as much
- * as finding the flow.
+ * a whole checksum. Each helper that writes costs about as much as finding the flow.
  */
 static __always_inline int store_header(struct __sk_buff *skb, const struct packet *p,
 					const struct rewrite *r, bool whole)
@@ -79,9 +78,11 @@ static __always_inline int store_fields(struct __sk_buff *skb, const struct pack
 }
 
 /* rewrite_segment returns 0, or -1 when the kernel refuses. */
-static __noinline int rewrite_segment(struct __sk_buff *skb, const struct packet *p,
-				      const struct rewrite *r)
+__noinline int rewrite_segment(struct __sk_buff *skb, const struct packet *p,
+			       const struct rewrite *r)
 {
+	if (!p || !r)
+		return -1;
 	if (!checksum_is_known())
 		return store_fields(skb, p, r);
 	return store_header(skb, p, r, checksum_is_whole(skb));
@@ -268,22 +269,28 @@ static __always_inline enum reason make_forward(const struct packet *p, enum hoo
 	return err == -EEXIST ? REASON_NONE : REASON_FLOWS_FULL;
 }
 
-static __noinline enum reason try_claim(const struct packet *p, enum hook hook, __u32 rule,
-					__be16 through, __be16 marker)
+static __always_inline void begin_claim(struct claim *c, const struct packet *p, __be16 marker)
 {
-	struct claim c = {
-		.back = {
-			.tick = flow_now(),
-			.sport = p->tuple.dport,
-			.dport = p->tuple.sport,
-			.marker = marker,
-			.kind = FLOW_REVERSE,
-		},
-		.value = { .tick = flow_now(), .kind = FLOW_SOURCE, .state = FLOW_ANSWERED },
-		.first = marker ? 0 : p->tuple.sport,
-		.start = exchange_start(p),
-	};
+	__builtin_memset(c, 0, sizeof(*c));
+	c->back.tick = c->value.tick = flow_now();
+	c->back.sport = p->tuple.dport;
+	c->back.dport = p->tuple.sport;
+	c->back.marker = marker;
+	c->back.kind = FLOW_REVERSE;
+	c->value.kind = FLOW_SOURCE;
+	c->value.state = FLOW_ANSWERED;
+	c->first = marker ? 0 : p->tuple.sport;
+	c->start = exchange_start(p);
+}
 
+__noinline int try_claim(const struct packet *p, enum hook hook, __u32 rule, __be16 through,
+			 __be16 marker)
+{
+	struct claim c;
+
+	if (!p)
+		return REASON_FAILED;
+	begin_claim(&c, p, marker);
 	key_back(p, hook, through, 0, &c.reverse);
 	key_of_source(p->tuple.family, p->tuple.saddr, 0, &c.key);
 	bpf_loop(is_syn(p) || marker ? CLAIM_TRIES : 1, claim_port, &c, 0);

@@ -38,6 +38,12 @@ struct icmpv6_too_big {
 };
 
 /*
+ * Functions that are neither inline nor static the verifier looks at once, for
+ * whatever arguments, and not again wherever they are called from. They must do
+ * with that: pointers may be NULL, numbers have no bounds.
+ */
+
+/*
  * Hides from the compiler what it knows of x, so that it neither drops nor
  * rearranges the bounds checks that follow and that the verifier must see.
  */

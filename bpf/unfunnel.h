@@ -87,9 +87,9 @@ static __always_inline int recall_addresses(struct __sk_buff *skb, const struct 
 }
 
 /* pop_header takes len octets off in front of the inner header. */
-static __noinline enum reason pop_header(struct __sk_buff *skb, const struct packet *p, __u32 len)
+__noinline int pop_header(struct __sk_buff *skb, const struct packet *p, __u32 len)
 {
-	if (move_options(skb, p, p->l3 + ip_base(p), p->l3 + ip_base(p) + len) ||
+	if (!p || move_options(skb, p, p->l3 + ip_base(p), p->l3 + ip_base(p) + len) ||
 	    bpf_skb_adjust_room(skb, -(__s32)len, BPF_ADJ_ROOM_NET, 0) ||
 	    rewrite_ip(skb, p, p->tuple.protocol, p->l3_len) || recall_addresses(skb, p) ||
 	    clamp_syn(skb, p, len))
