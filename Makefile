@@ -52,9 +52,10 @@ fuzz: ## Every fuzz target for FUZZTIME (default 30s) each.
 
 ##@ Develop
 .PHONY: build
-build: ## Both binaries, static, into bin/.
+build: ## All binaries, static, into bin/; kubectl finds its plugin in the PATH.
 	$(GO_BUILD) -o bin/manager ./cmd/manager
 	$(GO_BUILD) -o bin/attacher ./cmd/attacher
+	$(GO_BUILD) -o bin/kubectl-funnel ./cmd/kubectl-funnel
 
 .PHONY: images
 images: build ## Both images as OCI tarballs into bin/.

@@ -28,6 +28,7 @@ only_standard() {
 
 forbid ./cmd/attacher '^(sigs\.)?k8s\.io/' 'Kubernetes packages'
 forbid ./cmd/manager '^github\.com/(cilium/ebpf|vishvananda/netlink)' 'the kernel side (cilium/ebpf, netlink)'
+forbid ./cmd/kubectl-funnel '^github\.com/(cilium/ebpf|vishvananda/netlink)' 'the kernel side (cilium/ebpf, netlink)'
 forbid ./api/... '^(sigs\.k8s\.io/controller-runtime|k8s\.io/client-go)' 'anything heavier than apimachinery'
 only_standard ./internal/rules 'internal/rules'
 only_standard ./internal/report 'internal/report'

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/sfunnel-io/funnel-operator/internal/inject"
+	"github.com/sfunnel-io/funnel-operator/internal/manifest"
+)
+
+// injectCommand prints the input with its pods injected, or its faults.
+func injectCommand(args []string, o outside) int {
+	flags := flag.NewFlagSet("inject", flag.ContinueOnError)
+	var files, policies list
+	var image, pull, cpu, memory string
+	flags.Var(&files, "f", "")
+	flags.Var(&policies, "policy", "")
+	flags.StringVar(&image, "image", "", "")
+	flags.StringVar(&pull, "image-pull-policy", "", "")
+	flags.StringVar(&cpu, "cpu", inject.DefaultCPU.String(), "")
+	flags.StringVar(&memory, "memory", inject.DefaultMemory.String(), "")
+	namespace := flags.String("n", "default", "")
+	rest, err := parse(flags, args)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("inject: unexpected %q; files are named by -f", rest)
+	}
+	opts, optErr := injectOptions(image, pull, cpu, memory)
+	if err := cmp.Or(err, optErr); err != nil {
+		return o.wrong("%v", err)
+	}
+	streams, w, err := o.world(files, *namespace)
+	if err != nil {
+		return o.wrong("%v", err)
+	}
+	if err := manifest.Inject(streams, selector(w, policies, *namespace), opts); err != nil {
+		fmt.Fprintln(o.stderr, err)
+		return exitFound
+	}
+	write(o.stdout, streams)
+	return exitDone
+}
+
+// injectOptions checks all of them.
+func injectOptions(image, pull, cpu, memory string) (inject.Options, error) {
+	opts := inject.Options{Image: image, PullPolicy: corev1.PullPolicy(pull)}
+	var faults [4]error
+	if image == "" {
+		faults[0] = errors.New("inject: --image is required: the attacher's image, best by digest")
+	}
+	switch opts.PullPolicy {
+	case "", corev1.PullIfNotPresent, corev1.PullAlways, corev1.PullNever:
+	default:
+		faults[1] = fmt.Errorf("inject: --image-pull-policy %q: want IfNotPresent, Always or Never", pull)
+	}
+	opts.CPU, faults[2] = amount("cpu", cpu)
+	opts.Memory, faults[3] = amount("memory", memory)
+	return opts, errors.Join(faults[:]...)
+}
+
+func amount(name, text string) (resource.Quantity, error) {
+	q, err := resource.ParseQuantity(text)
+	if err != nil || q.Sign() <= 0 {
+		return q, fmt.Errorf("inject: --%s %q: want a positive amount", name, text)
+	}
+	return q, nil
+}
+
+// selector names the policies for a pod: the given ones, or those of the input
+// that select it.
+func selector(w *manifest.World, given []string, namespace string) func(*corev1.Pod) []string {
+	if len(given) > 0 {
+		return func(*corev1.Pod) []string { return given }
+	}
+	return func(pod *corev1.Pod) []string {
+		in := pod.DeepCopy()
+		in.Namespace = cmp.Or(in.Namespace, namespace)
+		return w.Selecting(in)
+	}
+}
+
+// write prints the streams as one.
+func write(out io.Writer, streams []*manifest.Stream) {
+	for i, s := range streams {
+		text := s.String()
+		if i > 0 && !strings.HasPrefix(text, "---") {
+			text = "---\n" + text
+		}
+		if i < len(streams)-1 && !strings.HasSuffix(text, "\n") {
+			text += "\n"
+		}
+		fmt.Fprint(out, text)
+	}
+}

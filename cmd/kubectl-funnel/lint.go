@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"flag"
+	"fmt"
+
+	"github.com/sfunnel-io/funnel-operator/internal/manifest"
+)
+
+// lintCommand prints what is wrong or doubtful in the input. Only faults make
+// it fail.
+func lintCommand(args []string, o outside) int {
+	flags := flag.NewFlagSet("lint", flag.ContinueOnError)
+	var files list
+	flags.Var(&files, "f", "")
+	namespace := flags.String("n", "default", "")
+	rest, err := parse(flags, args)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("lint: unexpected %q; files are named by -f", rest)
+	}
+	if err != nil {
+		return o.wrong("%v", err)
+	}
+	_, w, err := o.world(files, *namespace)
+	if err != nil {
+		return o.wrong("%v", err)
+	}
+	code := exitDone
+	for _, f := range w.Lint() {
+		fmt.Fprintln(o.stdout, f)
+		if f.Severity == manifest.Fault {
+			code = exitFound
+		}
+	}
+	return code
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command kubectl-funnel is a plugin of kubectl: it injects pods in files, shows
+// which rules a policy gives, finds faults before anything is applied, and says
+// what is wrong with the policies of a cluster and what to do next.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+)
+
+// The exit codes.
+const (
+	exitDone  = 0
+	exitFound = 1 // faults in the input, or something wrong in the cluster
+	exitWrong = 2 // flags, files, no connection
+)
+
+// outside is everything that a run takes from its surroundings.
+type outside struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	code := run(ctx, os.Args[1:], outside{os.Stdin, os.Stdout, os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// run does what the arguments say and returns the exit code.
+func run(ctx context.Context, args []string, o outside) int {
+	if len(args) == 0 || args[0] == "help" || slices.ContainsFunc(args, isHelp) {
+		fmt.Fprint(o.stdout, usage)
+		return exitDone
+	}
+	switch command, rest := args[0], args[1:]; command {
+	case "inject":
+		return injectCommand(rest, o)
+	case "render":
+		return renderCommand(rest, o)
+	case "lint":
+		return lintCommand(rest, o)
+	case "status":
+		return statusCommand(ctx, rest, o)
+	default:
+		return o.wrong("unknown command %q; see kubectl funnel help", command)
+	}
+}
+
+func isHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
+
+// wrong says why nothing was done.
+func (o outside) wrong(format string, args ...any) int {
+	fmt.Fprintf(o.stderr, "kubectl funnel: "+format+"\n", args...)
+	return exitWrong
+}
+
+// parse reads flags, which may stand behind arguments, and returns these.
+func parse(flags *flag.FlagSet, args []string) ([]string, error) {
+	flags.SetOutput(io.Discard)
+	var rest []string
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, fmt.Errorf("%s: %w", flags.Name(), err)
+		}
+		if flags.NArg() == 0 {
+			return rest, nil
+		}
+		rest, args = append(rest, flags.Arg(0)), flags.Args()[1:]
+	}
+}
+
+const usage = `kubectl funnel works with FunnelPolicies.
+
+Usage:
+  kubectl funnel inject -f FILE… --image IMAGE [--policy NAME…]
+        prints the input with its pods injected, as the webhook would do it: Pods,
+        Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs that a
+        FunnelPolicy of the input selects; with --policy, all of them, for these
+        policies. Documents without such pods, and all comments, stay.
+  kubectl funnel render -f FILE… [--address SERVICE=IP…] [-o configmap]
+        the rule sets that the policies of the input give
+  kubectl funnel lint -f FILE…
+        faults and warnings, with their places
+  kubectl funnel status [POLICY] [-n NAMESPACE | -A]
+        what is wrong with the policies of a cluster, and the next command
+
+Flags:
+  -f FILE             a file with YAML documents, a folder with such files (.yaml, .yml
+                      and .json), or - for the standard input; may be repeated
+  -n NAMESPACE        of objects that name none; status: of the policies
+  --image IMAGE       of the init container, best by digest (registry.example/attacher@sha256:…)
+  --image-pull-policy POLICY   IfNotPresent, Always or Never
+  --cpu, --memory     request and limit of the init container
+  --policy NAME       may be repeated
+  --address [NAMESPACE/]SERVICE=IP   a cluster IP, which files don't tell; may be repeated
+  --kubeconfig FILE, --context NAME  as for kubectl
+
+Exit status: 0 done, nothing wrong; 1 something is wrong, or the input has faults (no
+output then, but for lint and status); 2 wrong use, no such file, no connection.
+`

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// ran is what one run left.
+type ran struct {
+	code           int
+	stdout, stderr string
+}
+
+func (r ran) String() string {
+	return fmt.Sprintf("exit %d\n--- stdout\n%s--- stderr\n%s", r.code, r.stdout, r.stderr)
+}
+
+func runWith(stdin string, args ...string) ran {
+	var stdout, stderr bytes.Buffer
+	code := run(context.Background(), args, outside{strings.NewReader(stdin), &stdout, &stderr})
+	return ran{code, stdout.String(), stderr.String()}
+}
+
+func compareGolden(t *testing.T, name, got string) {
+	t.Helper()
+	golden := "testdata/" + name + ".golden"
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-update writes it):\n%s", golden, diff)
+	}
+}
+
+func TestCommandsPrintWhatTheGoldenFilesSay(t *testing.T) {
+	for name, line := range map[string]string{
+		"inject":           "inject -f testdata/shop.yaml -f testdata/job.yaml -n shop --image attacher:1 --image-pull-policy Never --cpu 10m --memory 1Gi",
+		"inject-denied":    "inject -f testdata/denied.yaml --image attacher:1 --policy web",
+		"render":           "render -f testdata/shop.yaml --address shop/web=10.96.0.1 --address shop/web=fd00::1",
+		"render-configmap": "render -f testdata/shop.yaml --address web=10.96.0.1 -n shop -o configmap",
+		"render-open":      "render -f testdata/shop.yaml",
+		"lint":             "lint -f testdata/shop.yaml",
+		"lint-fault":       "lint -f testdata/denied.yaml -f testdata/fault.yaml",
+	} {
+		compareGolden(t, name, runWith("", strings.Fields(line)...).String())
+	}
+}
+
+func TestInjectWithPolicyTakesEveryPod(t *testing.T) {
+	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: app, image: x}]}\n"
+	got := runWith(pod, "inject", "-f", "-", "--image", "attacher:1", "--policy", "web", "--policy", "metrics")
+	if got.code != exitDone || !strings.Contains(got.stdout, "web-funnel") || !strings.Contains(got.stdout, "metrics-funnel") {
+		t.Errorf("got %v", got)
+	}
+	if got := runWith(pod, "inject", "-f", "-", "--image", "attacher:1"); got.stdout != pod {
+		t.Errorf("no policy selects it: got %v", got)
+	}
+}
+
+func TestFoldersAreReadInTheOrderOfNames(t *testing.T) {
+	got := runWith("", "lint", "testdata", "-f", "testdata")
+	if got.code != exitWrong || !strings.Contains(got.stderr, `lint: unexpected ["testdata"]`) {
+		t.Errorf("got %v", got)
+	}
+	got = runWith("", "lint", "-f", "testdata")
+	if denied, fault := strings.Index(got.stdout, "denied.yaml"), strings.Index(got.stdout, "fault.yaml"); got.code != exitFound || denied < 0 || fault < denied {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestWrongUseIsRefused(t *testing.T) {
+	for line, want := range map[string]string{
+		"frob":             `kubectl funnel: unknown command "frob"; see kubectl funnel help`,
+		"inject -f - x":    `inject: unexpected ["x"]`,
+		"inject -f -":      "inject: --image is required",
+		"inject --image a": "name the input by -f FILE",
+		"inject --image a -f - --image-pull-policy Ever": `--image-pull-policy "Ever": want IfNotPresent, Always or Never`,
+		"inject --image a -f - --cpu 0":                  `--cpu "0": want a positive amount`,
+		"inject --image a -f - --frob":                   "inject: flag provided but not defined: -frob",
+		"inject --image a -f absent.yaml":                "open absent.yaml: no such file or directory",
+		"render -f -":                                    "render: the input has no FunnelPolicy",
+		"render -f - -o yaml":                            `render: output "yaml": want configmap`,
+		"render -f - x":                                  `render: unexpected ["x"]`,
+		"render -f testdata/shop.yaml --address web":     `--address "web": want [NAMESPACE/]SERVICE=IP`,
+		"render -f testdata/shop.yaml --address x=::1":   `--address "x=::1": the input has no Service default/x`,
+		"lint":                       "name the input by -f FILE",
+		"status a b":                 "status: want at most one POLICY",
+		"status a -A":                "status: want at most one POLICY, and none with -A",
+		"status --kubeconfig absent": "absent: no such file",
+	} {
+		got := runWith("", strings.Fields(line)...)
+		if got.code != exitWrong || got.stdout != "" || !strings.Contains(got.stderr, want) {
+			t.Errorf("%s: got %v\nwant %s", line, got, want)
+		}
+	}
+}
+
+func TestHelpFitsAScreen(t *testing.T) {
+	for _, line := range []string{"", "help", "inject --help"} {
+		if got := runWith("", strings.Fields(line)...); got.code != exitDone || got.stdout != usage {
+			t.Errorf("%q: %v", line, got)
+		}
+	}
+	for _, line := range strings.Split(usage, "\n") {
+		if len([]rune(line)) > 100 {
+			t.Errorf("%d columns: %s", len([]rune(line)), line)
+		}
+	}
+}

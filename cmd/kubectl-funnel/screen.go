@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+// questions are the conditions in the order in which they are to be solved, each
+// with the status that is bad. Ready, Reconciling and Stalled repeat others.
+var questions = []struct {
+	kind string
+	bad  metav1.ConditionStatus
+}{
+	{v1alpha1.ConditionAccepted, metav1.ConditionFalse},
+	{v1alpha1.ConditionResolvedRefs, metav1.ConditionFalse},
+	{v1alpha1.ConditionProgrammed, metav1.ConditionFalse},
+	{v1alpha1.ConditionSessionAffinity, metav1.ConditionFalse},
+	{v1alpha1.ConditionAttached, metav1.ConditionFalse},
+	{v1alpha1.ConditionCoverage, metav1.ConditionFalse},
+	{v1alpha1.ConditionMTUWarning, metav1.ConditionTrue},
+	{v1alpha1.ConditionSourceIPPreserved, metav1.ConditionFalse},
+	{v1alpha1.ConditionWarnings, metav1.ConditionTrue},
+}
+
+// screen says what is wrong with a policy and what to do next.
+func screen(p *v1alpha1.FunnelPolicy) (text string, wrong bool) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "FunnelPolicy %s/%s\n", p.Namespace, p.Name)
+	fmt.Fprintf(&b, "  pods: %s\n", pods(p.Status.Pods))
+	for _, s := range p.Status.Services {
+		fmt.Fprintf(&b, "  Service %s/%s: %s, affinity %s\n", s.Namespace, s.Name, addresses(s.Addresses), affinity(s))
+	}
+	if p.Status.ObservedGeneration < p.Generation {
+		fmt.Fprintf(&b, "  not looked at yet: the operator has seen generation %d of %d\n", p.Status.ObservedGeneration, p.Generation)
+		fmt.Fprintf(&b, "Next: when it stays so: kubectl get pods -A -l app.kubernetes.io/name=sfunnel\n")
+		return b.String(), true
+	}
+	next := ""
+	for _, q := range questions {
+		c := meta.FindStatusCondition(p.Status.Conditions, q.kind)
+		if c == nil || c.Status != q.bad {
+			continue
+		}
+		wrong = true
+		fmt.Fprintf(&b, "  %s=%s, %s\n    %s\n", c.Type, c.Status, c.Reason, c.Message)
+		if next == "" {
+			next = advice(p, c)
+		}
+	}
+	if !wrong {
+		fmt.Fprintln(&b, "  nothing is wrong")
+		return b.String(), false
+	}
+	fmt.Fprintf(&b, "Next: %s\n", next)
+	return b.String(), true
+}
+
+func pods(c v1alpha1.PodCounts) string {
+	parts := []string{fmt.Sprintf("%d of %d run the current rules", c.Attached, c.Matched)}
+	for _, kind := range []struct {
+		name  string
+		count int32
+	}{{"pending", c.Pending}, {"outdated", c.Outdated}, {"not injected", c.Missing}, {"failed", c.Failed}, {"opted out", c.OptedOut}} {
+		if kind.count > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", kind.count, kind.name))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func addresses(list []string) string {
+	if len(list) == 0 {
+		return "not named by the rules"
+	}
+	return strings.Join(list, ", ")
+}
+
+func affinity(s v1alpha1.ServiceStatus) string {
+	if s.TimeoutSeconds == 0 {
+		return s.Affinity
+	}
+	return fmt.Sprintf("%s for %d s", s.Affinity, s.TimeoutSeconds)
+}
+
+// command is what conditions tell people to run.
+var command = regexp.MustCompile(`Run: (.+?)\.(?: |$)`)
+
+// advice is the next command for a condition: its own, or one that shows more.
+func advice(p *v1alpha1.FunnelPolicy, c *metav1.Condition) string {
+	if found := command.FindStringSubmatch(c.Message); found != nil {
+		return found[1]
+	}
+	kubectl := "kubectl -n " + p.Namespace
+	switch c.Reason {
+	case v1alpha1.ReasonAttachFailed:
+		return fmt.Sprintf("%s logs -l '%s' -c %s --prefix", kubectl, metav1.FormatLabelSelector(&p.Spec.PodSelector), v1alpha1.InitContainerName)
+	case v1alpha1.ReasonPodsPending, v1alpha1.ReasonHostNetworkPods:
+		return fmt.Sprintf("%s describe pods -l '%s'", kubectl, metav1.FormatLabelSelector(&p.Spec.PodSelector))
+	case v1alpha1.ReasonEndpointsNotCovered:
+		return fmt.Sprintf("%s get endpointslices,pods", kubectl)
+	case v1alpha1.ReasonBackendNotAttached, v1alpha1.ReasonNotABackend:
+		return fmt.Sprintf("kubectl funnel status -n %s %s", backendNamespace(p), p.Spec.Client.PolicyRef.Name)
+	case v1alpha1.ReasonServiceNotFound, v1alpha1.ReasonPortNotFound, v1alpha1.ReasonAddressPending, v1alpha1.ReasonTrafficPolicyCluster:
+		return fmt.Sprintf("%s get services -o wide", kubectl)
+	case v1alpha1.ReasonApplyFailed:
+		return fmt.Sprintf("%s get resourcequotas,events", kubectl)
+	}
+	return fmt.Sprintf("%s edit funnelpolicy %s (docs/conditions.md tells what to change)", kubectl, p.Name)
+}
+
+func backendNamespace(p *v1alpha1.FunnelPolicy) string {
+	if ns := p.Spec.Client.PolicyRef.Namespace; ns != "" {
+		return ns
+	}
+	return p.Namespace
+}

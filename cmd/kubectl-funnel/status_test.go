@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+// apiServer answers lists of FunnelPolicies with those of a file, and returns a
+// kubeconfig for it whose namespace is shop.
+func apiServer(t *testing.T, file string) (kubeconfig string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all v1alpha1.FunnelPolicyList
+	if err := yaml.UnmarshalStrict(text, &all); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := v1alpha1.FunnelPolicyList{TypeMeta: all.TypeMeta}
+		for _, p := range all.Items {
+			inNamespace := r.URL.Path == "/apis/sfunnel.io/v1alpha1/namespaces/"+p.Namespace+"/funnelpolicies"
+			if name := r.URL.Query().Get("fieldSelector"); (inNamespace || r.URL.Path == "/apis/sfunnel.io/v1alpha1/funnelpolicies") &&
+				(name == "" || name == "metadata.name="+p.Name) {
+				answer.Items = append(answer.Items, p)
+			}
+		}
+		w.Header().Set("Content-Type", "application/json")
+		json, err := yaml.Marshal(answer)
+		if err == nil {
+			json, err = yaml.YAMLToJSON(json)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		_, _ = w.Write(json)
+	}))
+	t.Cleanup(server.Close)
+	config := clientcmdapi.NewConfig()
+	config.Clusters["c"] = &clientcmdapi.Cluster{Server: server.URL}
+	config.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", Namespace: "shop"}
+	config.CurrentContext = "c"
+	kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, kubeconfig); err != nil {
+		t.Fatal(err)
+	}
+	return kubeconfig
+}
+
+func TestStatusPrintsAScreenPerPolicy(t *testing.T) {
+	kubeconfig := apiServer(t, "testdata/status.yaml")
+	t.Setenv("KUBECONFIG", kubeconfig)
+	compareGolden(t, "status", runWith("", "status", "-A").String())
+	for line, want := range map[string]ran{
+		"status good":                  {exitDone, "FunnelPolicy shop/good\n", ""},
+		"status good -n bank":          {exitWrong, "", "kubectl funnel: namespace bank has no FunnelPolicy good\n"},
+		"status":                       {exitFound, "FunnelPolicy shop/attached-badly\n", ""},
+		"status -n bank -context c":    {exitFound, "FunnelPolicy bank/invalid\n", ""},
+		"status -n empty":              {exitDone, "There is no FunnelPolicy here", ""},
+		"status good -context missing": {exitWrong, "", "kubectl funnel: invalid configuration: [context was not found for specified context: missing"},
+	} {
+		got := runWith("", strings.Fields(line)...)
+		if got.code != want.code || !strings.HasPrefix(got.stdout, want.stdout) || !strings.HasPrefix(got.stderr, want.stderr) {
+			t.Errorf("%s: %v", line, got)
+		}
+	}
+}

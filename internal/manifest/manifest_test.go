@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifest
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sfunnel-io/funnel-operator/internal/inject"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var options = inject.Options{Image: "attacher:1"}
+
+func TestInjectGolden(t *testing.T) {
+	s, w := mustRead(t, "testdata/kinds.yaml")
+	if err := Inject([]*Stream{s}, w.Selecting, options); err != nil {
+		t.Fatal(err)
+	}
+	compareGolden(t, "testdata/kinds.golden", s.String())
+}
+
+// What no policy concerns comes out as it went in, whatever it looks like.
+func TestWithoutPoliciesNothingChanges(t *testing.T) {
+	texts := map[string]string{
+		"nothing": "", "a comment": "# x", "separators": "---\n---\n# x\n---", "carriage returns": "---\r\na: 1\r\n---\r\nb: 2\r\n",
+		"separator in a text": "a: |\n  x\n  ---\n  y\n", "no map": "- 1\n- 2\n", "JSON": `{"kind": "Pod", "apiVersion": "v1", "spec": {}}`,
+	}
+	for _, pattern := range []string{"testdata/*.yaml", "../../config/samples/*.yaml"} {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			texts[file] = string(mustFile(t, file))
+		}
+	}
+	for name, text := range texts {
+		s, err := Parse("x", text)
+		if err == nil {
+			err = Inject([]*Stream{s}, func(*corev1.Pod) []string { return nil }, options)
+		}
+		if err != nil && !strings.Contains(err.Error(), "no FunnelPolicy of the namespace selects the pod yet") {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if diff := cmp.Diff(text, s.String()); diff != "" {
+			t.Errorf("%s:\n%s", name, diff)
+		}
+	}
+}
+
+func TestInjectTwiceChangesNothing(t *testing.T) {
+	once := mustInject(t, string(mustFile(t, "testdata/kinds.yaml")))
+	if diff := cmp.Diff(once, mustInject(t, once)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The pods of the package that injects are injected alike from files, and what
+// surrounds them stays: comments above all.
+func TestInjectDoesWhatInjectPodDoes(t *testing.T) {
+	files, _ := filepath.Glob("../inject/testdata/*.yaml")
+	for _, file := range files {
+		text := string(mustFile(t, file))
+		want := &corev1.Pod{}
+		mustUnmarshal(t, text, want)
+		if err := inject.Pod(want, []string{"web"}, options); err != nil {
+			t.Fatal(err)
+		}
+		injected := mustInject(t, text)
+		got := &corev1.Pod{}
+		mustUnmarshal(t, injected, got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s:\n%s", file, diff)
+		}
+		if strings.Count(text, "#") != strings.Count(injected, "#") {
+			t.Errorf("%s: comments are lost:\n%s", file, injected)
+		}
+	}
+	if len(files) < 10 {
+		t.Errorf("found %d pods", len(files))
+	}
+}
+
+func TestInjectNamesThePlaceOfEachFault(t *testing.T) {
+	const optOut = `, or opt the pod out with the label sfunnel.io/inject: "false"`
+	for text, want := range map[string]string{
+		"kind: Pod\napiVersion: v1\nmetadata: {name: a}\nspec:\n  hostNetwork: true\n  containers: []": "x.yaml:5: Pod a: spec.hostNetwork: a FunnelPolicy selects the pod, " +
+			"and its rules would hold for the whole node: use the pod network" + optOut,
+		"kind: Job\napiVersion: batch/v1\nmetadata: {name: a}\nspec: {}": "x.yaml:1: Job a: spec.template is missing",
+		"kind: Job\napiVersion: batch/v1\nmetadata: {name: a}\nspec: {template: {spec: {containers: 3}}}": "x.yaml:1: Job a: spec.template: json: cannot unmarshal " +
+			"number into Go struct field PodSpec.spec.containers of type []v1.Container",
+		"kind: Pod\napiVersion: v1\nx: &m {name: a}\nmetadata: *m\nspec: {containers: []}": "x.yaml:1: Pod a: metadata: write it out here: an alias can't be edited",
+	} {
+		s, err := Parse("x.yaml", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = Inject([]*Stream{s}, func(*corev1.Pod) []string { return []string{"web"} }, options)
+		if err == nil || err.Error() != want {
+			t.Errorf("%s\n got %v\nwant %s", text, err, want)
+		}
+	}
+}
+
+func TestParseNamesTheDocument(t *testing.T) {
+	_, err := Parse("x.yaml", "a: 1\n---\nb: [\n")
+	if err == nil || !strings.HasPrefix(err.Error(), "x.yaml: in the document at line 2: ") {
+		t.Errorf("got %v", err)
+	}
+	_, err = Parse("x.yaml", "a: 1\n---\n# b\nb: 1\nb: 2\n")
+	if err == nil || !strings.HasPrefix(err.Error(), "x.yaml:4: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLintGolden(t *testing.T) {
+	_, w := mustRead(t, "testdata/lint.yaml")
+	var b strings.Builder
+	for _, f := range w.Lint() {
+		b.WriteString(f.String() + "\n")
+	}
+	compareGolden(t, "testdata/lint.golden", b.String())
+}
+
+func TestSamplesAreFreeOfFaults(t *testing.T) {
+	files, _ := filepath.Glob("../../config/samples/*.yaml")
+	for _, file := range files {
+		_, w := mustRead(t, file)
+		for _, f := range w.Lint() {
+			if f.Severity == Fault {
+				t.Error(f)
+			}
+		}
+	}
+}
+
+func mustRead(t *testing.T, file string) (*Stream, *World) {
+	t.Helper()
+	s, err := Parse(file, string(mustFile(t, file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := Read([]*Stream{s}, "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, w
+}
+
+// mustInject injects all pods but those that opted out, for the policy web.
+func mustInject(t *testing.T, text string) string {
+	t.Helper()
+	s, err := Parse("x.yaml", text)
+	if err == nil {
+		err = Inject([]*Stream{s}, func(*corev1.Pod) []string { return []string{"web"} }, options)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.String()
+}
+
+func mustFile(t *testing.T, file string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func mustUnmarshal(t *testing.T, text string, into any) {
+	t.Helper()
+	if err := yaml.UnmarshalStrict([]byte(text), into); err != nil {
+		t.Fatalf("%v in:\n%s", err, text)
+	}
+}
+
+func compareGolden(t *testing.T, golden, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(string(mustFile(t, golden)), got); diff != "" {
+		t.Errorf("%s (-update writes it):\n%s", golden, diff)
+	}
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifest
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/json"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/policy"
+)
+
+// World is what streams say about a cluster.
+type World struct {
+	Policies   []Policy
+	services   map[types.NamespacedName]*corev1.Service
+	namespaces map[string]map[string]string // labels by name
+	pods       []*corev1.Pod
+	makers     []*Object // of pods, in the same order
+}
+
+// Policy is a FunnelPolicy and where it stands.
+type Policy struct {
+	*v1alpha1.FunnelPolicy
+	Object *Object
+	// Faults are fields that the kind does not have, and given twice.
+	Faults []error
+}
+
+// Read collects what matters here of the streams. Objects without a namespace
+// belong to that one.
+func Read(streams []*Stream, namespace string) (*World, error) {
+	w := &World{services: map[types.NamespacedName]*corev1.Service{}, namespaces: map[string]map[string]string{}}
+	var faults []error
+	for _, s := range streams {
+		for _, o := range s.Objects {
+			if err := w.read(o, namespace); err != nil {
+				faults = append(faults, err)
+			}
+		}
+	}
+	return w, errors.Join(faults...)
+}
+
+func (w *World) read(o *Object, namespace string) error {
+	switch o.Kind {
+	case v1alpha1.GroupVersion.WithKind("FunnelPolicy"):
+		p := Policy{FunnelPolicy: &v1alpha1.FunnelPolicy{}, Object: o}
+		strict, err := json.UnmarshalStrict(o.json, p.FunnelPolicy)
+		if err != nil {
+			return fmt.Errorf("%v: %w", o, err)
+		}
+		p.Namespace, p.Faults = cmp.Or(p.Namespace, namespace), strict
+		w.Policies = append(w.Policies, p)
+		return nil
+	case corev1.SchemeGroupVersion.WithKind("Service"):
+		s := &corev1.Service{}
+		if err := o.into(s); err != nil {
+			return err
+		}
+		s.Namespace = cmp.Or(s.Namespace, namespace)
+		setDefaults(s)
+		w.services[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = s
+		return nil
+	case corev1.SchemeGroupVersion.WithKind("Namespace"):
+		n := &corev1.Namespace{}
+		err := o.into(n)
+		w.namespaces[n.Name] = n.Labels
+		return err
+	}
+	pod, err := o.Pod()
+	if err == nil && pod != nil {
+		pod.Namespace = cmp.Or(pod.Namespace, namespace)
+		w.pods, w.makers = append(w.pods, pod), append(w.makers, o)
+	}
+	return err
+}
+
+// into reads the object; fields that the kind does not have are none of ours.
+func (o *Object) into(v any) error {
+	if err := json.UnmarshalCaseSensitivePreserveInts(o.json, v); err != nil {
+		return fmt.Errorf("%v: %w", o, err)
+	}
+	return nil
+}
+
+// setDefaults does what the API server does to a Service, as far as it matters.
+func setDefaults(s *corev1.Service) {
+	s.Spec.Type = cmp.Or(s.Spec.Type, corev1.ServiceTypeClusterIP)
+	s.Spec.SessionAffinity = cmp.Or(s.Spec.SessionAffinity, corev1.ServiceAffinityNone)
+	if s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		s.Spec.ExternalTrafficPolicy = cmp.Or(s.Spec.ExternalTrafficPolicy, corev1.ServiceExternalTrafficPolicyCluster)
+	}
+	for i := range s.Spec.Ports {
+		s.Spec.Ports[i].Protocol = cmp.Or(s.Spec.Ports[i].Protocol, corev1.ProtocolTCP)
+	}
+}
+
+// Allocate gives a Service of the streams one more cluster IP, as only a cluster
+// could.
+func (w *World) Allocate(service types.NamespacedName, address netip.Addr) error {
+	s := w.services[service]
+	if s == nil {
+		return fmt.Errorf("the input has no Service %s", service)
+	}
+	if s.Spec.ClusterIP == "" {
+		s.Spec.ClusterIP = address.String()
+	}
+	s.Spec.ClusterIPs = append(s.Spec.ClusterIPs, address.String())
+	return nil
+}
+
+// Selecting names the policies of the pod's namespace that select it.
+func (w *World) Selecting(pod *corev1.Pod) []string {
+	var names []string
+	for _, p := range w.Policies {
+		if p.Namespace == pod.Namespace && selects(p.FunnelPolicy, pod) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// selects reports whether the policy selects the pod; a selector that can't be
+// read selects nothing, and is a fault of the policy.
+func selects(p *v1alpha1.FunnelPolicy, pod *corev1.Pod) bool {
+	selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
+	return err == nil && selector.Matches(labels.Set(pod.Labels))
+}
+
+// Compile compiles a policy against what the streams hold.
+func (w *World) Compile(p Policy) (*policy.Program, []Finding) {
+	program, faults := policy.Compile(p.FunnelPolicy, w.cluster(p.FunnelPolicy))
+	var found []Finding
+	for _, err := range p.Faults {
+		found = append(found, p.finding(Fault, unknownField(err), err.Error()))
+	}
+	for _, err := range faults {
+		found = append(found, p.finding(Fault, err.Field, err.Error()))
+	}
+	return program, found
+}
+
+// cluster is what of the streams the policy's program depends on.
+func (w *World) cluster(p *v1alpha1.FunnelPolicy) policy.Cluster {
+	in := policy.Cluster{Services: w.services, NamedPorts: w.namedPorts(p), Labels: w.namespaces[p.Namespace]}
+	name := policy.BackendName(p)
+	for _, other := range w.Policies {
+		if other.Namespace == name.Namespace && other.Name == name.Name {
+			in.Backend = other.FunnelPolicy
+		}
+	}
+	return in
+}
+
+func (w *World) namedPorts(p *v1alpha1.FunnelPolicy) map[string][]uint16 {
+	numbers := map[string]map[uint16]bool{}
+	for _, pod := range w.pods {
+		if pod.Namespace != p.Namespace || !selects(p, pod) {
+			continue
+		}
+		for i := range pod.Spec.Containers {
+			for _, port := range pod.Spec.Containers[i].Ports {
+				key := policy.PortKey(port.Protocol, port.Name)
+				if numbers[key] == nil {
+					numbers[key] = map[uint16]bool{}
+				}
+				numbers[key][uint16(port.ContainerPort)] = true
+			}
+		}
+	}
+	sorted := map[string][]uint16{}
+	for key, set := range numbers {
+		sorted[key] = slices.Sorted(maps.Keys(set))
+	}
+	return sorted
+}
