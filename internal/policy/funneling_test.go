@@ -5,6 +5,8 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -169,6 +171,23 @@ func checkExternal(t *testing.T, key, text string) {
 	for _, line := range strings.Split(strings.TrimSpace(filled), "\n") {
 		if !strings.HasPrefix(line, "#") && !earlier.MatchString(line) {
 			t.Errorf("%s: the earlier program can't read %q", key, line)
+		}
+	}
+}
+
+func TestGatewaysAreDocumented(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "gateways.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.1"}}
+	names := []string{nodeAddresses, nodeAddresses6, nodeAddress}
+	for key := range everyFunneling()[0].external(s, corev1.ServicePort{NodePort: 30080}) {
+		names = append(names, key)
+	}
+	for _, name := range names {
+		if !strings.Contains(string(text), "`"+name+"`") {
+			t.Errorf("docs/gateways.md does not mention %s", name)
 		}
 	}
 }
