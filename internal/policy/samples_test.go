@@ -24,19 +24,19 @@ func allocate(services map[types.NamespacedName]*corev1.Service) {
 }
 
 // flow is one that the samples funnel: from a client's pod to an inner port of a
-// server's pod.
+// server's pod. inKind says that no rules are about its answers.
 type flow struct {
 	file, client, server string
 	protocol             rules.Protocol
 	port                 uint16
-	answered             bool
+	inKind               bool
 }
 
 func TestSamplesFunnelEachFlowThereAndBack(t *testing.T) {
 	for _, f := range []flow{
-		{"telemetry", "exporter", "collector", rules.UDP, 2055, false},
-		{"telemetry", "exporter", "collector", rules.UDP, 4739, false},
-		{"web", "client", "web", rules.TCP, 8080, true},
+		{"telemetry", "exporter", "collector", rules.UDP, 2055, true},
+		{"telemetry", "exporter", "collector", rules.UDP, 4739, true},
+		{"web", "client", "web", rules.TCP, 8080, false},
 		{"quic", "browser", "site", rules.TCP, 443, true},
 		{"quic", "browser", "site", rules.TCP, 8080, true},
 		{"quic", "browser", "site", rules.UDP, 443, true},
@@ -46,8 +46,11 @@ func TestSamplesFunnelEachFlowThereAndBack(t *testing.T) {
 			if err := path.there(f.protocol, f.port); err != nil {
 				t.Fatal(err)
 			}
-			if err := path.back(f.protocol, f.port); (err == nil) != f.answered {
-				t.Errorf("answered: %v", err)
+			if err := path.back(f.protocol, f.port); (err == nil) == f.inKind {
+				t.Errorf("answered by rules: %v", err)
+			}
+			if path.inKind != f.inKind {
+				t.Errorf("answered in kind: %v", path.inKind)
 			}
 			path.mustLeaveRegularTrafficAlone(t)
 		})
@@ -60,6 +63,7 @@ type path struct {
 	clientIP, podIP, vip netip.Addr
 	through, target      uint16 // Service port and container port
 	outer                rules.Packet
+	inKind               bool // both rules on the way there answer
 }
 
 const clientPort = 33333
@@ -95,17 +99,25 @@ func readPath(t *testing.T, f flow) *path {
 
 // there sends a packet from the client to the server's inner port.
 func (p *path) there(protocol rules.Protocol, port uint16) error {
-	outer, err := funnel(p.client.Egress, rules.Packet{Source: p.clientIP, Destination: p.vip, Protocol: protocol, SourcePort: clientPort, DestinationPort: port})
+	inner := rules.Packet{Source: p.clientIP, Destination: p.vip, Protocol: protocol, SourcePort: clientPort, DestinationPort: port}
+	outer, err := funnel(p.client.Egress, inner)
 	if err != nil {
 		return err
 	}
+	i, _ := p.client.Egress.Match(inner)
+	p.inKind = answersInKind(p.client.Egress[i].Action)
 	if outer.DestinationPort != p.through {
 		return fmt.Errorf("travels through %d, and the Service lists %d", outer.DestinationPort, p.through)
 	}
 	outer.Destination, outer.DestinationPort = p.podIP, p.target
 	p.outer = outer
+	if j, ok := p.server.Ingress.Match(outer); ok {
+		p.inKind = p.inKind && answersInKind(p.server.Ingress[j].Action)
+	}
 	return unfunnel(p.server.Ingress, outer, protocol, port)
 }
+
+func answersInKind(a rules.Action) bool { return a.Inline || a.Reply }
 
 // back answers.
 func (p *path) back(protocol rules.Protocol, port uint16) error {
@@ -132,7 +144,8 @@ func (p *path) mustLeaveRegularTrafficAlone(t *testing.T) {
 		{p.server.Egress, rules.Packet{Source: p.podIP, Destination: p.clientIP, Protocol: rules.TCP, SourcePort: p.target, DestinationPort: clientPort}},
 		{p.client.Ingress, rules.Packet{Source: p.vip, Destination: p.clientIP, Protocol: rules.TCP, SourcePort: p.through, DestinationPort: clientPort}},
 	} {
-		if i, matches := step.where.Match(step.packet); matches {
+		// Packets without marks pass a rule for inline untouched.
+		if i, matches := step.where.Match(step.packet); matches && !step.where[i].Action.Inline {
 			t.Errorf("%+v meets %v", step.packet, step.where[i])
 		}
 	}
@@ -145,8 +158,10 @@ func funnel(rs rules.RuleSet, p rules.Packet) (rules.Packet, error) {
 		return p, fmt.Errorf("%+v is not funneled by\n%v", p, rs)
 	}
 	a := rs[i].Action
-	p.Protocol, p.SourcePort, p.DestinationPort = a.Protocol, a.SourcePorts.First, a.Port
-	p.Pushed = a.Protocol == rules.TCP
+	p.Protocol, p.DestinationPort = a.Protocol, a.Port
+	if !a.Inline {
+		p.SourcePort, p.Pushed = a.SourcePorts.First, a.Protocol == rules.TCP
+	}
 	return p, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -43,6 +44,11 @@ func mustRead(t *testing.T, path string) world {
 		case "Namespace":
 			n := must[corev1.Namespace](t, document)
 			w.labels[n.Name] = n.Labels
+		case "Deployment":
+			d := must[appsv1.Deployment](t, document)
+			w.pods = append(w.pods, &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Labels: d.Spec.Template.Labels}, Spec: d.Spec.Template.Spec,
+			})
 		case "Pod":
 			w.pods = append(w.pods, must[corev1.Pod](t, document))
 		}
