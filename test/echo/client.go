@@ -5,10 +5,13 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,10 +27,11 @@ const (
 
 // ask asks the targets one after the other: two first questions at the same moment
 // can race for the affinity entry that each would make.
-func ask(name string, source netip.Addr, targets []string) survey.Client {
+// With size, each connection carries that many bytes both ways.
+func ask(name string, source netip.Addr, size int64, targets []string) survey.Client {
 	told := survey.Client{Name: name, Answers: map[string]survey.Answer{}, Errors: map[string]string{}}
 	for _, target := range targets {
-		answer, err := askUntilAnswered(source, target)
+		answer, err := askUntilAnswered(source, size, target)
 		if err != nil {
 			told.Errors[target] = err.Error()
 		} else {
@@ -37,18 +41,22 @@ func ask(name string, source netip.Addr, targets []string) survey.Client {
 	return told
 }
 
-func askUntilAnswered(source netip.Addr, target string) (answer survey.Answer, err error) {
+func askUntilAnswered(source netip.Addr, size int64, target string) (answer survey.Answer, err error) {
 	for range tries {
-		if answer, err = askOnce(source, target); err == nil {
-			return answer, nil
+		answer, err = askOnce(source, size, target)
+		if err == nil || errors.Is(err, errTransfer) {
+			return answer, err
 		}
 	}
 	return survey.Answer{}, fmt.Errorf("%d tries: %w", tries, err)
 }
 
+// errTransfer is what became of a transfer that began: it is not tried again.
+var errTransfer = errors.New("transfer failed")
+
 // askOnce asks from a fresh socket, so with a fresh source port. The socket is
 // connected: an answer from another address or port than the target's is no answer.
-func askOnce(source netip.Addr, target string) (survey.Answer, error) {
+func askOnce(source netip.Addr, size int64, target string) (survey.Answer, error) {
 	network, address, found := strings.Cut(target, "://")
 	if !found || network != "tcp" && network != "udp" {
 		return survey.Answer{}, fmt.Errorf("%q: want tcp://ADDR:PORT or udp://ADDR:PORT", target)
@@ -59,6 +67,13 @@ func askOnce(source netip.Addr, target string) (survey.Answer, error) {
 		return survey.Answer{}, err
 	}
 	defer conn.Close()
+	if size > 0 && network == "tcp" {
+		answer, err := transfer{size, rand.Uint64()}.ask(conn)
+		if err != nil {
+			err = fmt.Errorf("%w: %w", errTransfer, err)
+		}
+		return answer, err
+	}
 	conn.SetDeadline(time.Now().Add(patience))
 	if _, err := conn.Write([]byte("who are you?\n")); err != nil {
 		return survey.Answer{}, err
@@ -88,11 +103,25 @@ func localAddress(network string, source netip.Addr) net.Addr {
 // be a pod that the API server's proxy reaches.
 func serveQuestions(listen, name string) error {
 	http.HandleFunc("GET /ask", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(ask(name, netip.Addr{}, r.URL.Query()["target"]))
+		size, _ := strconv.ParseInt(r.URL.Query().Get("bytes"), 10, 64)
+		reply(w, ask(name, netip.Addr{}, size, r.URL.Query()["target"]))
+	})
+	running := streams{started: map[string]*stream{}}
+	http.HandleFunc("GET /stream", func(w http.ResponseWriter, r *http.Request) {
+		told, err := running.of(r.URL.Query()["target"])
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		reply(w, told)
 	})
 	failed := make(chan error, 1)
 	go func() { failed <- http.ListenAndServe(listen, nil) }()
 	go func() { waitForSignal(); failed <- nil }()
 	return <-failed
+}
+
+func reply(w http.ResponseWriter, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(body)
 }

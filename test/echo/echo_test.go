@@ -4,11 +4,18 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sfunnel-io/funnel-operator/test/survey"
 )
@@ -16,7 +23,7 @@ import (
 func TestBothProtocolsAnswerWithNameAndSeenAddress(t *testing.T) {
 	for _, target := range []string{mustServeTCP(t), mustServeUDP(t)} {
 		source := netip.MustParseAddr("127.0.0.2")
-		told := ask("here", source, []string{target})
+		told := ask("here", source, 0, []string{target})
 		answer, ok := told.Answers[target]
 		if !ok {
 			t.Fatalf("%s: %s", target, told.Errors[target])
@@ -34,7 +41,7 @@ func TestSilentTargetIsAnError(t *testing.T) {
 	}
 	closed.Close()
 	target := "tcp://" + closed.Addr().String()
-	told := ask("here", netip.Addr{}, []string{target, "ftp://127.0.0.1:21"})
+	told := ask("here", netip.Addr{}, 0, []string{target, "ftp://127.0.0.1:21"})
 	if len(told.Answers) != 0 || len(told.Errors) != 2 {
 		t.Errorf("got %+v, want two errors", told)
 	}
@@ -51,10 +58,10 @@ func TestAnswerFromElsewhereIsNone(t *testing.T) {
 			if err != nil {
 				return
 			}
-			other.WriteToUDPAddrPort(answer("wrong", client.String(), 1), client)
+			other.WriteToUDPAddrPort(answer("wrong", client.String(), 1, ""), client)
 		}
 	}()
-	if got, err := askOnce(netip.Addr{}, "udp://"+conn.LocalAddr().String()); err == nil {
+	if got, err := askOnce(netip.Addr{}, 0, "udp://"+conn.LocalAddr().String()); err == nil {
 		t.Errorf("took an answer from elsewhere: %+v", got)
 	}
 }
@@ -71,6 +78,93 @@ func TestAskPrintsOneListEntryPerSource(t *testing.T) {
 	}
 	if len(told) != 2 || told[0].Name != "127.0.0.2" || told[1].Name != "127.0.0.3" {
 		t.Errorf("got %+v", told)
+	}
+}
+
+func TestTransferComparesEveryByte(t *testing.T) {
+	target := mustServeTCP(t)
+	told := ask("here", netip.Addr{}, 3<<20+1, []string{target})
+	if answer := told.Answers[target]; answer.Pod != "pod-1" || answer.Said != transferred {
+		t.Errorf("got %+v, %v", answer, told.Errors)
+	}
+
+	const size = 200_000
+	right, err := io.ReadAll(io.LimitReader(content(7), size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, want string
+		damage     func([]byte) []byte
+	}{
+		{"as sent", "", func(b []byte) []byte { return b }},
+		{"a bit", "wrong bytes in the transfer, 131072 to 196608 of 200000", func(b []byte) []byte { b[150_000] ^= 1; return b }},
+		{"cut short", "transfer ends after 199999 of 200000 bytes: unexpected EOF", func(b []byte) []byte { return b[:size-1] }},
+	} {
+		got := compare(bytes.NewReader(test.damage(slices.Clone(right))), size, 7)
+		if fmt.Sprint(got) != cmp.Or(test.want, "<nil>") {
+			t.Errorf("%s: %v, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+// What is broken stays broken: a second try could go well.
+func TestTransferIsNotTriedAgain(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	accepted := make(chan struct{}, tries)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- struct{}{}
+			conn.Close()
+		}
+	}()
+	if _, err := askUntilAnswered(netip.Addr{}, 100, "tcp://"+listener.Addr().String()); !errors.Is(err, errTransfer) {
+		t.Errorf("got %v, want a failed transfer", err)
+	}
+	if len(accepted) > 1 {
+		t.Errorf("%d connections, want one", len(accepted))
+	}
+}
+
+// The kubelet's HTTP probes go to the port that transfers and questions go to.
+func TestProbeIsAnswered(t *testing.T) {
+	response, err := http.Get(strings.Replace(mustServeTCP(t), "tcp://", "http://", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var answer survey.Answer
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || response.StatusCode != http.StatusOK || answer.Pod != "pod-1" {
+		t.Errorf("got %s, %+v, %v", response.Status, answer, err)
+	}
+}
+
+func TestStreamNamesWhoAnswers(t *testing.T) {
+	running := streams{started: map[string]*stream{}}
+	target := mustServeUDP(t)
+	for {
+		told, err := running.of([]string{target})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now := told[0].Now(); now.Last > now.First {
+			if now.Pod != "pod-1" || told[0].Target != target || told[0].Sent < now.Last {
+				t.Errorf("got %+v", told[0])
+			}
+			break
+		}
+		time.Sleep(streamEvery)
+	}
+	if _, err := running.of([]string{"tcp://127.0.0.1:1"}); err == nil {
+		t.Error("a stream over TCP started")
 	}
 }
 

@@ -5,7 +5,8 @@
 //
 //	echo serve -tcp 8081,8080 -udp 2055,4739
 //	echo client -listen :7070        GET /ask?target=tcp://ADDR:PORT&target=udp://…
-//	echo ask [-source ADDR]… TARGET…
+//	                                 GET /stream?target=udp://ADDR:PORT
+//	echo ask [-source ADDR,…] [-bytes N] TARGET…
 package main
 
 import (
@@ -27,9 +28,11 @@ const usage = `usage:
   echo serve [-name NAME] [-tcp PORT,…] [-udp PORT,…]
                      answer on these ports with the name (default: the host's, a pod's)
   echo client [-listen ADDR]
-                     ask on demand: GET /ask?target=tcp://ADDR:PORT&target=…
-  echo ask [-source ADDR,…] TARGET…
-                     ask each target once from each source and print the answers as JSON
+                     ask on demand: GET /ask?target=tcp://ADDR:PORT&target=…[&bytes=N]; send
+                     numbered datagrams, and tell who answers: GET /stream?target=udp://ADDR:PORT&…
+  echo ask [-source ADDR,…] [-bytes N] TARGET…
+                     ask each target once from each source and print the answers as JSON; with
+                     -bytes, TCP connections carry N bytes both ways, and each is compared
 `
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -50,6 +53,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	udp := flags.String("udp", "", "")
 	listen := flags.String("listen", ":7070", "")
 	source := flags.String("source", "", "")
+	size := flags.Int64("bytes", 0, "")
 	if err := flags.Parse(args[1:]); err != nil {
 		return 2
 	}
@@ -60,7 +64,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case "client":
 		err = serveQuestions(*listen, *name)
 	case "ask":
-		err = printAnswers(stdout, *source, flags.Args())
+		err = printAnswers(stdout, *source, *size, flags.Args())
 	default:
 		fmt.Fprint(stderr, usage)
 		return 2
@@ -74,7 +78,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // printAnswers asks all targets from each of the sources (comma-separated; empty: the
 // kernel's choice), all sources at the same time, and prints what each was told.
-func printAnswers(w io.Writer, sources string, targets []string) error {
+func printAnswers(w io.Writer, sources string, size int64, targets []string) error {
 	if len(targets) == 0 {
 		return errors.New("no target; want tcp://ADDR:PORT or udp://ADDR:PORT")
 	}
@@ -89,7 +93,7 @@ func printAnswers(w io.Writer, sources string, targets []string) error {
 				return err
 			}
 		}
-		all.Go(func() { clients[i] = ask(name, source, targets) })
+		all.Go(func() { clients[i] = ask(name, source, size, targets) })
 	}
 	all.Wait()
 	return json.NewEncoder(w).Encode(clients)

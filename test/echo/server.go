@@ -8,16 +8,22 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/sfunnel-io/funnel-operator/test/survey"
 )
 
-// questionLimit is the longest question, in bytes, that a server reads.
-const questionLimit = 64 << 10
+// The longest question, in bytes, that a server reads, and how much of it an answer
+// repeats.
+const (
+	questionLimit = 64 << 10
+	saidLimit     = 64
+)
 
 // serve answers on all ports until it is told to end.
 func serve(name, tcp, udp string) error {
@@ -54,14 +60,31 @@ func serveTCP(listener net.Listener, name string) {
 		go func() {
 			defer conn.Close()
 			conn.SetDeadline(time.Now().Add(time.Minute))
-			question := bufio.NewReaderSize(conn, questionLimit)
-			if _, err := question.ReadSlice('\n'); err != nil {
-				return // a probe that only connects
-			}
 			local := conn.LocalAddr().(*net.TCPAddr)
-			conn.Write(answer(name, conn.RemoteAddr().String(), local.Port))
+			answerTCP(conn, name, local.Port)
 		}()
 	}
+}
+
+// answerTCP answers a line by a line, an HTTP request as HTTP, and a transfer by one.
+func answerTCP(conn net.Conn, name string, port int) {
+	seen, question := conn.RemoteAddr().String(), bufio.NewReaderSize(conn, questionLimit)
+	if verb, _ := question.Peek(len("GET ")); string(verb) == "GET " {
+		if _, err := http.ReadRequest(question); err == nil {
+			line := answer(name, seen, port, "GET")
+			fmt.Fprintf(conn, "HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(line), line)
+		}
+		return
+	}
+	line, err := question.ReadSlice('\n')
+	if err != nil {
+		return // a probe that only connects
+	}
+	said := string(line)
+	if t, ok := parseTransfer(said); ok {
+		said = t.serve(conn, question)
+	}
+	conn.Write(answer(name, seen, port, said))
 }
 
 // serveUDP answers each datagram.
@@ -69,17 +92,19 @@ func serveUDP(conn *net.UDPConn, name string) {
 	question := make([]byte, questionLimit)
 	port := conn.LocalAddr().(*net.UDPAddr).Port
 	for {
-		_, client, err := conn.ReadFromUDPAddrPort(question)
+		size, client, err := conn.ReadFromUDPAddrPort(question)
 		if err != nil {
 			return
 		}
 		seen := net.UDPAddrFromAddrPort(client).String() // an IPv4 client's without ::ffff:
-		conn.WriteToUDPAddrPort(answer(name, seen, port), client)
+		conn.WriteToUDPAddrPort(answer(name, seen, port, string(question[:size])), client)
 	}
 }
 
-func answer(name, seen string, port int) []byte {
-	line, _ := json.Marshal(survey.Answer{Pod: name, Seen: seen, Port: port})
+// answer repeats of what was said no more than fits into a datagram anywhere.
+func answer(name, seen string, port int, said string) []byte {
+	said = strings.TrimSpace(said[:min(len(said), saidLimit)])
+	line, _ := json.Marshal(survey.Answer{Pod: name, Seen: seen, Port: port, Said: said})
 	return append(line, '\n')
 }
 

@@ -26,7 +26,9 @@ type Question struct {
 	Service   string   // whose ports are asked for
 	Selector  string   // label selector of the client pods
 	Port      int      // on which a client pod takes questions
-	Outside   []string // command that runs "echo ask" outside the cluster, its targets to be appended; empty: none
+	Family    int      // of the addresses that are asked: 4 or 6; 0: 4
+	Bytes     int64    // that each TCP connection carries both ways; 0: a line
+	Outside   []string // command that runs "echo ask" outside the cluster, to be appended to; empty: none
 }
 
 // Ask asks all clients at the same time, each for one port after the other: pods at
@@ -41,15 +43,23 @@ func Ask(ctx context.Context, q Question) ([]Client, error) {
 	if err := api.get(ctx, "namespaces", q.Namespace, "services", q.Service, "", &s); err != nil {
 		return nil, err
 	}
-	pods, err := q.askPods(ctx, api, s.targets(s.Spec.ClusterIPs))
+	pods, err := q.askPods(ctx, api, s.targets(q.ofFamily(s.Spec.ClusterIPs)))
 	if err != nil {
 		return nil, err
 	}
 	if len(q.Outside) == 0 {
 		return pods, nil
 	}
-	outside, err := q.askOutside(ctx, s.targets(s.balancers()))
+	outside, err := q.askOutside(ctx, s.targets(q.ofFamily(s.balancers())))
 	return append(pods, outside...), err
+}
+
+// ofFamily picks the addresses of the question's family.
+func (q Question) ofFamily(addresses []string) []string {
+	isIPv6 := func(address string) bool { return strings.Contains(address, ":") }
+	return slices.DeleteFunc(slices.Clone(addresses), func(address string) bool {
+		return isIPv6(address) != (q.Family == 6)
+	})
 }
 
 // A service is what is needed of a Service object.
@@ -95,7 +105,7 @@ func (q Question) askPods(ctx context.Context, api *api, targets []string) ([]Cl
 				Name              string
 				DeletionTimestamp string
 			}
-			Status struct{ PodIP string }
+			Status struct{ PodIPs []struct{ IP string } }
 		}
 	}
 	if err := api.get(ctx, "namespaces", q.Namespace, "pods", "", "labelSelector="+url.QueryEscape(q.Selector), &list); err != nil {
@@ -104,7 +114,11 @@ func (q Question) askPods(ctx context.Context, api *api, targets []string) ([]Cl
 	var clients []Client
 	for _, pod := range list.Items {
 		if pod.Metadata.DeletionTimestamp == "" {
-			clients = append(clients, Client{Name: pod.Metadata.Name, Address: pod.Status.PodIP})
+			var addresses []string
+			for _, address := range pod.Status.PodIPs {
+				addresses = append(addresses, address.IP)
+			}
+			clients = append(clients, Client{Name: pod.Metadata.Name, Address: strings.Join(q.ofFamily(addresses), ",")})
 		}
 	}
 	slices.SortFunc(clients, func(a, b Client) int { return strings.Compare(a.Name, b.Name) })
@@ -113,7 +127,7 @@ func (q Question) askPods(ctx context.Context, api *api, targets []string) ([]Cl
 	for i := range clients {
 		all.Go(func() {
 			pod := fmt.Sprintf("%s:%d", clients[i].Name, q.Port)
-			query := url.Values{"target": targets}.Encode()
+			query := url.Values{"target": targets, "bytes": {fmt.Sprint(q.Bytes)}}.Encode()
 			failures[i] = api.get(ctx, "namespaces", q.Namespace, "pods", pod+"/proxy/ask", query, &clients[i])
 		})
 	}
@@ -126,7 +140,7 @@ func (q Question) askOutside(ctx context.Context, targets []string) ([]Client, e
 	if len(targets) == 0 {
 		return nil, fmt.Errorf("Service %s has no load-balancer address", q.Service)
 	}
-	line := append(slices.Clone(q.Outside), targets...)
+	line := append(slices.Clone(q.Outside), append([]string{"-bytes", fmt.Sprint(q.Bytes)}, targets...)...)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Stderr = os.Stderr
 	output, err := cmd.Output()

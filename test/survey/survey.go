@@ -15,6 +15,7 @@ type Answer struct {
 	Pod  string `json:"pod"`  // the server's name
 	Seen string `json:"seen"` // the client's address and port as the server saw them
 	Port int    `json:"port"` // the server's own port, where the question arrived
+	Said string `json:"said"` // the beginning of the question, or how a transfer went
 }
 
 // A Client is one client and what it was told.

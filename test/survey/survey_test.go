@@ -3,6 +3,7 @@
 package survey
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -70,5 +71,33 @@ func TestTargetsOfBothFamilies(t *testing.T) {
 	got := strings.Join(s.targets([]string{"10.0.0.1", "fd92::1"}), " ")
 	if want := "udp://10.0.0.1:2055 udp://[fd92::1]:2055"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestQuestionOfOneFamily(t *testing.T) {
+	addresses := []string{"10.0.0.1", "fd92::1"}
+	for family, want := range map[int]string{0: "10.0.0.1", 4: "10.0.0.1", 6: "fd92::1"} {
+		if got := strings.Join(Question{Family: family}.ofFamily(addresses), " "); got != want {
+			t.Errorf("family %d: got %s, want %s", family, got, want)
+		}
+	}
+}
+
+func TestStreamKeepsWhoAnsweredWhat(t *testing.T) {
+	var s Stream
+	if s.Now() != (Spell{}) {
+		t.Errorf("before the first answer: %+v", s.Now())
+	}
+	s.Add("x", 100)
+	s.Add("x", 200)
+	before := s.Clone()
+	s.Add("y", 900)
+	s.Add("x", 1000)
+	s.Add("x", 1100)
+	if want := []Spell{{"x", 100, 200}, {"y", 900, 900}, {"x", 1000, 1100}}; !slices.Equal(s.Spells, want) {
+		t.Errorf("got %+v, want %+v", s.Spells, want)
+	}
+	if before.Now() != (Spell{"x", 100, 200}) {
+		t.Errorf("the copy changed: %+v", before)
 	}
 }
