@@ -17,7 +17,7 @@ func (c *cluster) controlPlane() machine {
 		Name:       controlName,
 		Interfaces: interfaces,
 		Routes:     routes,
-		Sysctls:    routerSysctls,
+		Sysctls:    balancerSysctls(),
 		Private:    []string{"/run"},
 		Programs:   []program{c.etcd(), c.apiServer(), c.controllerManager(), c.scheduler()},
 		Forward:    c.apiAddress(),

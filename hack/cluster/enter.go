@@ -56,7 +56,7 @@ func loadImages(ctx context.Context, dir string, images []string) error {
 		return err
 	}
 	for name := range s.Machines {
-		if name == controlName || name == outsideName {
+		if !isNode(name) {
 			continue
 		}
 		for _, image := range images {

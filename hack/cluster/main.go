@@ -7,9 +7,9 @@
 //	export KUBECONFIG=$(go run ./hack/cluster kubeconfig)
 //	go run ./hack/cluster down
 //
-// A machine (the control plane, each node, the clients outside) is one process
-// with network, mount, pid, uts and ipc namespaces of its own, and whatever it
-// starts. The machines are wired to each other, never to the host: the host keeps
+// A machine (the control plane, each node, the clients outside, their gateway) is
+// one process with network, mount, pid, uts and ipc namespaces of its own, and
+// whatever it starts. The machines are wired to each other, never to the host: the host keeps
 // one port on its loopback, on which kubectl reaches the API server.
 //
 // Whatever is done outside those namespaces (processes, cgroups, sysctls) is
@@ -37,7 +37,7 @@ const usage = `usage: cluster COMMAND [-name NAME] …
   load IMAGE.tar…    load images on every node
   kubeconfig         print the path of the administrator's kubeconfig
   exec MACHINE [--] COMMAND…
-                     run a command in a machine: control, node-1…, outside
+                     run a command in a machine: control, node-1…, gateway, outside
   settled NAMESPACE/SERVICE ADDRESS…
                      wait until every node sends the Service's traffic to exactly these pods
   snapshot [-since FILE]

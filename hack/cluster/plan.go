@@ -26,6 +26,7 @@ type family struct {
 	pods      netip.Prefix // a part for each node
 	services  netip.Prefix // cluster IPs; the first is the API server's
 	outside   netip.Prefix // off-cluster clients
+	gateway   netip.Prefix // the wire between their gateway and the control plane
 	balancers netip.Prefix // load-balancer addresses, routed to all nodes
 	podBits   int          // length of a node's part of pods
 }
@@ -36,6 +37,7 @@ var families = map[string]family{
 		pods:      netip.MustParsePrefix("10.91.0.0/16"),
 		services:  netip.MustParsePrefix("10.92.0.0/16"),
 		outside:   netip.MustParsePrefix("10.93.0.0/24"),
+		gateway:   netip.MustParsePrefix("10.95.0.0/24"),
 		balancers: netip.MustParsePrefix("10.94.0.0/24"),
 		podBits:   24,
 	},
@@ -44,6 +46,7 @@ var families = map[string]family{
 		pods:      netip.MustParsePrefix("fd91::/48"),
 		services:  netip.MustParsePrefix("fd92::/112"),
 		outside:   netip.MustParsePrefix("fd93::/64"),
+		gateway:   netip.MustParsePrefix("fd95::/64"),
 		balancers: netip.MustParsePrefix("fd94::/64"),
 		podBits:   64,
 	},
@@ -76,8 +79,13 @@ func (c Config) check() error {
 	return err
 }
 
+const nodePrefix = "node-"
+
 // nodeName is the name of the node of that number; numbers start at 1.
-func nodeName(number int) string { return "node-" + strconv.Itoa(number) }
+func nodeName(number int) string { return nodePrefix + strconv.Itoa(number) }
+
+// isNode tells nodes from other machines.
+func isNode(machine string) bool { return strings.HasPrefix(machine, nodePrefix) }
 
 func (c Config) nodeNames() []string {
 	names := make([]string, c.Nodes)
@@ -104,7 +112,13 @@ func (f family) podRange(number int) netip.Prefix {
 // apiService is the cluster IP of the Service "kubernetes".
 func (f family) apiService() netip.Addr { return f.services.Addr().Next() }
 
-// outsideRouter is the control plane's address on the wire to the clients outside.
+// gatewayRouter is the control plane's address on the wire to the gateway.
+func (f family) gatewayRouter() netip.Addr { return host(f.gateway, 1) }
+
+// gatewayAddress is the gateway's on the same wire.
+func (f family) gatewayAddress() netip.Addr { return host(f.gateway, 2) }
+
+// outsideRouter is the gateway's address on the wire to the clients outside.
 func (f family) outsideRouter() netip.Addr { return host(f.outside, 254) }
 
 // outsideClient is the address of the off-cluster client of that number, from 1.

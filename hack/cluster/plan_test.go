@@ -22,6 +22,8 @@ func TestAddresses(t *testing.T) {
 		{"third node", four.node(3), "10.90.0.13"},
 		{"its pods", four.podRange(3), "10.91.3.0/24"},
 		{"API Service", four.apiService(), "10.92.0.1"},
+		{"gateway", four.gatewayAddress(), "10.95.0.2"},
+		{"its router", four.gatewayRouter(), "10.95.0.1"},
 		{"client outside", four.outsideClient(7), "10.93.0.7"},
 		{"default route", four.everywhere(), "0.0.0.0/0"},
 		{"third node, IPv6", six.node(3), "fd90::d"},
@@ -37,7 +39,7 @@ func TestAddresses(t *testing.T) {
 
 func TestFamiliesDoNotOverlap(t *testing.T) {
 	for version, f := range families {
-		all := []netip.Prefix{f.nodes, f.pods, f.services, f.outside, f.balancers}
+		all := []netip.Prefix{f.nodes, f.pods, f.services, f.outside, f.gateway, f.balancers}
 		for i, a := range all {
 			for _, b := range all[i+1:] {
 				if a.Overlaps(b) {

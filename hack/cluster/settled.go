@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -23,7 +24,7 @@ func settled(ctx context.Context, dir, service string, pods []string) error {
 	}
 	want := slices.Sorted(slices.Values(pods))
 	for name := range s.Machines {
-		if name == controlName || name == outsideName {
+		if !isNode(name) {
 			continue
 		}
 		var got []string
@@ -62,6 +63,7 @@ func (s *state) endpoints(ctx context.Context, node, service string) ([]string, 
 // endpointsIn finds the jumps to endpoints: in nftables' names
 //
 //	goto endpoint-ABC-demo/echo/tcp/web__10.91.1.5/8081
+//	goto endpoint-ABC-demo/echo/tcp/web__fd91.0.0.1..5/8081
 //
 // and in iptables' comments
 //
@@ -71,7 +73,16 @@ func endpointsIn(rules, service string) []string {
 	jump := regexp.MustCompile(`goto endpoint-[A-Z0-9]+-` + name + `/[^ ]*__([0-9a-f.:]+)/\d+|"` + name + `(?::[^ ]*)? -> \[?([0-9a-f.:]+?)\]?:\d+"`)
 	found := map[string]bool{}
 	for _, match := range jump.FindAllStringSubmatch(rules, -1) {
-		found[strings.Join(match[1:], "")] = true
+		found[addressIn(strings.Join(match[1:], ""))] = true
 	}
 	return slices.Sorted(maps.Keys(found))
+}
+
+// addressIn is the address that a rule names; in nftables' names a dot stands for each
+// colon.
+func addressIn(name string) string {
+	if _, err := netip.ParseAddr(name); err == nil {
+		return name
+	}
+	return strings.ReplaceAll(name, ".", ":")
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -10,9 +11,10 @@ import (
 
 // A topology is all machines of a cluster and the wires between them:
 //
-//	outside ──── control ═══ nodes (bridge) ═══ node-1, node-2, …
+//	outside ──── gateway ──── control ═══ nodes (bridge) ═══ node-1, node-2, …
 //
-// control runs the control plane and is everybody's router. Load-balancer addresses
+// control runs the control plane and is everybody's router; gateway is a router that
+// forwards the traffic of all clients outside. Load-balancer addresses
 // are routed to all nodes, each client to one of them by its address, as an external
 // load balancer does that knows no Kubernetes.
 type topology struct {
@@ -22,6 +24,7 @@ type topology struct {
 
 const (
 	controlName = "control"
+	gatewayName = "gateway"
 	outsideName = "outside"
 	nodeBridge  = "nodes"
 )
@@ -36,11 +39,23 @@ var routerSysctls = map[string]string{
 	"net/ipv6/conf/default/accept_dad": "0",
 }
 
+// balancerSysctls make a router choose next hops by source and destination address
+// alone. For IPv6 it would look at the flow label, too, which is another one for each
+// connection.
+func balancerSysctls() map[string]string {
+	sysctls := maps.Clone(routerSysctls)
+	sysctls["net/ipv6/fib_multipath_hash_policy"] = "3"
+	sysctls["net/ipv6/fib_multipath_hash_fields"] = "3"
+	return sysctls
+}
+
 // topology describes the cluster's machines; what runs in them is added by the
 // parts that know.
 func (c *cluster) topology() topology {
-	t := topology{machines: []machine{c.controlPlane(), c.outside()}}
-	t.wires = append(t.wires, wire{controlName, outsideName, outsideName, "eth0"})
+	t := topology{
+		machines: []machine{c.controlPlane(), c.gateway(), c.outside()},
+		wires:    []wire{{controlName, gatewayName, gatewayName, "eth0"}, {gatewayName, outsideName, outsideName, "eth0"}},
+	}
 	for number := 1; number <= c.Nodes; number++ {
 		t.machines = append(t.machines, c.node(number))
 		t.wires = append(t.wires, wire{controlName, nodeName(number), nodeName(number), "eth0"})
@@ -55,10 +70,11 @@ func (c *cluster) topology() topology {
 // router is the control plane's side of the network.
 func (c *cluster) router() (interfaces []networkInterface, routes []route) {
 	nodes := networkInterface{Name: nodeBridge, Ports: c.nodeNames()}
-	outside := networkInterface{Name: outsideName}
+	gateway := networkInterface{Name: gatewayName}
 	for _, f := range c.families {
 		nodes.Addresses = append(nodes.Addresses, within(f.control(), f.nodes))
-		outside.Addresses = append(outside.Addresses, within(f.outsideRouter(), f.outside))
+		gateway.Addresses = append(gateway.Addresses, within(f.gatewayRouter(), f.gateway))
+		routes = append(routes, route{To: f.outside, Via: []netip.Addr{f.gatewayAddress()}})
 		var all []netip.Addr
 		for number := 1; number <= c.Nodes; number++ {
 			all = append(all, f.node(number))
@@ -66,7 +82,19 @@ func (c *cluster) router() (interfaces []networkInterface, routes []route) {
 		}
 		routes = append(routes, route{To: f.balancers, Via: all})
 	}
-	return []networkInterface{nodes, outside}, routes
+	return []networkInterface{nodes, gateway}, routes
+}
+
+// gateway stands between the off-cluster clients and all the rest.
+func (c *cluster) gateway() machine {
+	eth0, outside := networkInterface{Name: "eth0"}, networkInterface{Name: outsideName}
+	var routes []route
+	for _, f := range c.families {
+		eth0.Addresses = append(eth0.Addresses, within(f.gatewayAddress(), f.gateway))
+		outside.Addresses = append(outside.Addresses, within(f.outsideRouter(), f.outside))
+		routes = append(routes, route{To: f.everywhere(), Via: []netip.Addr{f.gatewayRouter()}})
+	}
+	return machine{Name: gatewayName, Interfaces: []networkInterface{eth0, outside}, Routes: routes, Sysctls: routerSysctls}
 }
 
 // outside is where the off-cluster clients are: one machine with many addresses.
