@@ -247,7 +247,7 @@ func TestInlineBulk(t *testing.T) {
 						t.Errorf("greeting %v, %v", got, err)
 						return
 					}
-					sent, received, err := exchange(conn, int64(scaled(16<<20)))
+					sent, received, err := exchange(conn, int64(scaled(4<<20)))
 					if err != nil || !slices.Equal(sent, received) {
 						t.Errorf("port %d: what came back differs from what was sent, or %v", port, err)
 					}
