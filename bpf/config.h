@@ -32,11 +32,12 @@ volatile const bool answers_inline;
 /*
  * Push with replies in kind: whether rules of this hook unfunnel with reply;
  * whether those of the other hook do, or funnel with reply, so that answers come
- * here to be funneled, or to be unfunneled.
+ * here to be funneled, or to be unfunneled; whether there is any such rule.
  */
 volatile const bool notes_replies;
 volatile const bool funnels_replies;
 volatile const bool unfunnels_replies;
+volatile const bool knows_replies;
 /* The source ports of funneled flows: two ranges, the sum of their counts. */
 volatile const __u16 exchange_low;
 volatile const __u16 exchange_high;

@@ -133,7 +133,7 @@ static long csum_next(__u32 index, void *context)
  * csum_packet is the complete sum of len octets of the packet from off on, an
  * odd last one padded with 0; -1 when they can't be read.
  */
-static __noinline __s64 csum_packet(struct __sk_buff *skb, __u32 off, __u32 len)
+__noinline __s64 csum_packet(struct __sk_buff *skb, __u32 off, __u32 len)
 {
 	struct csum_walk w = { .skb = skb, .off = off, .len = len };
 	__u32 zero = 0;

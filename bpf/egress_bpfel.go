@@ -44,6 +44,7 @@ const (
 	EgressVarFunnelsReplies     = "funnels_replies"
 	EgressVarIfindex            = "ifindex"
 	EgressVarKnowsFlows         = "knows_flows"
+	EgressVarKnowsReplies       = "knows_replies"
 	EgressVarL2Len              = "l2_len"
 	EgressVarNotesReplies       = "notes_replies"
 	EgressVarPushedHeadersCount = "pushed_headers_count"
@@ -137,6 +138,7 @@ type EgressVariableSpecs struct {
 	FunnelsReplies     *ebpf.VariableSpec `ebpf:"funnels_replies"`
 	Ifindex            *ebpf.VariableSpec `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.VariableSpec `ebpf:"knows_flows"`
+	KnowsReplies       *ebpf.VariableSpec `ebpf:"knows_replies"`
 	L2Len              *ebpf.VariableSpec `ebpf:"l2_len"`
 	NotesReplies       *ebpf.VariableSpec `ebpf:"notes_replies"`
 	PushedHeadersCount *ebpf.VariableSpec `ebpf:"pushed_headers_count"`
@@ -219,6 +221,7 @@ type EgressVariables struct {
 	FunnelsReplies     *ebpf.Variable `ebpf:"funnels_replies"`
 	Ifindex            *ebpf.Variable `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.Variable `ebpf:"knows_flows"`
+	KnowsReplies       *ebpf.Variable `ebpf:"knows_replies"`
 	L2Len              *ebpf.Variable `ebpf:"l2_len"`
 	NotesReplies       *ebpf.Variable `ebpf:"notes_replies"`
 	PushedHeadersCount *ebpf.Variable `ebpf:"pushed_headers_count"`

@@ -88,6 +88,7 @@ const (
 	IngressVarFunnelsReplies     = "funnels_replies"
 	IngressVarIfindex            = "ifindex"
 	IngressVarKnowsFlows         = "knows_flows"
+	IngressVarKnowsReplies       = "knows_replies"
 	IngressVarL2Len              = "l2_len"
 	IngressVarNotesReplies       = "notes_replies"
 	IngressVarPushedHeadersCount = "pushed_headers_count"
@@ -179,6 +180,7 @@ type IngressVariableSpecs struct {
 	FunnelsReplies     *ebpf.VariableSpec `ebpf:"funnels_replies"`
 	Ifindex            *ebpf.VariableSpec `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.VariableSpec `ebpf:"knows_flows"`
+	KnowsReplies       *ebpf.VariableSpec `ebpf:"knows_replies"`
 	L2Len              *ebpf.VariableSpec `ebpf:"l2_len"`
 	NotesReplies       *ebpf.VariableSpec `ebpf:"notes_replies"`
 	PushedHeadersCount *ebpf.VariableSpec `ebpf:"pushed_headers_count"`
@@ -259,6 +261,7 @@ type IngressVariables struct {
 	FunnelsReplies     *ebpf.Variable `ebpf:"funnels_replies"`
 	Ifindex            *ebpf.Variable `ebpf:"ifindex"`
 	KnowsFlows         *ebpf.Variable `ebpf:"knows_flows"`
+	KnowsReplies       *ebpf.Variable `ebpf:"knows_replies"`
 	L2Len              *ebpf.Variable `ebpf:"l2_len"`
 	NotesReplies       *ebpf.Variable `ebpf:"notes_replies"`
 	PushedHeadersCount *ebpf.Variable `ebpf:"pushed_headers_count"`

@@ -33,12 +33,14 @@ static __always_inline __u32 options_len(const struct packet *p)
  * front of them, or up over the outer header that is to be cut off there. (Not
  * inline: the stack is small.)
  */
-static __noinline int move_options(struct __sk_buff *skb, const struct packet *p, __u32 from,
-				   __u32 to)
+__noinline int move_options(struct __sk_buff *skb, const struct packet *p, __u32 from, __u32 to)
 {
 	__u8 options[MAX_OPTIONS] __attribute__((aligned(8))) = {};
-	__u32 last = options_len(p) - 1; /* octet; ~0 when there is none */
+	__u32 last;
 
+	if (!p)
+		return -1;
+	last = options_len(p) - 1; /* octet; ~0 when there is none */
 	opaque(last);
 	if (last == ~0U)
 		return 0;

@@ -174,11 +174,28 @@ static __noinline bool reply_action(const struct packet *p, enum hook hook, stru
 	return true;
 }
 
-static __always_inline bool answers(const struct pushed_flow *f, const struct packet *p)
+/* Whether a header is one of the flow's: its through port, and one of its source ports. */
+static __always_inline bool has_header(const struct pushed_flow *f, enum pushed_kind kind,
+				       __u8 outer, __be16 through, __be16 source)
 {
-	return f && f->kind == PUSHED_OUT && f->outer == p->tuple.protocol &&
-	       f->port == p->tuple.sport &&
-	       (__u16)(bpf_ntohs(p->tuple.dport) - f->first_source_port) < f->source_ports;
+	return f && f->kind == kind && f->outer == outer && f->port == through &&
+	       (__u16)(bpf_ntohs(source) - f->first_source_port) < f->source_ports;
+}
+
+/*
+ * protocol_under is the protocol inside a header if that is one of the flow's under
+ * this key, in which the protocol is left open, or 0.
+ */
+static __always_inline __u8 protocol_under(struct flow_key *key, enum pushed_kind kind,
+					   __u8 outer, __be16 through, __be16 source)
+{
+	key->protocol = IPPROTO_UDP;
+	if (has_header(bpf_map_lookup_elem(&pushed_flows, key), kind, outer, through, source))
+		return IPPROTO_UDP;
+	key->protocol = IPPROTO_TCP;
+	if (has_header(bpf_map_lookup_elem(&pushed_flows, key), kind, outer, through, source))
+		return IPPROTO_TCP;
+	return 0;
 }
 
 /*
@@ -195,11 +212,7 @@ static __noinline __u8 answered_protocol(struct __sk_buff *skb, const struct pac
 	if (p->l4_len < len + sizeof(struct udphdr) ||
 	    bpf_skb_load_bytes(skb, p->l4 + len, &key.sport, 2 * sizeof(key.sport)))
 		return 0;
-	key.protocol = IPPROTO_UDP;
-	if (answers(bpf_map_lookup_elem(&pushed_flows, &key), p))
-		return IPPROTO_UDP;
-	key.protocol = IPPROTO_TCP;
-	return answers(bpf_map_lookup_elem(&pushed_flows, &key), p) ? IPPROTO_TCP : 0;
+	return protocol_under(&key, PUSHED_OUT, p->tuple.protocol, p->tuple.sport, p->tuple.dport);
 }
 
 /* Whether the header could be one that answers carry. */

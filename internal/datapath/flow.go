@@ -150,6 +150,7 @@ func (f *flowTable) configure(spec *ebpf.CollectionSpec, d rules.Direction) erro
 		bpf.EgressVarNotesReplies:      here.pops,
 		bpf.EgressVarFunnelsReplies:    other.pops,
 		bpf.EgressVarUnfunnelsReplies:  other.pushes,
+		bpf.EgressVarKnowsReplies:      here.replies() || other.replies(),
 		bpf.EgressVarExchangeLow:       f.exchange.low.First,
 		bpf.EgressVarExchangeLowCount:  f.exchange.low.count(),
 		bpf.EgressVarExchangeHigh:      f.exchange.high.First,
