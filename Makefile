@@ -62,9 +62,8 @@ images: build ## Both images as OCI tarballs into bin/.
 	hack/images.sh
 
 .PHONY: generate
-generate: deps ## Deep copies, CRD, RBAC, webhook configuration, BPF objects, dist/install.yaml.
-	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
-	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+generate: deps ## Deep copies, apply configurations, CRD, RBAC, webhook configuration, BPF objects, dist/install.yaml.
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt applyconfiguration:headerFile=hack/boilerplate.go.txt crd paths=./api/v1alpha1 output:crd:dir=config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=sfunnel-manager webhook paths=./controllers/... paths=./cmd/manager output:rbac:dir=config/rbac output:webhook:dir=config/webhook
 	go generate ./bpf/...
 

@@ -29,7 +29,9 @@ only_standard() {
 forbid ./cmd/attacher '^(sigs\.)?k8s\.io/' 'Kubernetes packages'
 forbid ./cmd/manager '^github\.com/(cilium/ebpf|vishvananda/netlink)' 'the kernel side (cilium/ebpf, netlink)'
 forbid ./cmd/kubectl-funnel '^github\.com/(cilium/ebpf|vishvananda/netlink)' 'the kernel side (cilium/ebpf, netlink)'
-forbid ./api/... '^(sigs\.k8s\.io/controller-runtime|k8s\.io/client-go)' 'anything heavier than apimachinery'
+forbid ./api/v1alpha1 '^(sigs\.k8s\.io/controller-runtime|k8s\.io/client-go)' 'anything heavier than apimachinery'
+others=$(go list -f '{{join .Imports "\n"}}{{"\n"}}{{join .TestImports "\n"}}' ./test/example | grep "^$module/.*internal" || true)
+[[ -z $others ]] || { failed=1; echo "./test/example must import nothing that other modules can't: $others" >&2; }
 only_standard ./internal/rules 'internal/rules'
 only_standard ./internal/report 'internal/report'
 only_standard ./internal/classifier 'internal/(rules|classifier)'

@@ -7,4 +7,6 @@
 //
 // +kubebuilder:object:generate=true
 // +groupName=sfunnel.io
+// +kubebuilder:ac:generate=true
+// +kubebuilder:ac:output:package=../applyconfiguration
 package v1alpha1
