@@ -93,8 +93,7 @@ func (o outside) readSide(found *faults, name string) peerSide {
 	return s
 }
 
-// readSideFile parses a file. What its rules ask of the datapath does not
-// matter: the other side may run another version.
+// readSideFile parses a file and keeps where each rule stands.
 func (o outside) readSideFile(found *faults, file string) located {
 	text, err := o.readFile(file)
 	if err != nil {

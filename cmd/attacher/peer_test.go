@@ -12,6 +12,7 @@ func TestCheckPeerPrintsWhatTheGoldenFilesSay(t *testing.T) {
 	for golden, line := range map[string]string{
 		"seed":       "testdata/check/seed_client.rules testdata/check/seed_backend.rules",
 		"undone":     "--map tcp/80=8080 testdata/peer/client testdata/peer/backend",
+		"reply":      "testdata/peer/reply_client.rules testdata/peer/reply_backend.rules",
 		"not_undone": "testdata/peer/client testdata/peer/backend",
 	} {
 		isGolden(t, "testdata/peer/"+golden+".golden", runWith("", "", strings.Fields("check --peer "+line)...))
