@@ -5,6 +5,7 @@ package rules
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // follow finds the receiver's rules for packets with one outer header, in the
@@ -72,9 +73,13 @@ func (w way) leaves(outer Rule, rules []int) bool {
 
 // conditions prints what a rule asks of addresses and of the family.
 func conditions(r *Rule) string {
-	only := Rule{Family: r.Family, Source: r.Source, Destination: r.Destination}
-	text := only.String()
-	return text[:len(text)-len(" protocol(0) actions accept")]
+	words := appendWord(nil, r.Family != AnyFamily, r.Family.String())
+	words = appendSet(words, "saddr", r.Source.Not, prefixTexts(r.Source.Prefixes))
+	words = appendSet(words, "daddr", r.Destination.Not, prefixTexts(r.Destination.Prefixes))
+	if len(words) == 0 {
+		return "any address"
+	}
+	return strings.Join(words, " ")
 }
 
 // nearest names the unfunnel rule that differs least.

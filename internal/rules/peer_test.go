@@ -69,6 +69,8 @@ func TestPeersNamesWhatIsNotUndone(t *testing.T) {
 			"client 1 by 1\n+ rule 1 takes only what matches ip saddr 10.2.0.0/16\n"},
 		{"a destination is the Service's here, the pod's there", "daddr 10.96.0.1 " + push, "daddr 10.244.0.7 tcp dport 179 pushed unfunnel udp",
 			"client 1 by 1\n+ rule 1 takes only what matches ip daddr 10.244.0.7\n"},
+		{"no source at all", push, "saddr != 0.0.0.0/0 tcp dport 179 pushed unfunnel udp",
+			"client 1 by 1\n- address: sent any address, expected ip saddr != 0.0.0.0/0\n"},
 		{"a part is taken", push, "saddr 10.2.0.0/16 tcp dport 179 drop; tcp dport 179 pushed unfunnel udp",
 			"client 1 by 2\n+ what matches ip saddr 10.2.0.0/16 goes to rule 1 instead: sent funneled, the rule says drop\n"},
 		{"replies on both sides", push + " reply", "tcp dport 179 pushed unfunnel udp reply", "client 1 by 1\n"},
