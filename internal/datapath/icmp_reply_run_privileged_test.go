@@ -203,6 +203,24 @@ func TestErrorsAboutAnswersAreForTheirFlow(t *testing.T) {
 	}
 }
 
+// TestErrorsAboutWhatWasNotPushedYetStay: so are those that egress sends itself
+// when a packet does not fit with a header.
+func TestErrorsAboutWhatWasNotPushedYetStay(t *testing.T) {
+	for family, e := range families {
+		c, b := replySides(t, e)
+		for _, k := range inKinds {
+			ask, _, answer, _ := k.packets(e, 179, 37)
+			for _, q := range []quotedBy{
+				{"the client's", c, c.Ingress, e.client, ask, ask},
+				{"the backend's", b, b.Ingress, e.server, answer, answer},
+			} {
+				frame := icmpErrors[family][0].about(q.in, router[family], q.to)
+				q.mustTranslate(t, family, OtherProtocol, frame, frame)
+			}
+		}
+	}
+}
+
 // TestErrorsAboutAnswersGetThePortOfTheLastPacket: a flow whose outer source port
 // moves had that of the time when it was last funneled.
 func TestErrorsAboutAnswersGetThePortOfTheLastPacket(t *testing.T) {
