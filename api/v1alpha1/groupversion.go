@@ -11,6 +11,9 @@ import (
 // GroupVersion is the API group and version of this package's kinds.
 var GroupVersion = schema.GroupVersion{Group: "sfunnel.io", Version: "v1alpha1"}
 
+// SchemeGroupVersion is GroupVersion by the name that generated code expects.
+var SchemeGroupVersion = GroupVersion
+
 // AddToScheme registers this package's kinds with a scheme.
 func AddToScheme(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion, &FunnelPolicy{}, &FunnelPolicyList{})
