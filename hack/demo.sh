@@ -62,16 +62,16 @@ roll() {
 	settled
 }
 
-# attach_outside: clients outside the cluster get the rules that the operator made
-# for pods, by the same attacher, as on a gateway.
-attach_outside() {
+# attach_gateway: the router of the clients outside the cluster gets the rules that the
+# operator made for pods, by the same attacher, and funnels what it forwards.
+attach_gateway() {
 	local direction
 	mkdir -p "$work/rules"
 	for direction in ingress egress; do
 		kubectl -n demo get configmap client-funnel -o jsonpath="{.data.$direction\\.rules}" >"$work/rules/$direction.rules"
 	done
-	printf '\n$ attacher attach --rules %s   (where the outside clients are)\n' "$work/rules"
-	"$work/cluster" exec outside -- "$work/attacher" attach --rules "$work/rules"
+	printf '\n$ attacher attach --interface eth0 --rules %s   (on the outside clients'"'"' gateway)\n' "$work/rules"
+	"$work/cluster" exec gateway -- "$work/attacher" attach --interface eth0 --rules "$work/rules"
 }
 
 step "0. One flow, without Kubernetes"
@@ -110,7 +110,7 @@ kubectl -n sfunnel-system rollout status deployment/sfunnel-manager --timeout=20
 show kubectl apply -f hack/demo/policies.yaml
 kubectl -n demo wait --for=condition=Ready fp/echo fp/client --timeout=20m >/dev/null
 roll
-attach_outside
+attach_gateway
 kubectl -n demo wait --for=condition=Attached fp/echo fp/client --timeout=20m >/dev/null
 show kubectl -n demo get pods -L sfunnel.io/injected
 show kubectl -n demo get fp
@@ -125,8 +125,8 @@ step "6. The cure: all flows travel as TCP port 80, and every client has one pod
 survey none
 
 step "   …and without the policies it is as before"
-printf '\n$ attacher detach   (where the outside clients are)\n'
-"$work/cluster" exec outside -- "$work/attacher" detach
+printf '\n$ attacher detach   (on the gateway)\n'
+"$work/cluster" exec gateway -- "$work/attacher" detach
 show kubectl -n demo delete fp client echo
 roll
 survey some

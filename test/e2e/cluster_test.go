@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -17,15 +16,19 @@ import (
 	"github.com/sfunnel-io/funnel-operator/test/survey"
 )
 
-// Where the demo's workload lives, the address that its Service gets from the load
-// balancer, and how many clients it has.
+// Where the workloads live, the addresses that the load balancer gives to Services,
+// and how many clients there are.
 const (
-	namespace       = "demo"
-	balancer        = "10.94.0.1"
-	podClients      = 12
-	outsideClients  = 12
-	outsideTemplate = "10.93.0.%d"
+	namespace      = "demo"
+	balancer       = `[{"ip": "10.94.0.1"}]`
+	shopBalancer   = `[{"ip": "10.94.0.2"}, {"ip": "fd94::2"}]`
+	podClients     = 12
+	outsideClients = 12
+	clientPort     = 7070 // where a client pod takes questions
 )
+
+// outsideTemplate has the addresses of the clients outside, by family.
+var outsideTemplate = map[int]string{4: "10.93.0.%d", 6: "fd93::%x"}
 
 // A cluster is one that this suite started.
 type cluster struct {
@@ -41,7 +44,7 @@ func startCluster(proxyMode string) *cluster {
 		phase("take the cluster down")
 		mustRun(program("cluster"), "down", "-name", c.name)
 	})
-	mustRun(program("cluster"), "up", "-name", c.name, "-nodes", "3", "-proxy-mode", proxyMode,
+	mustRun(program("cluster"), "up", "-name", c.name, "-nodes", "3", "-proxy-mode", proxyMode, "-families", "4,6",
 		"-outside", fmt.Sprint(outsideClients), image("pause"), image("echo"), image("manager"), image("attacher"))
 	c.kubeconfig = strings.TrimSpace(mustRun(program("cluster"), "kubeconfig", "-name", c.name))
 	return c
@@ -86,9 +89,16 @@ func (c *cluster) describe() {
 func (c *cluster) deployWorkload() {
 	GinkgoHelper()
 	c.kubectl("apply", "-f", "hack/demo/workload.yaml")
-	c.kubectl("-n", namespace, "patch", "service", "echo", "--subresource=status", "-p",
-		`{"status":{"loadBalancer":{"ingress":[{"ip":"`+balancer+`"}]}}}`)
+	c.balance("echo", balancer)
 	c.settle()
+}
+
+// balance plays the load balancer's part for a Service: it gives it addresses, which
+// are routed to the nodes already.
+func (c *cluster) balance(service, ingress string) {
+	GinkgoHelper()
+	c.kubectl("-n", namespace, "patch", "service", service, "--subresource=status", "-p",
+		`{"status": {"loadBalancer": {"ingress": `+ingress+`}}}`)
 }
 
 // installOperator installs what "make deploy" installs.
@@ -102,26 +112,52 @@ func (c *cluster) installOperator() {
 // a server that unfunnels.
 func (c *cluster) roll() {
 	GinkgoHelper()
-	for _, deployment := range []string{"deployment/echo", "deployment/client"} {
-		c.kubectl("-n", namespace, "rollout", "restart", deployment)
-		c.kubectl("-n", namespace, "rollout", "status", deployment, "--timeout="+soon.String())
-	}
-	c.settle()
+	c.rollServers()
+	c.kubectl("-n", namespace, "rollout", "restart", "deployment/client")
+	c.running("client", podClients)
+}
+
+func (c *cluster) rollServers() {
+	GinkgoHelper()
+	c.kubectl("-n", namespace, "rollout", "restart", "deployment/echo")
+	c.serving("echo", 4)
 }
 
 // settle waits until the workload is as wanted, old pods are gone and every node's
 // kube-proxy knows the new ones.
 func (c *cluster) settle() {
 	GinkgoHelper()
-	for app, replicas := range map[string]int{"echo": 4, "client": podClients} {
-		c.kubectl("-n", namespace, "rollout", "status", "deployment/"+app, "--timeout="+soon.String())
-		Eventually(func() []pod { return c.pods(app) }).Should(HaveLen(replicas))
-	}
-	arguments := []string{"settled", "-name", c.name, namespace + "/echo"}
-	for _, p := range c.pods("echo") {
-		arguments = append(arguments, p.Status.PodIP)
+	c.running("client", podClients)
+	c.serving("echo", 4)
+}
+
+// running waits until an app's pods are ready and old ones are gone.
+func (c *cluster) running(app string, replicas int) {
+	GinkgoHelper()
+	c.kubectl("-n", namespace, "rollout", "status", "deployment/"+app, "--timeout="+soon.String())
+	Eventually(func() []pod { return c.pods(app) }).Should(HaveLen(replicas))
+}
+
+// serving waits until, besides, every node's kube-proxy leads the Service of the
+// app's name to exactly these pods.
+func (c *cluster) serving(app string, replicas int) {
+	GinkgoHelper()
+	c.running(app, replicas)
+	arguments := []string{"settled", "-name", c.name, namespace + "/" + app}
+	var service struct{ Spec struct{ IPFamilies []string } }
+	c.read(&service, "service", app)
+	for _, p := range c.pods(app) {
+		for _, address := range p.Status.PodIPs[:len(service.Spec.IPFamilies)] {
+			arguments = append(arguments, address.IP)
+		}
 	}
 	mustRun(program("cluster"), arguments...)
+}
+
+// read decodes an object of the workloads' namespace.
+func (c *cluster) read(into any, kind, name string) {
+	GinkgoHelper()
+	Expect(json.Unmarshal([]byte(c.kubectl("-n", namespace, "get", kind, name, "-o", "json")), into)).To(Succeed())
 }
 
 // A pod is what the tests look at of a Pod.
@@ -133,7 +169,12 @@ type pod struct {
 	Spec struct {
 		InitContainers []struct{ Name, Image string }
 	}
-	Status struct{ PodIP string }
+	Status struct {
+		PodIP             string
+		PodIPs            []struct{ IP string }
+		Conditions        []struct{ Type, Status, LastTransitionTime string }
+		ContainerStatuses []struct{ RestartCount int }
+	}
 }
 
 // pods lists the pods of an app, those that are ending included.
@@ -145,41 +186,64 @@ func (c *cluster) pods(app string) []pod {
 	return list.Items
 }
 
-// outside runs a command of the suite where the off-cluster clients are.
-func (c *cluster) outside(name string, args ...string) string {
+// in runs a command of the suite in a machine.
+func (c *cluster) in(machine, name string, args ...string) string {
 	GinkgoHelper()
-	return mustRun(program("cluster"), append([]string{"exec", "-name", c.name, "outside", "--", program(name)}, args...)...)
+	return mustRun(program("cluster"), append([]string{"exec", "-name", c.name, machine, "--", program(name)}, args...)...)
 }
 
-// attachOutside gives the off-cluster clients the rules that the client policy made
-// for pods, by our attacher, as a gateway would have them.
-func (c *cluster) attachOutside() {
+// attachGateway gives the router of the off-cluster clients the rules that client
+// policies made for pods, by our attacher, and those for NodePorts: it funnels what it
+// forwards.
+func (c *cluster) attachGateway(policies ...string) {
 	GinkgoHelper()
-	var rules struct{ Data map[string]string }
-	Expect(json.Unmarshal([]byte(c.kubectl("-n", namespace, "get", "configmap", "client-funnel", "-o", "json")), &rules)).To(Succeed())
-	dir := GinkgoT().TempDir()
-	for _, file := range []string{"ingress.rules", "egress.rules"} {
-		Expect(rules.Data).To(HaveKey(file))
-		Expect(os.WriteFile(filepath.Join(dir, file), []byte(rules.Data[file]), 0o600)).To(Succeed())
+	dir, texts := GinkgoT().TempDir(), map[string]string{"egress.rules": nodeRules()}
+	for _, policy := range policies {
+		var rules struct{ Data map[string]string }
+		c.read(&rules, "configmap", policy+"-funnel")
+		for _, file := range []string{"ingress.rules", "egress.rules"} {
+			Expect(rules.Data).To(HaveKey(file))
+			texts[file] += rules.Data[file] + "\n"
+		}
 	}
-	c.outside("attacher", "attach", "--rules", dir)
+	for file, text := range texts {
+		Expect(os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600)).To(Succeed())
+	}
+	c.in("gateway", "attacher", "attach", "--interface", "eth0", "--rules", dir)
 }
 
-// survey asks all clients and prints the table.
+// survey asks all clients of the demo's Service and prints the table.
 func (c *cluster) survey() []survey.Client {
 	GinkgoHelper()
-	var sources []string
-	for number := 1; number <= outsideClients; number++ {
-		sources = append(sources, fmt.Sprintf(outsideTemplate, number))
-	}
-	clients, err := survey.Ask(context.Background(), survey.Question{
-		Kubectl: []string{built.kubectl, "--kubeconfig", c.kubeconfig}, Namespace: namespace, Service: "echo",
-		Selector: "app=client", Port: 7070,
-		Outside: slices.Concat([]string{program("cluster"), "exec", "-name", c.name, "outside", "--"},
-			[]string{program("echo"), "ask", "-source", strings.Join(sources, ",")}),
-	})
+	return c.ask(survey.Question{Service: "echo", Family: 4})
+}
+
+// ask asks all clients a question that says which Service, family and size, and
+// prints the table.
+func (c *cluster) ask(q survey.Question) []survey.Client {
+	GinkgoHelper()
+	q = c.question(q)
+	q.Outside = []string{program("cluster"), "exec", "-name", c.name, "outside", "--", program("echo"), "ask",
+		"-source", strings.Join(outsideSources(q.Family), ",")}
+	clients, err := survey.Ask(context.Background(), q)
 	Expect(err).NotTo(HaveOccurred())
 	survey.Print(os.Stdout, clients)
 	Expect(clients).To(HaveLen(podClients + outsideClients))
 	return clients
+}
+
+// question adds to a question whom to ask: all client pods.
+func (c *cluster) question(q survey.Question) survey.Question {
+	q.Kubectl, q.Namespace = []string{built.kubectl, "--kubeconfig", c.kubeconfig}, namespace
+	q.Selector, q.Port = "app=client", clientPort
+	return q
+}
+
+// outsideSources are the addresses of the clients outside.
+func outsideSources(family int) []string {
+	var sources []string
+	for number := 1; number <= outsideClients; number++ {
+		sources = append(sources, fmt.Sprintf(outsideTemplate[family], number))
+	}
+	return sources
 }

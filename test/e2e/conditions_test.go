@@ -3,10 +3,7 @@
 package e2e
 
 import (
-	"encoding/json"
-
 	. "github.com/onsi/ginkgo/v2"
-	. "github.com/onsi/gomega"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
@@ -15,7 +12,7 @@ import (
 func (c *cluster) policy(name string) v1alpha1.FunnelPolicy {
 	GinkgoHelper()
 	var p v1alpha1.FunnelPolicy
-	Expect(json.Unmarshal([]byte(c.kubectl("-n", namespace, "get", "fp", name, "-o", "json")), &p)).To(Succeed())
+	c.read(&p, "fp", name)
 	return p
 }
 

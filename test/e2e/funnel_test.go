@@ -19,6 +19,7 @@ var _ = Describe("A client's flows to four ports of a Service", func() {
 	for _, mode := range []string{"nftables", "iptables"} {
 		Context("with kube-proxy in mode "+mode, Ordered, func() {
 			var c *cluster
+			var lost string // the pod that streams were answered by
 
 			BeforeAll(func() {
 				phase(mode + ": start a cluster of 3 nodes")
@@ -36,22 +37,23 @@ var _ = Describe("A client's flows to four ports of a Service", func() {
 			It("reach different pods without us", func() {
 				phase(mode + ": ask everybody, without us")
 				clients := c.survey()
-				Expect(survey.Count(clients)).To(And(HaveField("Split", BeNumerically(">", 0)), HaveField("Mute", 0)))
+				expectSplit(clients)
 				expectPreserved(clients)
 			})
 
 			It("reach different pods with the operator and no policy", func() {
 				phase(mode + ": install the operator")
 				c.installOperator()
-				phase(mode + ": roll without policies")
-				c.roll()
+				phase(mode + ": roll the servers without policies")
+				c.rollServers()
 				Expect(c.injected("echo")).To(BeEmpty())
-				Expect(survey.Count(c.survey())).To(And(HaveField("Split", BeNumerically(">", 0)), HaveField("Mute", 0)))
+				expectSplit(c.survey())
 			})
 
 			It("reach the same pod with policies", func() {
 				phase(mode + ": apply policies")
 				c.kubectl("apply", "-f", "hack/demo/policies.yaml")
+				c.applyShop()
 				for _, name := range []string{"echo", "client"} {
 					Eventually(c.condition(name, "Ready")).Should(Equal("True/Ready"))
 					Eventually(c.condition(name, "Attached")).Should(HavePrefix("False/"), "the pods are older than the policy")
@@ -60,12 +62,20 @@ var _ = Describe("A client's flows to four ports of a Service", func() {
 				c.roll()
 				Expect(c.injected("echo")).To(HaveLen(4))
 				Expect(c.injected("client")).To(HaveLen(podClients))
-				c.attachOutside()
+				c.attachGateway("client", "shop-client")
 
 				phase(mode + ": ask everybody, with us")
-				clients := c.survey()
-				Expect(survey.Count(clients)).To(Equal(survey.Counts{Clients: podClients + outsideClients}))
-				expectPreserved(clients)
+				expectTogether(c.survey())
+			})
+
+			It("reach the same pod inline, in bulk, while probes and direct clients work", func() {
+				phase(mode + ": bulk transfers inline, IPv4 and IPv6")
+				expectInline(c)
+			})
+
+			It("lose the pod that answers them", func() {
+				phase(mode + ": streams lose their pod")
+				lost = c.losePod()
 			})
 
 			It("are seen in the policies' status", func() {
@@ -79,17 +89,24 @@ var _ = Describe("A client's flows to four ports of a Service", func() {
 				expectNamed(c)
 				expectAttachFailed(c)
 				expectLastGoodRules(c)
-				Expect(survey.Count(c.survey())).To(Equal(survey.Counts{Clients: podClients + outsideClients}))
+				expectTogether(c.survey())
+			})
+
+			It("follow to a living pod, and don't without moving ports", func() {
+				phase(mode + ": wait for the streams")
+				expectFollowed(c, lost)
 			})
 
 			It("reach different pods when the policies are gone", func() {
 				phase(mode + ": delete policies and roll")
-				c.outside("attacher", "detach")
-				c.kubectl("-n", namespace, "delete", "fp", "client", "echo")
+				c.in("gateway", "attacher", "detach")
+				c.kubectl("-n", namespace, "delete", "fp", "--all")
 				c.roll()
 				Expect(c.injected("echo")).To(BeEmpty())
 				phase(mode + ": ask everybody, without us again")
-				Expect(survey.Count(c.survey())).To(And(HaveField("Split", BeNumerically(">", 0)), HaveField("Mute", 0)))
+				expectSplit(c.survey())
+				expectSplit(c.ask(survey.Question{Service: "shop", Family: 4}))
+				expectSplit(c.ask(survey.Question{Service: "shop", Family: 6}))
 			})
 		})
 	}
@@ -111,6 +128,19 @@ func (c *cluster) injected(app string) []string {
 	return names
 }
 
+// expectSplit checks that all were answered and that some reached different pods.
+func expectSplit(clients []survey.Client) {
+	GinkgoHelper()
+	Expect(survey.Count(clients)).To(And(HaveField("Split", BeNumerically(">", 0)), HaveField("Mute", 0)))
+}
+
+// expectTogether checks that each client reached one pod only, with its own address.
+func expectTogether(clients []survey.Client) {
+	GinkgoHelper()
+	Expect(survey.Count(clients)).To(Equal(survey.Counts{Clients: podClients + outsideClients}))
+	expectPreserved(clients)
+}
+
 // expectPreserved checks that every server saw the client's own address, and that
 // every question reached the port that it was for.
 func expectPreserved(clients []survey.Client) {
@@ -120,9 +150,20 @@ func expectPreserved(clients []survey.Client) {
 			host, _, err := net.SplitHostPort(answer.Seen)
 			Expect(err).NotTo(HaveOccurred())
 			Expect(host).To(Equal(client.Address), "%s of %s at %s", target, client.Name, answer.Pod)
+		}
+	}
+	expectPorts(clients)
+}
+
+// expectPorts checks that every question reached the port that it was for.
+func expectPorts(clients []survey.Client) {
+	GinkgoHelper()
+	for _, client := range clients {
+		for target, answer := range client.Answers {
 			port := target[strings.LastIndexByte(target, ':')+1:]
-			if port == "80" {
-				port = "8081" // the only one with another target port
+			switch port {
+			case "80", "30080", "30081": // those of one with another target port
+				port = "8081"
 			}
 			Expect(fmt.Sprint(answer.Port)).To(Equal(port), "%s of %s at %s", target, client.Name, answer.Pod)
 		}
@@ -153,7 +194,7 @@ func expectStatus(c *cluster) {
 	Expect(c.policy("client").Status.Pods).To(And(
 		HaveField("Matched", BeEquivalentTo(podClients)), HaveField("Attached", BeEquivalentTo(podClients))))
 
-	table := strings.Split(c.kubectl("-n", namespace, "get", "fp"), "\n")
+	table := strings.Split(c.kubectl("-n", namespace, "get", "fp", "client", "echo"), "\n")
 	Expect(strings.Fields(table[0])).To(Equal([]string{"NAME", "READY", "REASON", "PODS", "ATTACHED", "MTU", "AGE"}))
 	Expect(table[1:]).To(HaveLen(2))
 	Expect(strings.Fields(table[1])).To(HaveExactElements("client", "True", "Ready", "12", "12", "1500", Not(BeEmpty())))
