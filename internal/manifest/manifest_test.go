@@ -167,7 +167,7 @@ func mustInject(t *testing.T, text string) string {
 	return s.String()
 }
 
-func mustFile(t *testing.T, file string) []byte {
+func mustFile(t testing.TB, file string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
