@@ -100,14 +100,6 @@ static __always_inline bool marked_answer(const struct packet *q, enum hook hook
 	return f && f->kind == FLOW_BACKEND && f->sport == q->tuple.sport;
 }
 
-/* Whether a rule of this hook would unfunnel what the quoted segment answers. */
-static __always_inline bool answers_a_rule(const struct packet *q)
-{
-	const struct action *a = action_of(rule_of_answered(q, q->tuple.pushed));
-
-	return a && a->verb == VERB_UNFUNNEL_INLINE;
-}
-
 /* translate_inline returns REASON_NONE when the flow table knows nothing of the quote. */
 static __noinline enum reason translate_inline(struct __sk_buff *skb, const struct packet *p,
 					       const struct packet *q, enum hook hook)
@@ -123,15 +115,25 @@ static __noinline enum reason translate_inline(struct __sk_buff *skb, const stru
 			r.urg = f->urg;
 		return rewrite_quote(skb, p, q, &r);
 	}
-	if (!unfunnels_inline)
-		return REASON_NONE;
-	if (q->l4_len < sizeof(struct tcphdr))
-		return answers_a_rule(q) ? REASON_ERROR_SHORT : REASON_NONE;
-	if (!marked_answer(q, hook, &key))
+	if (!unfunnels_inline || !marked_answer(q, hook, &key))
 		return REASON_NONE;
 	r.sport = q->urg;
 	r.urg = 0;
 	return rewrite_quote(skb, p, q, &r);
+}
+
+/*
+ * Whether the quoted segment, too short to tell its marker, answers what a rule of
+ * this hook would unfunnel. (Asked from the top: classify takes much of the stack.)
+ */
+static __always_inline bool lacks_marker(const struct packet *q)
+{
+	const struct action *a;
+
+	if (!unfunnels_inline || q->l4_len >= sizeof(struct tcphdr))
+		return false;
+	a = action_of(rule_of_answered(q, q->tuple.pushed));
+	return a && a->verb == VERB_UNFUNNEL_INLINE;
 }
 
 __noinline int translate(struct __sk_buff *skb, const struct packet *p, enum hook hook)
@@ -147,8 +149,11 @@ __noinline int translate(struct __sk_buff *skb, const struct packet *p, enum hoo
 	if (reason)
 		return reason;
 	reason = requote(skb, p, e, hook);
-	if (!reason && knows_flows && e->quote.tuple.protocol == IPPROTO_TCP)
-		reason = translate_inline(skb, p, &e->quote, hook);
+	if (reason || !knows_flows || e->quote.tuple.protocol != IPPROTO_TCP)
+		return reason ?: REASON_OTHER_PROTOCOL;
+	reason = translate_inline(skb, p, &e->quote, hook);
+	if (!reason && lacks_marker(&e->quote))
+		return REASON_ERROR_SHORT;
 	return reason ?: REASON_OTHER_PROTOCOL;
 }
 
