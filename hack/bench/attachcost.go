@@ -13,17 +13,19 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sfunnel-io/funnel-operator/hack/benchpage"
 )
 
 // attachCost is the attacher's whole process, both directions with the same
 // number of rules each.
 type attachCost struct {
 	rules   int
-	wall    samples // milliseconds
-	cpu     samples // of them and of all threads
-	memory  samples // peak resident set, MiB
-	binary  int64   // octets
-	replace bool    // whether ours was attached already
+	wall    benchpage.Samples // milliseconds
+	cpu     benchpage.Samples // of them and of all threads
+	memory  benchpage.Samples // peak resident set, MiB
+	binary  int64             // octets
+	replace bool              // whether ours was attached already
 }
 
 // measureAttach builds the attacher and runs it for each rule count, in turn:
@@ -170,6 +172,6 @@ func attachText(text *strings.Builder, costs []attachCost) {
 			target = g.String()
 		}
 		fmt.Fprintf(text, "| %d | %s | %.1f ms | %.1f %% | %s | %.1f ms | %.1f MiB |\n", c.rules, what,
-			c.wall.median(), 100*c.wall.spread(), target, c.cpu.median(), c.memory.median())
+			c.wall.Median(), 100*c.wall.Spread(), target, c.cpu.Median(), c.memory.Median())
 	}
 }

@@ -4,39 +4,13 @@ package main
 
 import (
 	"fmt"
-	"strings"
+
+	"github.com/sfunnel-io/funnel-operator/hack/benchpage"
 )
 
-// goal is a figure that is to be reached, and what was measured.
-type goal struct {
-	what     string
-	measured float64
-	bound    float64
-	atMost   bool // else at least
-	unit     string
-}
-
-func (g goal) met() bool {
-	if g.atMost {
-		return g.measured <= g.bound
-	}
-	return g.measured >= g.bound
-}
-
-func (g goal) String() string {
-	sign, verdict := "≥", "not met"
-	if g.atMost {
-		sign = "≤"
-	}
-	if g.met() {
-		verdict = "met"
-	}
-	return fmt.Sprintf("%s %.4g%s: %s", sign, g.bound, g.unit, verdict)
-}
-
 // goals are all of this run.
-func (p *page) goals() []goal {
-	var all []goal
+func (p *page) goals() []benchpage.Goal {
+	var all []benchpage.Goal
 	for _, f := range p.traffic {
 		for _, mode := range f.modes {
 			if g, ok := f.goal(mode); ok {
@@ -58,48 +32,41 @@ func (p *page) goals() []goal {
 	return all
 }
 
-func goalsText(text *strings.Builder, all []goal) {
-	fmt.Fprintf(text, "\n## Targets\n\n| | measured | target |\n|---|---:|---|\n")
-	for _, g := range all {
-		fmt.Fprintf(text, "| %s | %.3g%s | %s |\n", g.what, g.measured, g.unit, g)
-	}
-}
-
 // goal of a mode, if it has one.
-func (f figures) goal(mode string) (goal, bool) {
+func (f figures) goal(mode string) (benchpage.Goal, bool) {
 	bound, ok := f.row.targets[mode]
-	return goal{
-		what:     fmt.Sprintf("%s, %s, ratio to native", f.row.name, mode),
-		measured: f.ratio(mode).median(), bound: bound,
+	return benchpage.Goal{
+		What:     fmt.Sprintf("%s, %s, ratio to native", f.row.name, mode),
+		Measured: f.ratio(mode).Median(), Bound: bound,
 	}, ok
 }
 
 // goals of the lookup: that the number of rules hardly matters, and that a packet
 // which no rule matches hardly notices.
-func (l *lookups) goals() []goal {
+func (l *lookups) goals() []benchpage.Goal {
 	most := ruleCounts[len(ruleCounts)-1]
-	return []goal{
+	return []benchpage.Goal{
 		{
-			what:     fmt.Sprintf("lookup of the last of %d rules, ratio to 5", most),
-			measured: l.cost[most][lastRule].over(l.cost[5][lastRule]).median(), bound: 1.5, atMost: true,
+			What:     fmt.Sprintf("lookup of the last of %d rules, ratio to 5", most),
+			Measured: l.cost[most][lastRule].Over(l.cost[5][lastRule]).Median(), Bound: 1.5, AtMost: true,
 		},
 		{
-			what:     fmt.Sprintf("no match among %d rules, over an empty program", most),
-			measured: l.cost[most][noRule].minus(l.empty).median(), bound: 10, atMost: true, unit: " ns",
+			What:     fmt.Sprintf("no match among %d rules, over an empty program", most),
+			Measured: l.cost[most][noRule].Minus(l.empty).Median(), Bound: 10, AtMost: true, Unit: " ns",
 		},
 	}
 }
 
-func (c attachCost) goal() (goal, bool) {
-	return goal{
-		what:     fmt.Sprintf("attach of %d rules", c.rules),
-		measured: c.wall.median(), bound: 50, atMost: true, unit: " ms",
+func (c attachCost) goal() (benchpage.Goal, bool) {
+	return benchpage.Goal{
+		What:     fmt.Sprintf("attach of %d rules", c.rules),
+		Measured: c.wall.Median(), Bound: 50, AtMost: true, Unit: " ms",
 	}, c.rules == 1000 && !c.replace
 }
 
-func (m *manyResult) goal() goal {
-	return goal{
-		what:     fmt.Sprintf("broken of %d connections at once, inline", manyConnections),
-		measured: float64(m.broken), atMost: true,
+func (m *manyResult) goal() benchpage.Goal {
+	return benchpage.Goal{
+		What:     fmt.Sprintf("broken of %d connections at once, inline", manyConnections),
+		Measured: float64(m.broken), AtMost: true,
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 
+	"github.com/sfunnel-io/funnel-operator/hack/benchpage"
 	"github.com/sfunnel-io/funnel-operator/internal/classifier"
 	"github.com/sfunnel-io/funnel-operator/internal/datapath"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
@@ -59,15 +60,15 @@ func manyRules(count int) string {
 // lookups are nanoseconds per packet by rule count and by packet, as
 // BPF_PROG_TEST_RUN tells them; empty is a program that does nothing.
 type lookups struct {
-	empty samples
-	cost  map[int][]samples
+	empty benchpage.Samples
+	cost  map[int][]benchpage.Samples
 }
 
 const runs = 100_000 // runs in one sample
 
 // measureLookups goes through all programs in every round.
 func measureLookups(ctx context.Context, rounds int) (*lookups, error) {
-	result := &lookups{cost: map[int][]samples{}}
+	result := &lookups{cost: map[int][]benchpage.Samples{}}
 	empty, err := emptyProgram()
 	if err != nil {
 		return nil, err
@@ -81,7 +82,7 @@ func measureLookups(ctx context.Context, rounds int) (*lookups, error) {
 		}
 		defer loaded.Close()
 		programs[count] = loaded.Egress
-		result.cost[count] = make([]samples, len(packets))
+		result.cost[count] = make([]benchpage.Samples, len(packets))
 	}
 	for range rounds {
 		if ctx.Err() != nil {

@@ -16,6 +16,8 @@ import (
 	"regexp"
 	"syscall"
 	"time"
+
+	"github.com/sfunnel-io/funnel-operator/hack/benchpage"
 )
 
 type options struct {
@@ -51,7 +53,7 @@ func run(ctx context.Context, args []string) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("needs root: it makes network namespaces and loads programs")
 	}
-	page := page{machine: describeMachine(), name: opts.machine, options: opts}
+	page := page{machine: benchpage.Describe(), name: opts.machine, options: opts}
 	if err := page.measure(ctx); err != nil {
 		return err
 	}
@@ -68,7 +70,7 @@ func parseFlags(args []string) (options, error) {
 	modes := flags.String("modes", "", "regular expression of the modes to measure besides native")
 	flags.StringVar(&opts.peer, "peer", "", "object file of another implementation, to be shown as a column: its first TC program is attached to both ends, with the rules of hack/bench/README.md built in")
 	flags.StringVar(&opts.out, "out", filepath.Join("docs", "benchmarks"), "folder to write to; empty: print only")
-	flags.StringVar(&opts.machine, "machine", defaultName(), "name of the page")
+	flags.StringVar(&opts.machine, "machine", benchpage.DefaultName(), "name of the page")
 	_ = flags.Parse(args)
 	if *quick {
 		opts.rounds, opts.duration = 6, 100*time.Millisecond

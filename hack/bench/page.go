@@ -10,11 +10,13 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/sfunnel-io/funnel-operator/hack/benchpage"
 )
 
 // page is one run: what was measured, where, and its text.
 type page struct {
-	machine  machine
+	machine  benchpage.Machine
 	name     string
 	options  options
 	took     time.Duration
@@ -108,7 +110,7 @@ func (p *page) text() string {
 	fmt.Fprintf(&text, "# Benchmark: %s\n\n%s.\n", p.name, p.machine)
 	fmt.Fprintf(&text, "Written by `make bench`: %d rounds, %s a sample. Figures are medians; the spread is the\n"+
 		"distance between the quartiles as a part of the median. It took %s.\n", p.options.rounds, p.options.duration, p.took.Round(time.Second))
-	goalsText(&text, p.goals())
+	benchpage.WriteGoals(&text, p.goals())
 	if len(p.traffic) > 0 {
 		p.trafficText(&text)
 	}
@@ -158,7 +160,7 @@ func (p *page) trafficText(text *strings.Builder) {
 		for _, mode := range f.modes {
 			s, ratio := f.samples[mode], f.ratio(mode)
 			fmt.Fprintf(text, "| %s | %s | %.4g %s | %.1f %% | %.3f (%.3f-%.3f) | %s | %s |\n", f.row.name, mode,
-				s.median(), unit, 100*s.spread(), ratio.median(), ratio.quantile(0.25), ratio.quantile(0.75),
+				s.Median(), unit, 100*s.Spread(), ratio.Median(), ratio.Quantile(0.25), ratio.Quantile(0.75),
 				f.target(mode), f.added(mode))
 		}
 	}
@@ -184,11 +186,11 @@ func (f figures) added(mode string) string {
 		return ""
 	}
 	_, scale := f.row.kind.unit()
-	var times samples
+	var times benchpage.Samples
 	for i, base := range f.samples[native] {
 		times = append(times, 1e9/scale*(1/f.samples[mode][i]-1/base))
 	}
-	if ns := times.median(); !math.IsInf(ns, 0) {
+	if ns := times.Median(); !math.IsInf(ns, 0) {
 		return fmt.Sprintf("%.0f ns", ns)
 	}
 	return "nothing arrives"
@@ -196,7 +198,7 @@ func (f figures) added(mode string) string {
 
 func (p *page) lookupText(text *strings.Builder) {
 	fmt.Fprintf(text, "\n## Rule lookup\n\nNanoseconds a packet by BPF_PROG_TEST_RUN, %d runs a sample; an empty program: %.0f ns (included).\n",
-		runs, p.lookups.empty.median())
+		runs, p.lookups.empty.Median())
 	fmt.Fprintf(text, "Every rule has an address and a port of its own. The last lines are the ratio to 5 rules and the\n"+
 		"difference to the empty program.\n\n")
 	fmt.Fprintf(text, "![Lookup by number of rules](%s-lookup.svg)\n\n| rules |", p.name)
@@ -207,21 +209,21 @@ func (p *page) lookupText(text *strings.Builder) {
 	for _, count := range ruleCounts {
 		fmt.Fprintf(text, "| %d |", count)
 		for _, s := range p.lookups.cost[count] {
-			fmt.Fprintf(text, " %.0f | %.1f %% |", s.median(), 100*s.spread())
+			fmt.Fprintf(text, " %.0f | %.1f %% |", s.Median(), 100*s.Spread())
 		}
 		fmt.Fprintln(text)
 	}
 	most := ruleCounts[len(ruleCounts)-1]
 	fmt.Fprintf(text, "| %d / 5 |", most)
 	for i := range packets {
-		fmt.Fprintf(text, " %.2f | |", p.lookups.cost[most][i].over(p.lookups.cost[5][i]).median())
+		fmt.Fprintf(text, " %.2f | |", p.lookups.cost[most][i].Over(p.lookups.cost[5][i]).Median())
 	}
 	fmt.Fprintf(text, "\n| %d - empty |", most)
 	for i := range packets {
-		fmt.Fprintf(text, " %.0f ns | |", p.lookups.cost[most][i].minus(p.lookups.empty).median())
+		fmt.Fprintf(text, " %.0f ns | |", p.lookups.cost[most][i].Minus(p.lookups.empty).Median())
 	}
 	fmt.Fprintln(text)
 	for _, g := range p.lookups.goals() {
-		fmt.Fprintf(text, "\nTarget: %s %s.\n", g.what, g)
+		fmt.Fprintf(text, "\nTarget: %s %s.\n", g.What, g)
 	}
 }

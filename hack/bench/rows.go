@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"time"
+
+	"github.com/sfunnel-io/funnel-operator/hack/benchpage"
 )
 
 // measure takes one sample of a lab, about d long. An error means that the mode
@@ -54,7 +56,7 @@ func (k kind) unit() (name string, scale float64) {
 type figures struct {
 	row     row
 	modes   []string
-	samples map[string]samples
+	samples map[string]benchpage.Samples
 	failed  map[string]error // the last error of a mode
 }
 
@@ -65,7 +67,7 @@ const roundsPerLab = 8
 // sample measures a row: each round goes through all modes, so that samples with
 // the same index were taken shortly after each other.
 func (r row) sample(ctx context.Context, all []mode, opts options) (figures, error) {
-	f := figures{row: r, samples: map[string]samples{}, failed: map[string]error{}}
+	f := figures{row: r, samples: map[string]benchpage.Samples{}, failed: map[string]error{}}
 	var applying []mode
 	for _, m := range all {
 		if m.kinds&r.kind != 0 && (m.name == native || opts.modes.MatchString(m.name)) {
@@ -122,4 +124,4 @@ func (f *figures) take(mode string, l *lab, d time.Duration) {
 }
 
 // ratio of a mode to native, one for each round.
-func (f figures) ratio(mode string) samples { return f.samples[mode].over(f.samples[native]) }
+func (f figures) ratio(mode string) benchpage.Samples { return f.samples[mode].Over(f.samples[native]) }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package benchpage
 
 import (
 	"fmt"
@@ -14,21 +14,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine is where and when figures were taken.
-type machine struct {
+// Machine is where and when figures were taken.
+type Machine struct {
 	cpu, kernel, load, commit string
 	cpus                      int
 	date                      time.Time
 }
 
-func describeMachine() machine {
-	return machine{
+// Describe is this machine, now, with the commit that is checked out in the working
+// directory.
+func Describe() Machine {
+	return Machine{
 		cpu: cpuModel(), cpus: runtime.NumCPU(), kernel: kernelRelease(),
 		load: loadAverage(), commit: headCommit(), date: time.Now().UTC(),
 	}
 }
 
-func (m machine) String() string {
+// String is a line for the page.
+func (m Machine) String() string {
 	return fmt.Sprintf("%d CPUs %s, Linux %s, %s, %s, commit %s; load average before it: %s",
 		m.cpus, m.cpu, m.kernel, runtime.Version(), m.date.Format(time.DateOnly), m.commit, m.load)
 }
@@ -70,8 +73,8 @@ var (
 	notAWord = regexp.MustCompile(`[^a-z0-9]+`)
 )
 
-// defaultName makes a file name of processor and number of CPUs.
-func defaultName() string {
+// DefaultName makes a file name of processor and number of CPUs.
+func DefaultName() string {
 	words := notAWord.ReplaceAllString(strings.ToLower(brand.ReplaceAllString(cpuModel(), " ")), "-")
 	return fmt.Sprintf("%s-%dcpu", strings.Trim(words, "-"), runtime.NumCPU())
 }
