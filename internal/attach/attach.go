@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sfunnel-io/funnel-operator/internal/datapath"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
@@ -76,7 +77,7 @@ func Attach(ctx context.Context, o Options) ([]Attached, error) {
 	var attached []Attached
 	err := inNamespace(o.Netns, func() (err error) {
 		attached, err = o.attach(ctx)
-		return explain(err)
+		return datapath.Explain(err)
 	})
 	return attached, err
 }

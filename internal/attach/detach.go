@@ -9,6 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/sfunnel-io/funnel-operator/internal/datapath"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
@@ -42,7 +43,7 @@ func Detach(w Where) ([]Detached, error) {
 	var gone []Detached
 	err := inNamespace(w.Netns, func() (err error) {
 		gone, err = w.detach()
-		return explain(err)
+		return datapath.Explain(err)
 	})
 	return gone, err
 }

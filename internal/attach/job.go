@@ -104,7 +104,7 @@ func (j *job) load() error {
 	j.kept = c.Kept != nil
 	var err error
 	if j.programs, err = datapath.Load(c); err != nil {
-		return &loadError{err}
+		return err
 	}
 	return j.checkDirections()
 }

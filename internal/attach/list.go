@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/sfunnel-io/funnel-operator/internal/datapath"
 )
 
 // Attachment is a program of ours on a hook.
@@ -27,7 +29,7 @@ func List(w Where) ([]Attachment, error) {
 	var found []Attachment
 	err := inNamespace(w.Netns, func() (err error) {
 		found, err = w.list()
-		return explain(err)
+		return datapath.Explain(err)
 	})
 	return found, err
 }

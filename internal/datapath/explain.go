@@ -4,18 +4,16 @@ package datapath
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
-// needed are the capabilities that loading and attaching take.
+// needed are the capabilities without which nothing can be loaded and attached.
 var needed = []struct {
-	bit  int
+	bit  uint
 	name string
 }{
 	{unix.CAP_BPF, "CAP_BPF"},
@@ -23,51 +21,84 @@ var needed = []struct {
 	{unix.CAP_PERFMON, "CAP_PERFMON"},
 }
 
-// explain puts in front of an error what the kernel would not say: which
-// capability is missing, or that it has no BPF.
-func explain(err error) error {
-	var verifier *ebpf.VerifierError
-	refused := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.As(err, &verifier)
-	switch {
-	case errors.Is(err, unix.ENOSYS):
-		return fmt.Errorf("this kernel has no BPF: %w", err)
-	case !refused:
+// explained is an error with its cause in front.
+type explained struct {
+	cause string
+	error
+}
+
+func (e *explained) Error() string { return e.cause + ": " + e.error.Error() }
+func (e *explained) Unwrap() error { return e.error }
+
+// Explain puts in front of an error of loading or attaching what would have to
+// change for it not to come back: a capability that is missing, a kernel without
+// BPF. Other errors, and those that were explained before, stay as they are.
+func Explain(err error) error {
+	var before *explained
+	if err == nil || errors.As(err, &before) {
 		return err
 	}
-	if missing := missingCapabilities(); len(missing) > 0 {
-		return fmt.Errorf("missing %s: %w", strings.Join(missing, ", "), err)
-	}
-	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("loading BPF programs is not allowed here (user namespace, seccomp or kernel lockdown): %w", err)
+	if cause := causeOf(err, effective(), inUserNamespace()); cause != "" {
+		return &explained{cause, err}
 	}
 	return err
 }
 
-// missingCapabilities names what this thread lacks; nothing when it can't tell.
-func missingCapabilities() []string {
-	status, err := os.ReadFile("/proc/thread-self/status")
-	if err != nil {
-		return nil
+// causeOf is Explain's decision, given the effective capabilities as a bit
+// set.
+func causeOf(err error, capabilities uint64, userNamespace bool) string {
+	if errors.Is(err, unix.ENOSYS) {
+		return "this kernel has no BPF (CONFIG_BPF_SYSCALL)"
 	}
-	effective, ok := effectiveCapabilities(string(status))
-	if !ok {
-		return nil
+	if !refused(err) {
+		return ""
 	}
-	var missing []string
-	for _, c := range needed {
-		if effective>>c.bit&1 == 0 {
-			missing = append(missing, c.name)
-		}
+	if lacking := lacking(capabilities); len(lacking) > 0 {
+		return "missing " + strings.Join(lacking, ", ")
 	}
-	return missing
+	if !errors.Is(err, unix.EPERM) {
+		return ""
+	}
+	if userNamespace {
+		return "a user namespace can't load BPF programs (hostUsers: false)"
+	}
+	return "not permitted although all capabilities are there: seccomp, a security module or kernel lockdown forbids it"
 }
 
-func effectiveCapabilities(status string) (uint64, bool) {
-	for line := range strings.Lines(status) {
-		if value, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			effective, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
-			return effective, err == nil
+// refused reports whether the error can come from missing capabilities. What
+// the verifier refuses without PERFMON it reports in many ways.
+func refused(err error) bool {
+	var verifier *ebpf.VerifierError
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.As(err, &verifier)
+}
+
+// lacking returns the names of the capabilities that are needed and not there.
+// SYS_ADMIN includes BPF and PERFMON.
+func lacking(capabilities uint64) []string {
+	var names []string
+	for _, c := range needed {
+		implied := c.bit != unix.CAP_NET_ADMIN && capabilities&(1<<unix.CAP_SYS_ADMIN) != 0
+		if capabilities&(1<<c.bit) == 0 && !implied {
+			names = append(names, c.name)
 		}
 	}
-	return 0, false
+	return names
+}
+
+// effective returns the effective capabilities of this thread as a bit set, all
+// of them when they can't be read.
+func effective() uint64 {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return ^uint64(0)
+	}
+	return uint64(data[1].Effective)<<32 | uint64(data[0].Effective)
+}
+
+// inUserNamespace reports whether user ids are mapped: only the first user
+// namespace maps all of them to themselves.
+func inUserNamespace() bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(text)), " ") != "0 0 4294967295"
 }

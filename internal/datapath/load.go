@@ -28,7 +28,7 @@ func Load(cfg Config) (*Programs, error) {
 	p := &Programs{}
 	if err := p.load(cfg); err != nil {
 		p.Close()
-		return nil, explain(err)
+		return nil, Explain(err)
 	}
 	return p, nil
 }

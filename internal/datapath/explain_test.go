@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+func TestErrorsNameWhatIsMissing(t *testing.T) {
+	const (
+		bpf     = 1 << unix.CAP_BPF
+		net     = 1 << unix.CAP_NET_ADMIN
+		perfmon = 1 << unix.CAP_PERFMON
+		sys     = 1 << unix.CAP_SYS_ADMIN
+		all     = bpf | net | perfmon
+	)
+	refusedByVerifier := fmt.Errorf("load: %w", &ebpf.VerifierError{Cause: unix.EINVAL})
+	for name, c := range map[string]struct {
+		err          error
+		capabilities uint64
+		user         bool
+		want         string
+	}{
+		"nothing there":          {unix.EPERM, 0, false, "missing CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON"},
+		"no BPF":                 {unix.EPERM, all &^ bpf, false, "missing CAP_BPF"},
+		"no NET_ADMIN":           {fmt.Errorf("x: %w", unix.EPERM), all &^ net, false, "missing CAP_NET_ADMIN"},
+		"no PERFMON":             {unix.EACCES, all &^ perfmon, false, "missing CAP_PERFMON"},
+		"no PERFMON, verifier":   {refusedByVerifier, all &^ perfmon, false, "missing CAP_PERFMON"},
+		"SYS_ADMIN has both":     {unix.EPERM, sys, false, "missing CAP_NET_ADMIN"},
+		"SYS_ADMIN and the rest": {refusedByVerifier, sys | net, false, ""},
+		"all there":              {unix.EPERM, all, false, "not permitted although all capabilities are there: seccomp, a security module or kernel lockdown forbids it"},
+		"user namespace":         {unix.EPERM, all, true, "a user namespace can't load BPF programs (hostUsers: false)"},
+		"verifier, all there":    {refusedByVerifier, all, false, ""},
+		"no BPF in the kernel":   {unix.ENOSYS, all, false, "this kernel has no BPF (CONFIG_BPF_SYSCALL)"},
+		"something else":         {errors.New("no interface eth9"), 0, false, ""},
+		"not there":              {unix.ENOENT, 0, false, ""},
+	} {
+		if got := causeOf(c.err, c.capabilities, c.user); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func TestAnErrorIsExplainedOnce(t *testing.T) {
+	first := Explain(unix.ENOSYS)
+	later := fmt.Errorf("attach eth0: %w", errors.Join(first, errors.New("undo")))
+	if first.Error() != "this kernel has no BPF (CONFIG_BPF_SYSCALL): "+unix.ENOSYS.Error() || Explain(later) != later || !errors.Is(later, unix.ENOSYS) {
+		t.Errorf("got %v, then %v", first, Explain(later))
+	}
+}
