@@ -5,6 +5,7 @@ IMG ?= funnel-operator/manager:dev
 ATTACHER_IMG ?= funnel-operator/attacher:dev
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w"
 CONTROLLER_GEN := go tool controller-gen
+TOOL := go tool -modfile=hack/tools/go.mod
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -62,9 +63,10 @@ images: build ## Both images as OCI tarballs into bin/.
 	hack/images.sh
 
 .PHONY: generate
-generate: deps ## Deep copies, apply configurations, CRD, RBAC, webhook configuration, BPF objects, dist/install.yaml.
+generate: deps ## Deep copies, apply configurations, CRD, docs/api.md, RBAC, webhook configuration, BPF objects.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt applyconfiguration:headerFile=hack/boilerplate.go.txt crd paths=./api/v1alpha1 output:crd:dir=config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=sfunnel-manager webhook paths=./controllers/... paths=./cmd/manager output:rbac:dir=config/rbac output:webhook:dir=config/webhook
+	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --config=hack/apidocs/config.yaml --templates-dir=hack/apidocs/templates --renderer=markdown --output-path=docs/api.md --log-level=ERROR
 	go generate ./bpf/...
 
 .PHONY: verify
