@@ -3,7 +3,6 @@
 package main
 
 import (
-	"os"
 	"strings"
 	"testing"
 )
@@ -38,22 +37,5 @@ func TestCheckPeerRefusesWrongUse(t *testing.T) {
 		if got.code != exitBadInput || got.stdout != "" || !strings.Contains(got.stderr, want) {
 			t.Errorf("%s: %v", line, got)
 		}
-	}
-}
-
-func TestDocsShowWhatCheckPeerPrints(t *testing.T) {
-	docs, err := os.ReadFile("../../docs/rules.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := func(language string) string {
-		_, rest, _ := strings.Cut(string(docs), "\n```"+language+"\n")
-		text, _, _ := strings.Cut(rest, "```\n")
-		return text
-	}
-	t.Chdir(tree(t, map[string]string{"client.rules": block("rules-client"), "backend.rules": block("rules-backend")}))
-	got := runWith("", "", "check", "--peer", "client.rules", "backend.rules")
-	if got.code != exitFailed || got.stdout != block("peer") || got.stderr != "" {
-		t.Errorf("got %v", got)
 	}
 }

@@ -3,35 +3,18 @@
 package kubetest
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/sfunnel-io/funnel-operator/internal/checkout"
 )
 
 // AssetsVariable names the environment variable with the directory of the
 // Kubernetes binaries.
 const AssetsVariable = "KUBEBUILDER_ASSETS"
-
-// Root returns the directory of the module that the working directory lies in.
-func Root() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("the working directory lies in no Go module")
-		}
-		dir = parent
-	}
-}
 
 // Assets returns the directory of the Kubernetes binaries: that of
 // KUBEBUILDER_ASSETS, or else the one that hack/kube/build.sh builds, which
@@ -40,7 +23,7 @@ func Assets() (string, error) {
 	if dir := os.Getenv(AssetsVariable); dir != "" {
 		return dir, nil
 	}
-	root, err := Root()
+	root, err := checkout.Root()
 	if err != nil {
 		return "", err
 	}

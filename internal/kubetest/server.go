@@ -12,6 +12,8 @@ import (
 
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/sfunnel-io/funnel-operator/internal/checkout"
 )
 
 // stopTimeout is how long a process may take to end before it is killed. The
@@ -53,7 +55,7 @@ func Start(options ...Option) (*Server, error) {
 
 // environment keeps all its files in dir.
 func environment(dir string) (*envtest.Environment, error) {
-	root, err := Root()
+	root, err := checkout.Root()
 	if err != nil {
 		return nil, err
 	}

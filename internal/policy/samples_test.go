@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/sfunnel-io/funnel-operator/internal/docs"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
@@ -23,7 +25,7 @@ func allocate(services map[types.NamespacedName]*corev1.Service) {
 	}
 }
 
-// flow is one that the samples funnel: from a client's pod to an inner port of a
+// flow is one that a sample or a page of the documentation funnels: from a client's pod to an inner port of a
 // server's pod. inKind says that no rules are about its answers.
 type flow struct {
 	file, client, server string
@@ -40,6 +42,13 @@ func TestSamplesFunnelEachFlowThereAndBack(t *testing.T) {
 		{"quic", "browser", "site", rules.TCP, 443, true},
 		{"quic", "browser", "site", rules.TCP, 8080, true},
 		{"quic", "browser", "site", rules.UDP, 443, true},
+		{"docs/guides/telemetry.md", "exporter", "collector", rules.UDP, 2055, true},
+		{"docs/guides/telemetry.md", "exporter", "collector", rules.UDP, 4739, true},
+		{"docs/guides/telemetry.md", "exporter", "collector", rules.UDP, 6343, true},
+		{"docs/guides/web.md", "browser", "web", rules.TCP, 8080, true},
+		{"docs/guides/quic.md", "browser", "site", rules.TCP, 443, true},
+		{"docs/guides/quic.md", "browser", "site", rules.TCP, 8080, true},
+		{"docs/guides/quic.md", "browser", "site", rules.UDP, 443, true},
 	} {
 		t.Run(fmt.Sprint(f.file, " ", f.protocol, " ", f.port), func(t *testing.T) {
 			path := readPath(t, f)
@@ -70,7 +79,7 @@ const clientPort = 33333
 
 func readPath(t *testing.T, f flow) *path {
 	t.Helper()
-	w := mustRead(t, filepath.Join("..", "..", "config", "samples", f.file+".yaml"))
+	w := mustReadText(t, f.text(t))
 	allocate(w.services)
 	p := &path{clientIP: netip.MustParseAddr("10.1.0.5"), podIP: netip.MustParseAddr("10.1.1.7"), vip: netip.MustParseAddr("10.96.0.1"), target: 8081}
 	for _, s := range w.services {
@@ -95,6 +104,23 @@ func readPath(t *testing.T, f flow) *path {
 		}
 	}
 	return p
+}
+
+// text is what the sample holds, or what the page shows.
+func (f flow) text(t *testing.T) string {
+	t.Helper()
+	if !strings.HasSuffix(f.file, ".md") {
+		return mustReadFile(t, filepath.Join("..", "..", "config", "samples", f.file+".yaml"))
+	}
+	page, err := docs.Read(f.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documents []string
+	for _, block := range page.Blocks("yaml") {
+		documents = append(documents, block.Text)
+	}
+	return strings.Join(documents, "\n---\n")
 }
 
 // there sends a packet from the client to the server's inner port.

@@ -29,12 +29,22 @@ type world struct {
 // mustRead reads a file of YAML documents and skips those of other kinds.
 func mustRead(t *testing.T, path string) world {
 	t.Helper()
+	return mustReadText(t, mustReadFile(t, path))
+}
+
+func mustReadFile(t *testing.T, path string) string {
+	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return string(text)
+}
+
+func mustReadText(t *testing.T, text string) world {
+	t.Helper()
 	w := world{services: map[types.NamespacedName]*corev1.Service{}, labels: map[string]map[string]string{}}
-	for _, document := range strings.Split("\n"+string(text), "\n---\n") {
+	for _, document := range strings.Split("\n"+text, "\n---\n") {
 		switch kindOf(t, document) {
 		case "FunnelPolicy":
 			w.policies = append(w.policies, must[v1alpha1.FunnelPolicy](t, document))

@@ -4,34 +4,25 @@ package rules
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/sfunnel-io/funnel-operator/internal/docs"
 )
 
-func readDocs(t *testing.T) string {
+func readDocs(t *testing.T) docs.Page {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/rules.md")
+	page, err := docs.Read("docs/rules.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(text)
-}
-
-// blocks returns the fenced blocks of a language.
-func blocks(docs, language string) []string {
-	var out []string
-	fence := regexp.MustCompile("(?ms)^```" + language + "\n(.*?)^```$")
-	for _, m := range fence.FindAllStringSubmatch(docs, -1) {
-		out = append(out, m[1])
-	}
-	return out
+	return page
 }
 
 // rows returns the cells of the two-column table below a heading.
-func rows(docs, heading string) [][2]string {
-	_, section, _ := strings.Cut(docs, "\n## "+heading+"\n")
+func rows(text, heading string) [][2]string {
+	_, section, _ := strings.Cut(text, "\n## "+heading+"\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	var out [][2]string
 	row := regexp.MustCompile("(?m)^\\| `(.*?)` \\| (.*) \\|$")
@@ -41,28 +32,41 @@ func rows(docs, heading string) [][2]string {
 	return out
 }
 
-func TestDocsRuleSetsWork(t *testing.T) {
-	docs := readDocs(t)
-	now := blocks(docs, "rules")
-	if len(now) != 7 {
-		t.Fatalf("found %d rule sets", len(now))
+func TestDocsRuleSetsParse(t *testing.T) {
+	pages, err := docs.Pages()
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, text := range now[:2] {
-		if ws := mustParse(t, text).Warnings(Egress); len(ws) > 0 {
+	sets := 0
+	for _, page := range pages {
+		for _, block := range page.Blocks("rules") {
+			sets++
+			if _, err := Parse(block.Text); err != nil {
+				t.Errorf("%s: %v", page.Place(block.Line), err)
+			}
+		}
+	}
+	if sets < 13 {
+		t.Errorf("found %d rule sets", sets)
+	}
+}
+
+func TestDocsExamples(t *testing.T) {
+	page := readDocs(t)
+	sets := page.Blocks("rules")
+	for _, block := range sets[:2] {
+		if ws := mustParse(t, block.Text).Warnings(Egress); len(ws) > 0 {
 			t.Errorf("the first examples deserve no warning: %v", ws)
 		}
 	}
-	for _, text := range now {
-		mustParse(t, text)
-	}
-	canonical := mustParse(t, now[6]).String()
-	if want := blocks(docs, "canonical")[0]; canonical != want {
+	canonical := mustParse(t, sets[6].Text).String()
+	if want := page.Blocks("canonical")[0].Text; canonical != want {
 		t.Errorf("canonical form is %q, not %q", canonical, want)
 	}
 }
 
 func TestDocsFaultsAreWhatParseSays(t *testing.T) {
-	faults := rows(readDocs(t), "Faults")
+	faults := rows(readDocs(t).Text, "Faults")
 	if len(faults) != 17 {
 		t.Fatalf("found %d faults", len(faults))
 	}
@@ -74,7 +78,7 @@ func TestDocsFaultsAreWhatParseSays(t *testing.T) {
 }
 
 func TestDocsWarningsAreWhatRuleSetsSay(t *testing.T) {
-	warnings := rows(readDocs(t), "Warnings")
+	warnings := rows(readDocs(t).Text, "Warnings")
 	if len(warnings) != 5 {
 		t.Fatalf("found %d warnings", len(warnings))
 	}

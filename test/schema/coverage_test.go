@@ -11,7 +11,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/sfunnel-io/funnel-operator/internal/kubetest"
+	"github.com/sfunnel-io/funnel-operator/internal/checkout"
 )
 
 var _ = It("has a case for every rule of the schema", func() {
@@ -46,7 +46,7 @@ func undescribed(path string, s apiextensionsv1.JSONSchemaProps) {
 }
 
 func schemaOf() apiextensionsv1.JSONSchemaProps {
-	root, err := kubetest.Root()
+	root, err := checkout.Root()
 	Expect(err).NotTo(HaveOccurred())
 	text, err := os.ReadFile(filepath.Join(root, "config", "crd", "bases", "sfunnel.io_funnelpolicies.yaml"))
 	Expect(err).NotTo(HaveOccurred())

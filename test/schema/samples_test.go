@@ -5,7 +5,6 @@ package schema
 import (
 	"os"
 	"path/filepath"
-	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -18,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
-	"github.com/sfunnel-io/funnel-operator/internal/kubetest"
+	"github.com/sfunnel-io/funnel-operator/internal/checkout"
 	"github.com/sfunnel-io/funnel-operator/internal/policy"
 )
 
@@ -103,15 +102,11 @@ func sample(file string) []*unstructured.Unstructured {
 	GinkgoHelper()
 	text, err := os.ReadFile(samplePath(file))
 	Expect(err).NotTo(HaveOccurred())
-	var objects []*unstructured.Unstructured
-	for _, document := range strings.Split(string(text), "\n---\n") {
-		objects = append(objects, manifest(document).object())
-	}
-	return objects
+	return documents(string(text))
 }
 
 func samplePath(file string) string {
-	root, err := kubetest.Root()
+	root, err := checkout.Root()
 	Expect(err).NotTo(HaveOccurred())
 	return filepath.Join(root, "config", "samples", file)
 }

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"testing"
+
+	"github.com/sfunnel-io/funnel-operator/internal/docs"
+)
+
+func TestDocsShowWhatIsPrinted(t *testing.T) {
+	docs.Check(t, *update, "attacher", func(words []string) string {
+		got := runWith("", "", words...)
+		return got.stdout + got.stderr
+	})
+}
