@@ -47,6 +47,10 @@ test-kernels: ## The datapath's tests under Debian's 6.1 and 6.12 kernels, in qe
 bench: deps ## Measure the datapath on this machine; writes docs/benchmarks/ (root). Flags: BENCH=.
 	go run ./hack/bench $(BENCH)
 
+.PHONY: bench-operator
+bench-operator: ## Measure the manager on a real kube-apiserver; writes docs/benchmarks/. Flags: BENCH=.
+	go run ./hack/bench-operator $(BENCH)
+
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME (default 30s) each.
 	hack/fuzz.sh

@@ -5,6 +5,8 @@ package controllers
 import (
 	"context"
 	"errors"
+	"runtime"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,9 +25,27 @@ var applyErrors = prometheus.NewCounterVec(prometheus.CounterOpts{
 }, []string{"object"})
 
 func init() {
-	metrics.Registry.MustRegister(applyErrors)
+	metrics.Registry.MustRegister(applyErrors, buildInfo())
 	applyErrors.WithLabelValues("configmap")
 	applyErrors.WithLabelValues("status")
+}
+
+// buildInfo is a constant with the labels that tell builds apart.
+func buildInfo() prometheus.Collector {
+	version, revision := "unknown", "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				revision = setting.Value
+			}
+		}
+	}
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "sfunnel_build_info",
+		Help:        "Always 1; its labels say which build runs.",
+		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
+	}, func() float64 { return 1 })
 }
 
 var (

@@ -11,7 +11,6 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -59,13 +58,13 @@ func SetupPodWebhook(mgr ctrl.Manager, opts PodWebhookOptions) error {
 	if err := mgr.AddReadyzCheck("funnelpolicies", synced); err != nil {
 		return err
 	}
-	mgr.GetWebhookServer().Register(PodWebhookPath, &webhook.Admission{Handler: &podWebhook{
+	mgr.GetWebhookServer().Register(PodWebhookPath, timed(&webhook.Admission{Handler: counted(&podWebhook{
 		cached:    mgr.GetCache(),
 		live:      mgr.GetAPIReader(),
 		decoder:   admission.NewDecoder(mgr.GetScheme()),
 		namespace: opts.Namespace,
 		inject:    opts.Inject,
-	}})
+	})}))
 	return nil
 }
 
@@ -146,11 +145,11 @@ func selecting(ctx context.Context, reader client.Reader, namespace string, pod 
 	var names []string
 	for i := range list.Items {
 		policy := &list.Items[i]
-		selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector)
+		selected, err := chosen(&policy.Spec.PodSelector, pod.Labels)
 		if err != nil {
 			return nil, fmt.Errorf("FunnelPolicy %s: spec.podSelector: %w", policy.Name, err)
 		}
-		if policy.DeletionTimestamp.IsZero() && selector.Matches(labels.Set(pod.Labels)) {
+		if policy.DeletionTimestamp.IsZero() && selected {
 			names = append(names, policy.Name)
 		}
 	}

@@ -13,7 +13,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
@@ -189,8 +188,8 @@ func (r *FunnelPolicyReconciler) policiesIn(ctx context.Context, namespace strin
 // policiesOfPod are those that select the pod, and clients of those.
 func (r *FunnelPolicyReconciler) policiesOfPod(ctx context.Context, pod client.Object) ([]v1alpha1.FunnelPolicy, error) {
 	selecting, err := r.policiesIn(ctx, pod.GetNamespace(), func(p *v1alpha1.FunnelPolicy) bool {
-		selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
-		return err == nil && selector.Matches(labels.Set(pod.GetLabels()))
+		selected, err := chosen(&p.Spec.PodSelector, pod.GetLabels())
+		return err == nil && selected
 	})
 	if err != nil {
 		return nil, err

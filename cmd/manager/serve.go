@@ -106,6 +106,7 @@ func newManager(opts options, source certificates) (ctrl.Manager, error) {
 		LeaderElectionNamespace:       opts.namespace,
 		LeaderElectionReleaseOnCancel: true, // the program ends with the manager
 		HealthProbeBindAddress:        opts.probes,
+		PprofBindAddress:              opts.profiles,
 		WebhookServer:                 webhook.NewServer(webhook.Options{Port: opts.webhook.port, TLSOpts: []func(*tls.Config){secure}}),
 		Metrics: metricsserver.Options{
 			BindAddress:    opts.metrics,

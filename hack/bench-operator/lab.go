@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/managertest"
+)
+
+// lab is a cluster of one size, and the manager in it.
+type lab struct {
+	*managertest.Cluster
+	size
+	opts    options
+	seen    cache.Cache // policies and rules ConfigMaps, as they change
+	manager *managertest.Manager
+	pods    []placed // that policies select
+	close   context.CancelFunc
+}
+
+// placed is a pod of a policy.
+type placed struct {
+	place
+	pod string
+}
+
+func openLab(ctx context.Context, s size, opts options) (*lab, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	cluster, err := managertest.Start(ctx, manyServices)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	l := &lab{Cluster: cluster, size: s, opts: opts, close: cancel}
+	if err := l.follow(ctx); err != nil {
+		return nil, errors.Join(err, l.end())
+	}
+	return l, nil
+}
+
+// manyServices makes room for a cluster IP for each.
+func manyServices(e *envtest.Environment) {
+	e.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/14")
+}
+
+// follow keeps a copy of what the manager writes.
+func (l *lab) follow(ctx context.Context) (err error) {
+	ours, err := labels.NewRequirement(v1alpha1.LabelPolicy, selection.Exists, nil)
+	if err != nil {
+		return err
+	}
+	l.seen, err = cache.New(l.Server.Config, cache.Options{
+		Scheme:           managertest.Scheme(),
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject:         map[client.Object]cache.ByObject{&corev1.ConfigMap{}: {Label: labels.NewSelector().Add(*ours)}},
+	})
+	if err != nil {
+		return err
+	}
+	go func() { _ = l.seen.Start(ctx) }()
+	for _, kind := range []client.Object{&v1alpha1.FunnelPolicy{}, &corev1.ConfigMap{}} {
+		if _, err := l.seen.GetInformer(ctx, kind); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// end ends everything, and removes its files.
+func (l *lab) end() error {
+	l.close()
+	if l.manager != nil {
+		l.manager.Kill()
+	}
+	return l.Stop()
+}
+
+// run starts the manager.
+func (l *lab) run(ctx context.Context) (err error) {
+	args := []string{"--log-level=error"}
+	if l.opts.profiles != "" {
+		args = append(args, "--pprof-bind-address="+profilesAddress)
+	}
+	if l.manager, err = l.Run(ctx, args...); err != nil {
+		return err
+	}
+	return nil
+}
+
+// restart ends the manager and starts another.
+func (l *lab) restart(ctx context.Context) error {
+	if err := l.manager.Stop(); err != nil {
+		return err
+	}
+	return l.run(ctx)
+}
+
+// untilAll waits until every policy is as it should be.
+func (l *lab) untilAll(ctx context.Context, what string, holds func(*v1alpha1.FunnelPolicy) bool) error {
+	for {
+		var list v1alpha1.FunnelPolicyList
+		if err := l.seen.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+			return err
+		}
+		left, example := l.Policies-len(list.Items), "not seen"
+		for i := range list.Items {
+			if p := &list.Items[i]; !holds(p) {
+				left++
+				example = fmt.Sprintf("%s/%s %+v", p.Namespace, p.Name, p.Status)
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		if l.manager.Ended() {
+			return fmt.Errorf("the manager ended:\n%s", l.manager.Log())
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %d policies are not, such as %s: %w", what, left, example, ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// untilQuiet waits until the manager's queues are empty and it has asked nothing of the API
+// server for a while, and returns when it asked last.
+func (l *lab) untilQuiet(ctx context.Context) (time.Time, error) {
+	const quiet = 3 * time.Second
+	mark, err := l.Audit.Now()
+	if err != nil {
+		return time.Time{}, err
+	}
+	last := time.Now()
+	for {
+		calls, err := l.Audit.Since(mark)
+		if err != nil {
+			return last, err
+		}
+		if mark, err = l.Audit.Now(); err != nil {
+			return last, err
+		}
+		if ours(calls).total() > 0 {
+			last = time.Now()
+		}
+		depth, err := l.queued(ctx)
+		switch {
+		case err != nil:
+			return last, err
+		case depth > 0:
+			last = time.Now()
+		case time.Since(last) > quiet:
+			return last, nil
+		}
+		select {
+		case <-ctx.Done():
+			return last, ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// queued is how many policies wait for the manager.
+func (l *lab) queued(ctx context.Context) (float64, error) {
+	families, err := l.manager.Scrape(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return gauge(families, "workqueue_depth", "name", "funnelpolicy"), nil
+}
+
+// during notes how long do takes and what the manager asks of the API server
+// meanwhile.
+func (l *lab) during(do func() error) (phase, error) {
+	mark, err := l.Audit.Now()
+	if err != nil {
+		return phase{}, err
+	}
+	begin := time.Now()
+	if err := do(); err != nil {
+		return phase{}, err
+	}
+	took := time.Since(begin)
+	made, err := l.Audit.Since(mark)
+	return phase{Seconds: took.Seconds(), Calls: ours(made)}, err
+}
+
+// ours counts calls but for the lease, and for reviews of who reads metrics, which
+// is us.
+func ours(made []managertest.Call) calls {
+	counts := calls{}
+	for _, call := range made {
+		if call.Resource != "leases" && !strings.HasSuffix(call.Resource, "reviews") {
+			counts[call.What()]++
+		}
+	}
+	return counts
+}
+
+func writes(made calls) int {
+	n := 0
+	for what, count := range made {
+		verb, _, _ := strings.Cut(what, " ")
+		if (managertest.Call{Verb: verb}).Writes() {
+			n += count
+		}
+	}
+	return n
+}
+
+// memory is what the manager has now.
+func (l *lab) memory(ctx context.Context) (memory, error) {
+	resident, _, err := l.manager.Memory()
+	if err != nil {
+		return memory{}, err
+	}
+	families, err := l.manager.Scrape(ctx)
+	return memory{Resident: float64(resident) / (1 << 20), Live: gauge(families, "go_gc_heap_live_bytes") / (1 << 20)}, err
+}
+
+// profilesAddress is where the manager serves profiles when they are wanted.
+const profilesAddress = "127.0.0.1:6061"
+
+// profile saves one of the manager's profiles; seconds are those of a CPU profile.
+func (l *lab) profile(ctx context.Context, name, kind string, seconds int) {
+	if l.opts.profiles == "" {
+		return
+	}
+	url := fmt.Sprintf("http://%s/debug/pprof/%s", profilesAddress, kind)
+	if seconds > 0 {
+		url += fmt.Sprintf("?seconds=%d", seconds)
+	}
+	if err := download(ctx, url, filepath.Join(l.opts.profiles, fmt.Sprintf("%d-%s.pprof", l.Policies, name))); err != nil {
+		fmt.Fprintln(os.Stderr, "profile:", err)
+	}
+}
+
+// namespace makes one; opted in, its pods are asked about.
+func (l *lab) namespace(ctx context.Context, name string) error {
+	return l.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+}

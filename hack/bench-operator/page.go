@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sfunnel-io/funnel-operator/hack/benchpage"
+)
+
+const intro = `# Operator benchmark: %s
+
+The manager, as a process with the rights that the install gives it, on a real kube-apiserver and etcd, which run on
+the same machine as it and as whoever creates the load. Pods are objects: their statuses are
+written as the kubelet writes them. Of every five policies two are backends, one is a client, one names a Service in its
+rules, and one has rules as text. Written by ` + "`make bench-operator`" + `; each line says where and when it was measured.
+
+`
+
+func (b *book) text() string {
+	var text strings.Builder
+	fmt.Fprintf(&text, intro, b.name)
+	for _, r := range b.results {
+		fmt.Fprintf(&text, "- %d policies, %d pods that they select, %d other pods, %d other ConfigMaps, %d policies a namespace: %s. It took %s.\n",
+			r.Policies, r.Pods, r.OtherPods, r.OtherConfigMaps, r.PerNamespace, r.Machine, r.Took.Round(time.Second))
+	}
+	var goals []benchpage.Goal
+	for _, r := range b.results {
+		goals = append(goals, r.goals()...)
+	}
+	benchpage.WriteGoals(&text, goals)
+	fmt.Fprintf(&text, "\n![How it grows](%s.svg)\n", b.name)
+	b.starts(&text)
+	b.memoryText(&text)
+	b.edits(&text)
+	b.webhook(&text)
+	b.callsText(&text)
+	return text.String()
+}
+
+// goals are what the operator is to reach; what a cold start of another size may take
+// is in proportion.
+func (r result) goals() []benchpage.Goal {
+	most := func(what string, measured, bound float64, unit string) benchpage.Goal {
+		return benchpage.Goal{What: fmt.Sprintf("%d policies: %s", r.Policies, what), Measured: measured, Bound: bound, AtMost: true, Unit: unit}
+	}
+	cold := 10.0
+	if r.Policies > 1000 {
+		cold = 90 * float64(r.Policies) / 10000
+	}
+	goals := []benchpage.Goal{
+		most("cold start", r.Cold.Seconds, cold, " s"),
+		most("resident set", r.Memory.Resident, 128, " MiB"),
+		most("edit to ConfigMap, median", r.Edits.P50, 0.3, " s"),
+		most("edit to ConfigMap, p99", r.Edits.P99, 1, " s"),
+		most("API writes while nothing happens", float64(writes(r.Steady.Calls)), 0, ""),
+		most("API calls while unrelated objects are created", float64(r.Others.Calls.total()), 0, ""),
+	}
+	for _, c := range r.Creates {
+		goals = append(goals,
+			most(fmt.Sprintf("webhook's own p99 at %.0f/s", c.Asked), c.OwnP99, 10, " ms"),
+			most(fmt.Sprintf("pods missed at %.0f/s", c.Asked), float64(c.Missed), 0, ""))
+	}
+	return goals
+}
+
+func (b *book) starts(text *strings.Builder) {
+	fmt.Fprint(text, `
+## Start
+
+Cold: all policies and their pods are there and nothing is published. It ends when every policy has its ConfigMap and a status
+that counts its pods. Attach: all init containers report, as fast as the machine takes it, clients after their backends; it ends when all
+statuses count all pods as attached. Restart: everything is in place; it ends with the last call of the new manager.
+
+| policies | cold | a policy | webhook ready | calls a policy | attach | calls a pod | restart | webhook ready | calls a policy | writes |
+|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+`)
+	for _, r := range b.results {
+		n := float64(r.Policies)
+		fmt.Fprintf(text, "| %d | %.1f s | %.1f ms | %.2f s | %.2f | %.1f s | %.2f | %.1f s | %.2f s | %.2f | %d |\n",
+			r.Policies, r.Cold.Seconds, 1000*r.Cold.Seconds/n, r.Cold.Ready, float64(r.Cold.Calls.total())/n,
+			r.Attach.Seconds, float64(r.Attach.Calls.total())/float64(r.Pods),
+			r.Restart.Seconds, r.Restart.Ready, float64(r.Restart.Calls.total())/n, writes(r.Restart.Calls))
+	}
+}
+
+func (b *book) memoryText(text *strings.Builder) {
+	fmt.Fprint(text, `
+## Memory
+
+Live is the heap that a garbage collection left. Without and with what concerns no policy; with it after a restart and the steady window.
+
+| policies | pods | peak of the cold start | resident without | live without | resident with | live with | peak of the restart |
+|---:|---:|---:|---:|---:|---:|---:|---:|
+`)
+	for _, r := range b.results {
+		fmt.Fprintf(text, "| %d | %d | %.0f MiB | %.0f MiB | %.1f MiB | %.0f MiB | %.1f MiB | %.0f MiB |\n",
+			r.Policies, r.Pods, r.Cold.Peak, r.Before.Resident, r.Before.Live, r.Memory.Resident, r.Memory.Live, r.Restart.Peak)
+	}
+}
+
+func (b *book) edits(text *strings.Builder) {
+	fmt.Fprintf(text, `
+## Edits while pods roll
+
+%d policies a second are edited while pods are deleted, created through the webhook and attach. From the edit's request to the
+event of the ConfigMap.
+
+| policies | edits | pods a second | median | p99 | longest | calls a pod | of it writes |
+|---:|---:|---:|---:|---:|---:|---:|---:|
+`, editsPerSecond)
+	for _, r := range b.results {
+		e, rolled := r.Edits, float64(r.Edits.Rolled)
+		fmt.Fprintf(text, "| %d | %d | %.0f | %.3f s | %.3f s | %.3f s | %.2f | %.2f |\n", r.Policies, e.Edits, rolled/e.Seconds,
+			e.P50, e.P99, e.Max, float64(e.Calls.total())/rolled, float64(writes(e.Calls))/rolled)
+	}
+}
+
+func (b *book) webhook(text *strings.Builder) {
+	fmt.Fprint(text, `
+## Webhook
+
+Pods are created at a rate, in namespaces where policies select them. Own: what the manager takes for an answer. Whole: what
+whoever creates the pod waits.
+
+| policies | asked | reached | pods | missed | own median | own p99 | within 10 ms | whole median | whole p99 | manager's CPUs |
+|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+`)
+	for _, r := range b.results {
+		for _, c := range r.Creates {
+			fmt.Fprintf(text, "| %d | %.0f/s | %.0f/s | %d | %d | %.2f ms | %.2f ms | %.2f %% | %.1f ms | %.1f ms | %.2f |\n", r.Policies,
+				c.Asked, c.Reached, c.Created, c.Missed, c.OwnP50, c.OwnP99, 100*c.OwnIn10, c.P50, c.P99, c.CPU)
+		}
+	}
+}
+
+func (b *book) callsText(text *strings.Builder) {
+	fmt.Fprint(text, `
+## Calls
+
+What the manager asked of the API server, from its audit log, but for the lease and reviews of who reads metrics.
+
+| policies | call | cold | attach | others | restart | steady | edits |
+|---:|---|---:|---:|---:|---:|---:|---:|
+`)
+	for _, r := range b.results {
+		phases := []calls{r.Cold.Calls, r.Attach.Calls, r.Others.Calls, r.Restart.Calls, r.Steady.Calls, r.Edits.Calls}
+		all := map[string]bool{}
+		for _, p := range phases {
+			for what := range p {
+				all[what] = true
+			}
+		}
+		for _, what := range slices.Sorted(maps.Keys(all)) {
+			fmt.Fprintf(text, "| %d | %s |", r.Policies, what)
+			for _, p := range phases {
+				fmt.Fprintf(text, " %d |", p[what])
+			}
+			fmt.Fprintln(text)
+		}
+	}
+}
