@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/checkout"
 	"github.com/sfunnel-io/funnel-operator/internal/kubetest"
 )
 
@@ -103,7 +104,7 @@ func Scheme() *runtime.Scheme {
 
 // build is the release's build.
 func build(ctx context.Context, dir string) (string, error) {
-	root, err := kubetest.Root()
+	root, err := checkout.Root()
 	if err != nil {
 		return "", err
 	}
@@ -119,7 +120,7 @@ func build(ctx context.Context, dir string) (string, error) {
 
 // applyInstall is kubectl apply --server-side of dist/install.yaml.
 func (c *Cluster) applyInstall(ctx context.Context) error {
-	root, err := kubetest.Root()
+	root, err := checkout.Root()
 	if err != nil {
 		return err
 	}
