@@ -40,7 +40,8 @@ type FunnelPolicyReconciler struct {
 	// minutes.
 	KeepDeleted time.Duration
 	// ListAtMost is the least time between two lists of a policy's pods that were
-	// not injected. Default 2 seconds.
+	// not injected, and how long injected ones are gone before others are looked for
+	// in their place. Default 2 seconds.
 	ListAtMost time.Duration
 	// ListSlowly is the longest time between two such lists while some pods were
 	// not injected; it is approached by doubling. Default 10 minutes.
@@ -48,8 +49,8 @@ type FunnelPolicyReconciler struct {
 	// LookAgain is how often a foreign ConfigMap of a policy's name is looked for:
 	// it is not watched. Default 1 minute.
 	LookAgain time.Duration
-	// StatusAtMost is the least time between two status writes of one policy.
-	// Default 1 second.
+	// StatusAtMost is the least time between two status writes of one policy, and how
+	// long what pods do is gathered before it is written. Default 1 second.
 	StatusAtMost time.Duration
 
 	// CiliumConfig is the ConfigMap by which Cilium says how it balances. Default
@@ -61,8 +62,10 @@ type FunnelPolicyReconciler struct {
 	// live. Default 500.
 	podsPerPage int64
 
-	memory memory
-	cilium ciliumConfig
+	// started is when the controller was set up.
+	started time.Time
+	memory  memory
+	cilium  ciliumConfig
 }
 
 // Reconcile does what one policy needs, or what its ConfigMap needs when the

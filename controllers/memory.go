@@ -15,6 +15,7 @@ type memory struct {
 	sync.Mutex
 	policies map[types.NamespacedName]*known
 	programs map[types.NamespacedName]compiled
+	sweeps   map[string]*sweep // by namespace
 }
 
 // known is what is remembered of one policy. The work queue gives a policy to one
@@ -27,8 +28,9 @@ type known struct {
 	configMap, external written
 	// status tells a stale cache.
 	status written
-	// statusAt is when the status was written.
-	statusAt time.Time
+	// statusAt is when the status was written; podsChangedAt when it first differed
+	// by what pods do alone, zero when it does not.
+	statusAt, podsChangedAt time.Time
 	// conflicts are those with older policies.
 	conflicts verdict
 	// others are the pods that were not injected.
@@ -76,4 +78,18 @@ func (m *memory) keep(name types.NamespacedName, c compiled) {
 		m.programs = map[types.NamespacedName]compiled{}
 	}
 	m.programs[name] = c
+}
+
+func (m *memory) sweep(namespace string) *sweep {
+	m.Lock()
+	defer m.Unlock()
+	s, ok := m.sweeps[namespace]
+	if !ok {
+		s = &sweep{}
+		if m.sweeps == nil {
+			m.sweeps = map[string]*sweep{}
+		}
+		m.sweeps[namespace] = s
+	}
+	return s
 }

@@ -28,14 +28,25 @@ type listing struct {
 	pods *status.Census
 	// of is what the list depended on; another value asks for another list.
 	of uint64
+	// injected are the pods beside them that were. Where there are others, any change
+	// of these asks for another list: a rollout may be replacing what is missing.
+	injected uint64
+	// usual is how many injected pods there were, at the list or for some time since.
+	// Where there are fewer for good, others may have come in their place. fewerSince
+	// is zero while there are not.
+	usual      int
+	fewerSince time.Time
+	// count is how many there were last, and countSince since when.
+	count      int
+	countSince time.Time
 	// goodFor is how long the list is good when nothing changes; 0: for ever.
 	goodFor time.Duration
 }
 
 // count takes the census of the pods that the policy selects. Injected pods come
-// from the cache each time. The others are listed live when something changed,
-// and slowly while some are missing or may come unseen; again says when, 0 for
-// never.
+// from the cache each time. The others are listed live when something changed that
+// may have brought some, and slowly while some are missing or may come unseen;
+// again says when, 0 for never.
 func (r *FunnelPolicyReconciler) count(ctx context.Context, facts *status.Facts, known *known) (again time.Duration, err error) {
 	p, c := facts.Policy, facts.ConfigMap
 	facts.Pods = status.NewCensus(p.Name, c.Digest, c.Overhead)
@@ -43,46 +54,78 @@ func (r *FunnelPolicyReconciler) count(ctx context.Context, facts *status.Facts,
 	if err != nil {
 		return 0, nil // Accepted says so
 	}
-	injected, err := r.injectedPods(ctx, p.Namespace, selector)
+	pods, err := r.injectedPods(ctx, p.Namespace, selector)
 	if err != nil {
 		return 0, err
 	}
-	for i := range injected {
-		facts.Pods.Add(&injected[i])
+	for i := range pods {
+		facts.Pods.Add(&pods[i])
 	}
-	of := basis(p, facts.Namespace, injected)
-	if known.others.dueIn(r.Clock.Now(), of, r.ListAtMost) == 0 {
-		if err := r.listAgain(ctx, facts, selector, of, &known.others); err != nil {
+	now := present{of: basis(p, facts.Namespace), injected: identity(pods), count: len(pods)}
+	known.others.see(now.count, r.Clock.Now(), r.soon())
+	if known.others.dueIn(r.Clock.Now(), now, r.ListAtMost) == 0 {
+		if err := r.listAgain(ctx, facts, selector, now, &known.others); err != nil {
 			return 0, fmt.Errorf("list pods that were not injected: %w", err)
 		}
 	}
 	if known.others.pods != nil {
 		facts.Pods.Merge(known.others.pods)
 	}
-	if again = known.others.dueIn(r.Clock.Now(), of, r.ListAtMost); again == never {
+	if again = known.others.dueIn(r.Clock.Now(), now, r.ListAtMost); again == never {
 		again = 0
 	}
 	return again, nil
 }
 
 // listAgain replaces the last list of the pods that were not injected.
-func (r *FunnelPolicyReconciler) listAgain(ctx context.Context, facts *status.Facts, selector labels.Selector, of uint64, last *listing) error {
-	others, err := r.listOthers(ctx, facts.Policy, selector)
+func (r *FunnelPolicyReconciler) listAgain(ctx context.Context, facts *status.Facts, selector labels.Selector, now present, last *listing) error {
+	others, at, err := r.lookAtOthers(ctx, facts.Policy, selector, last)
 	if err != nil {
 		return err
 	}
 	none := facts.Pods.Counts().Matched+others.Counts().Matched == 0
 	unseen := none || others.Count(status.Missing) > 0 || !facts.Namespace.Enabled()
-	*last = last.next(others, r.Clock.Now(), of, r.pace(unseen))
+	*last = last.next(others, at, now, r.pace(unseen, last.at.IsZero() && r.settled(facts.Policy)))
 	return nil
 }
 
-// basis is equal while neither the policy, nor its namespace, nor the set of
-// injected pods changed.
-func basis(p *v1alpha1.FunnelPolicy, namespace status.Namespace, injected []corev1.Pod) uint64 {
-	sum := hashOf(fmt.Sprint(p.UID, p.Generation, namespace))
-	for i := range injected {
-		sum += hashOf(string(injected[i].UID)) // in any order
+// lookAtOthers lists the pods that were not injected, or takes them from the sweep
+// of the namespace. It says when that was.
+func (r *FunnelPolicyReconciler) lookAtOthers(ctx context.Context, p *v1alpha1.FunnelPolicy, selector labels.Selector, last *listing) (*status.Census, time.Time, error) {
+	if last.at.IsZero() {
+		if others, at, err := r.swept(ctx, p); err != nil || others != nil {
+			return others, at, err
+		}
+	}
+	at := r.Clock.Now()
+	others, err := r.listOthers(ctx, p, selector)
+	return others, at, err
+}
+
+// settled reports whether the policy is so old that no pod can have been created
+// while its like was: the webhook knows it.
+func (r *FunnelPolicyReconciler) settled(p *v1alpha1.FunnelPolicy) bool {
+	return r.Clock.Since(p.CreationTimestamp.Time) > 2*r.soon()
+}
+
+// soon is when a list is confirmed: longer than it takes to replace a pod.
+func (r *FunnelPolicyReconciler) soon() time.Duration { return 15 * r.ListAtMost }
+
+// present is what a list depends on.
+type present struct {
+	of, injected uint64
+	count        int // of the injected pods
+}
+
+// basis is equal while neither the policy nor its namespace changed.
+func basis(p *v1alpha1.FunnelPolicy, namespace status.Namespace) uint64 {
+	return hashOf(fmt.Sprint(p.UID, p.Generation, namespace))
+}
+
+// identity is equal for the same pods in any order.
+func identity(pods []corev1.Pod) (sum uint64) {
+	for i := range pods {
+		sum += hashOf(string(pods[i].UID))
 	}
 	return sum
 }
@@ -93,19 +136,40 @@ func hashOf(text string) uint64 {
 	return h.Sum64()
 }
 
+// see notes how many injected pods there are. A rollout has one more for a moment.
+func (l *listing) see(count int, now time.Time, aMoment time.Duration) {
+	if count != l.count {
+		if now.Sub(l.countSince) > aMoment {
+			l.usual = max(l.usual, l.count)
+		}
+		l.count, l.countSince = count, now
+	}
+	switch {
+	case count >= l.usual:
+		l.fewerSince = time.Time{}
+	case l.fewerSince.IsZero():
+		l.fewerSince = now
+	}
+}
+
 // dueIn is how long to wait for the next list: 0 when it is due, never when
-// nothing asks for one.
-func (l listing) dueIn(now time.Time, of uint64, atLeast time.Duration) time.Duration {
+// nothing asks for one. Pods that are gone may be about to be replaced.
+func (l listing) dueIn(now time.Time, p present, atLeast time.Duration) time.Duration {
 	age := now.Sub(l.at)
+	wait := never
+	if l.goodFor > 0 {
+		wait = l.goodFor - age
+	}
+	if !l.fewerSince.IsZero() {
+		wait = min(wait, max(atLeast-now.Sub(l.fewerSince), atLeast-age))
+	}
 	switch {
 	case l.at.IsZero():
-		return 0
-	case l.of != of:
-		return max(atLeast-age, 0)
-	case l.goodFor == 0:
-		return never
+		wait = 0
+	case l.of != p.of, l.pods != nil && l.injected != p.injected:
+		wait = min(wait, atLeast-age)
 	}
-	return max(l.goodFor-age, 0)
+	return max(wait, 0)
 }
 
 // never is longer than any other wait.
@@ -115,23 +179,29 @@ const never = 365 * 24 * time.Hour
 type pace struct{ first, longest time.Duration }
 
 // pace begins fast while a rollout may be replacing what is missing. When no
-// pod can come unseen, one more list is enough: for pods that were created while
-// the policy was.
-func (r *FunnelPolicyReconciler) pace(unseen bool) pace {
-	if unseen {
+// pod can come unseen, one more list is enough, for pods that were created while
+// the policy was; none is needed where that is long ago.
+func (r *FunnelPolicyReconciler) pace(unseen, settled bool) pace {
+	switch {
+	case unseen:
 		return pace{first: r.ListAtMost, longest: r.ListSlowly}
+	case settled:
+		return pace{}
 	}
-	return pace{first: 15 * r.ListAtMost}
+	return pace{first: r.soon()}
 }
 
 // next is the listing after one that found these pods. While lists find the same
 // they become rarer, or end when the pace has no longest.
-func (l listing) next(pods *status.Census, now time.Time, of uint64, p pace) listing {
-	after := listing{at: now, of: of, goodFor: p.first}
+func (l listing) next(pods *status.Census, at time.Time, now present, p pace) listing {
+	after := listing{
+		at: at, of: now.of, injected: now.injected, goodFor: p.first,
+		usual: now.count, count: l.count, countSince: l.countSince,
+	}
 	if pods.Counts() != (v1alpha1.PodCounts{}) {
 		after.pods = pods
 	}
-	if !l.at.IsZero() && l.of == of && l.counts() == after.counts() {
+	if !l.at.IsZero() && l.of == now.of && l.counts() == after.counts() {
 		after.goodFor = min(2*l.goodFor, p.longest)
 	}
 	if after.goodFor > 0 {

@@ -65,14 +65,12 @@ var _ = Describe("An operator with nothing to do", Ordered, func() {
 		Eventually(condition(p, "Attached")).Should(Equal("True/Attached"))
 		for range 2 { // the list that the new pod asks for, and the one that confirms it
 			o.clock.advance(time.Hour)
-			_, err := o.Reconcile(suite, ctrl.Request{NamespacedName: keyOf(p)})
-			Expect(err).NotTo(HaveOccurred())
+			lookOnce(o, p)
 		}
 		lists := len(o.requests.reading("/namespaces/" + string(s) + "/pods"))
 		for range 50 {
 			o.clock.advance(time.Hour)
-			_, err := o.Reconcile(suite, ctrl.Request{NamespacedName: keyOf(p)})
-			Expect(err).NotTo(HaveOccurred())
+			lookOnce(o, p)
 		}
 		Expect(o.requests.reading("/namespaces/" + string(s) + "/pods")).To(HaveLen(lists))
 	})
@@ -129,3 +127,10 @@ var _ = Describe("An operator with much to do", Ordered, func() {
 		Expect(second.requests.writing(string(s))).To(BeEmpty())
 	})
 })
+
+// lookOnce lets the operator look at the policy once more.
+func lookOnce(o *operator, p *v1alpha1.FunnelPolicy) {
+	GinkgoHelper()
+	_, err := o.Reconcile(suite, ctrl.Request{NamespacedName: keyOf(p)})
+	Expect(err).NotTo(HaveOccurred())
+}

@@ -25,9 +25,10 @@ func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, 
 	}
 	before, after := facts.Policy.Status, status.Of(facts)
 	if equality.Semantic.DeepEqual(before, after) {
+		known.podsChangedAt = time.Time{}
 		return 0, nil
 	}
-	if rest := r.StatusAtMost - r.Clock.Since(known.statusAt); rest > 0 && !known.statusAt.IsZero() {
+	if rest := r.statusRest(known, before, after); rest > 0 {
 		return rest, nil
 	}
 	version, err := r.applyStatus(ctx, facts.Policy, after)
@@ -38,9 +39,28 @@ func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, 
 		applyErrors.WithLabelValues("status").Inc()
 		return 0, client.IgnoreNotFound(err)
 	}
+	known.podsChangedAt = time.Time{}
 	known.status, known.statusAt = written{from: facts.Policy.ResourceVersion, to: version}, r.Clock.Now()
 	r.announce(facts.Policy, status.Events(before, after))
 	return 0, nil
+}
+
+// statusRest is how long the status must wait: since the last one was written, and,
+// where neither spec nor rules changed, for more of the same. A pod that is replaced
+// changes it several times within a second.
+func (r *FunnelPolicyReconciler) statusRest(known *known, before, after v1alpha1.FunnelPolicyStatus) time.Duration {
+	now := r.Clock.Now()
+	rest := time.Duration(0)
+	if !known.statusAt.IsZero() {
+		rest = r.StatusAtMost - now.Sub(known.statusAt)
+	}
+	if before.ObservedGeneration != after.ObservedGeneration || before.RulesDigest != after.RulesDigest {
+		return rest
+	}
+	if known.podsChangedAt.IsZero() {
+		known.podsChangedAt = now
+	}
+	return max(rest, r.StatusAtMost-now.Sub(known.podsChangedAt))
 }
 
 // applyStatus sends the whole status, and returns the policy's new version. The

@@ -77,6 +77,7 @@ func (r *FunnelPolicyReconciler) fillIn(mgr ctrl.Manager) {
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
+	r.started = r.Clock.Now()
 	r.CiliumConfig = cmp.Or(r.CiliumConfig, types.NamespacedName{Namespace: metav1.NamespaceSystem, Name: "cilium-config"})
 	r.Workers = cmp.Or(r.Workers, 16)
 	r.KeepDeleted = cmp.Or(r.KeepDeleted, 10*time.Minute)
@@ -91,10 +92,9 @@ func (r *FunnelPolicyReconciler) fillIn(mgr ctrl.Manager) {
 // Services and namespaces change nothing that is read.
 var contentChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
-		before, after := e.ObjectOld.DeepCopyObject().(client.Object), e.ObjectNew.DeepCopyObject().(client.Object)
-		before.SetResourceVersion("")
-		after.SetResourceVersion("")
-		return !equality.Semantic.DeepEqual(before, after)
+		before := e.ObjectOld.DeepCopyObject().(client.Object)
+		before.SetResourceVersion(e.ObjectNew.GetResourceVersion())
+		return !equality.Semantic.DeepEqual(before, e.ObjectNew)
 	},
 }
 

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/status"
+)
+
+// sweepFrom is how many policies of a namespace are worth a list of all its pods
+// that were not injected, instead of one for each policy.
+const sweepFrom = 4
+
+// sweep is one look at the pods of a namespace that were not injected, for all
+// policies that a starting controller finds in it. Later each lists its own.
+type sweep struct {
+	sync.Mutex
+	done bool
+	at   time.Time
+	// found is by revision; it is taken out once.
+	found map[string]*status.Census
+}
+
+// revision tells one policy, and its selector, from another.
+func revision(p *v1alpha1.FunnelPolicy) string { return fmt.Sprint(p.UID, "/", p.Generation) }
+
+// swept returns what the sweep of the namespace found for the policy, and when it
+// was: nil when it did not look for it.
+func (r *FunnelPolicyReconciler) swept(ctx context.Context, p *v1alpha1.FunnelPolicy) (*status.Census, time.Time, error) {
+	if !r.foundAtStart(p) {
+		return nil, time.Time{}, nil
+	}
+	s := r.memory.sweep(p.Namespace)
+	s.Lock()
+	defer s.Unlock()
+	if !s.done {
+		if err := r.sweep(ctx, p.Namespace, s); err != nil {
+			return nil, time.Time{}, err
+		}
+	}
+	others := s.found[revision(p)]
+	delete(s.found, revision(p))
+	return others, s.at, nil
+}
+
+// foundAtStart reports whether the policy is older than this controller. The API
+// server tells seconds.
+func (r *FunnelPolicyReconciler) foundAtStart(p *v1alpha1.FunnelPolicy) bool {
+	return p.CreationTimestamp.Time.Before(r.started.Truncate(time.Second))
+}
+
+// sweep fills in s.
+func (r *FunnelPolicyReconciler) sweep(ctx context.Context, namespace string, s *sweep) error {
+	policies, err := r.policiesIn(ctx, namespace, r.foundAtStart)
+	if err != nil || len(policies) < sweepFrom {
+		s.done = err == nil
+		return err
+	}
+	at, found := r.Clock.Now(), map[string]*status.Census{}
+	for i := range policies {
+		found[revision(&policies[i])] = status.NewCensus(policies[i].Name, "", 0)
+	}
+	err = r.eachPod(ctx, namespace, notInjected(labels.Everything()), func(pod *corev1.Pod) bool {
+		for i := range policies {
+			if selected, err := chosen(&policies[i].Spec.PodSelector, pod.Labels); err == nil && selected {
+				found[revision(&policies[i])].Add(pod)
+			}
+		}
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("list the namespace's pods that were not injected: %w", err)
+	}
+	s.done, s.at, s.found = true, at, found
+	return nil
+}
