@@ -86,8 +86,13 @@ func shareInterface(a, b []string) bool {
 	return len(a) == 0 || len(b) == 0 || slices.ContainsFunc(a, func(name string) bool { return slices.Contains(b, name) })
 }
 
-// clash tells of the first two rules that don't go together, "" when all do.
+// clash tells of the first two rules that don't go together, "" when all do. The same
+// rules in the same order do, whatever they say: two Services in front of the same
+// pods have a backend policy each.
 func clash(mine, theirs rules.RuleSet) string {
+	if mine.String() == theirs.String() {
+		return ""
+	}
 	byMatch := map[string]rules.Rule{}
 	for _, r := range theirs {
 		if key := matchKey(r); byMatch[key].Protocol == 0 {

@@ -94,6 +94,13 @@ func TestConflicts(t *testing.T) {
 			{name: "a", ingress: "tcp dport 80 sport 540 unfunnel udp"},
 			{name: "b", ingress: "tcp dport 80 sport 541 unfunnel tcp"}}, ""},
 
+		{"the same rules, which share a marker", []candidate{
+			{name: "a", ingress: "tcp sport 540 dport 80 pushed unfunnel tcp; tcp dport 80 pushed unfunnel udp"},
+			{name: "b", ingress: "tcp dport 80 sport 540 pushed unfunnel tcp; tcp dport 80 pushed unfunnel udp"}}, ""},
+		{"the same rules in another order", []candidate{
+			{name: "a", ingress: "tcp sport 540 dport 80 pushed unfunnel tcp; tcp dport 80 pushed unfunnel udp"},
+			{name: "b", ingress: "tcp dport 80 pushed unfunnel udp; tcp dport 80 sport 540 pushed unfunnel tcp"}}, "b<a"},
+
 		{"who yields is in nobody's way", []candidate{
 			{name: "a", age: 3, egress: https},
 			{name: "b", age: 2, egress: accept + "; tcp dport 22 accept"},
