@@ -57,6 +57,7 @@ func (c *cluster) controllerManager() program {
 	return c.kube("kube-controller-manager",
 		"--kubeconfig="+c.file("controller-manager.kubeconfig"), "--leader-elect=false",
 		"--service-account-private-key-file="+c.file("tokens.key"), "--root-ca-file="+c.file("ca.crt"),
+		"--kube-api-qps=200", "--kube-api-burst=400", // rollouts of dozens of pods
 		"--use-service-account-credentials", "--flex-volume-plugin-dir=/run/flexvolume", "--profiling=false")
 }
 

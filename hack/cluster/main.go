@@ -38,6 +38,8 @@ const usage = `usage: cluster COMMAND [-name NAME] …
   kubeconfig         print the path of the administrator's kubeconfig
   exec MACHINE [--] COMMAND…
                      run a command in a machine: control, node-1…, gateway, outside
+  proxy-mode iptables|nftables
+                     change kube-proxy's mode on every node; returns when the other's rules are gone
   settled NAMESPACE/SERVICE ADDRESS…
                      wait until every node sends the Service's traffic to exactly these pods
   snapshot [-since FILE]
@@ -99,6 +101,11 @@ func command(ctx context.Context, name string, cfg Config, args []string, since 
 		return err
 	case "exec":
 		return enter(dir, args)
+	case "proxy-mode":
+		if len(args) != 1 {
+			return errors.New("which mode? iptables or nftables")
+		}
+		return setProxyMode(ctx, dir, args[0])
 	case "settled":
 		if len(args) == 0 {
 			return errors.New("which Service?")
@@ -107,7 +114,7 @@ func command(ctx context.Context, name string, cfg Config, args []string, since 
 	case "snapshot":
 		return printSnapshot(stdout, since)
 	}
-	return fmt.Errorf("no such command; one of up, down, load, kubeconfig, exec, settled, snapshot")
+	return fmt.Errorf("no such command; one of up, down, load, kubeconfig, exec, proxy-mode, settled, snapshot")
 }
 
 // cacheDirectory is where everything is kept that is worth keeping outside the

@@ -64,15 +64,6 @@ func (c *cluster) kubelet(number int) program {
 		"--hostname-override="+name, "--node-ip="+addresses)
 }
 
-func (c *cluster) kubeProxy(number int) program {
-	return c.kube("kube-proxy",
-		"--kubeconfig="+c.file("proxy.kubeconfig"), "--proxy-mode="+c.ProxyMode,
-		"--hostname-override="+nodeName(number),
-		"--cluster-cidr="+c.each(func(f family) string { return f.pods.String() }),
-		// These sysctls are the whole machine's, not ours.
-		"--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0")
-}
-
 // writeNodeConfig writes the files that a node's programs read.
 func (c *cluster) writeNodeConfig(number int) error {
 	name := nodeName(number)
@@ -84,6 +75,9 @@ func (c *cluster) writeNodeConfig(number int) error {
 		return err
 	}
 	if err := writeJSON(c.file(name+".kubelet.json"), c.kubeletConfig(name)); err != nil {
+		return err
+	}
+	if err := writeJSON(c.file(name+proxyConfigSuffix), c.proxyConfig(name)); err != nil {
 		return err
 	}
 	config := fmt.Sprintf(containerdConfig, pauseImage, filepath.Join(c.packages, "usr/lib/cni"), network)

@@ -72,8 +72,8 @@ func (c Config) check() error {
 	if c.Outside < 1 || c.Outside > 200 {
 		return fmt.Errorf("-outside %d: 1 to 200", c.Outside)
 	}
-	if c.ProxyMode != "iptables" && c.ProxyMode != "nftables" {
-		return fmt.Errorf("-proxy-mode %q: iptables or nftables", c.ProxyMode)
+	if err := checkProxyMode(c.ProxyMode); err != nil {
+		return fmt.Errorf("-proxy-mode: %w", err)
 	}
 	_, err := c.plan()
 	return err

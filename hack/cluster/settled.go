@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -48,16 +47,11 @@ func settled(ctx context.Context, dir, service string, pods []string) error {
 // endpoints lists the addresses that a node's rules send the Service's traffic to,
 // whatever kube-proxy's mode.
 func (s *state) endpoints(ctx context.Context, node, service string) ([]string, error) {
-	const list = "nft list ruleset 2>/dev/null; iptables-save -t nat 2>/dev/null; ip6tables-save -t nat 2>/dev/null; true"
-	line, err := s.inside(node, "sh", "-c", list)
+	rules, err := s.rules(ctx, node)
 	if err != nil {
 		return nil, err
 	}
-	rules, err := exec.CommandContext(ctx, line[0], line[1:]...).Output()
-	if err != nil {
-		return nil, fmt.Errorf("%s: list rules: %w", node, err)
-	}
-	return endpointsIn(string(rules), service), nil
+	return endpointsIn(rules, service), nil
 }
 
 // endpointsIn finds the jumps to endpoints: in nftables' names
