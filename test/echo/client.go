@@ -4,6 +4,8 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,8 +13,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/sfunnel-io/funnel-operator/test/survey"
@@ -25,10 +29,13 @@ const (
 	tries    = 5
 )
 
+// An amount is how much a question is: what each connection carries both ways, in
+// bytes, and the length of each datagram, which is not fragmented then. 0: a line.
+type amount struct{ transfer, datagram int64 }
+
 // ask asks the targets one after the other: two first questions at the same moment
 // can race for the affinity entry that each would make.
-// With size, each connection carries that many bytes both ways.
-func ask(name string, source netip.Addr, size int64, targets []string) survey.Client {
+func ask(name string, source netip.Addr, size amount, targets []string) survey.Client {
 	told := survey.Client{Name: name, Answers: map[string]survey.Answer{}, Errors: map[string]string{}}
 	for _, target := range targets {
 		answer, err := askUntilAnswered(source, size, target)
@@ -41,7 +48,7 @@ func ask(name string, source netip.Addr, size int64, targets []string) survey.Cl
 	return told
 }
 
-func askUntilAnswered(source netip.Addr, size int64, target string) (answer survey.Answer, err error) {
+func askUntilAnswered(source netip.Addr, size amount, target string) (answer survey.Answer, err error) {
 	for range tries {
 		answer, err = askOnce(source, size, target)
 		if err == nil || errors.Is(err, errTransfer) {
@@ -56,7 +63,7 @@ var errTransfer = errors.New("transfer failed")
 
 // askOnce asks from a fresh socket, so with a fresh source port. The socket is
 // connected: an answer from another address or port than the target's is no answer.
-func askOnce(source netip.Addr, size int64, target string) (survey.Answer, error) {
+func askOnce(source netip.Addr, size amount, target string) (survey.Answer, error) {
 	network, address, found := strings.Cut(target, "://")
 	if !found || network != "tcp" && network != "udp" {
 		return survey.Answer{}, fmt.Errorf("%q: want tcp://ADDR:PORT or udp://ADDR:PORT", target)
@@ -67,15 +74,22 @@ func askOnce(source netip.Addr, size int64, target string) (survey.Answer, error
 		return survey.Answer{}, err
 	}
 	defer conn.Close()
-	if size > 0 && network == "tcp" {
-		answer, err := transfer{size, rand.Uint64()}.ask(conn)
+	if size.transfer > 0 && network == "tcp" {
+		answer, err := transfer{size.transfer, rand.Uint64()}.ask(conn)
 		if err != nil {
 			err = fmt.Errorf("%w: %w", errTransfer, err)
 		}
 		return answer, err
 	}
 	conn.SetDeadline(time.Now().Add(patience))
-	if _, err := conn.Write([]byte("who are you?\n")); err != nil {
+	question := []byte("who are you?\n")
+	if size.datagram > 0 && network == "udp" {
+		if err := dontFragment(conn); err != nil {
+			return survey.Answer{}, err
+		}
+		question = append(bytes.Repeat([]byte{' '}, max(int(size.datagram)-len(question), 0)), question...)
+	}
+	if _, err := conn.Write(question); err != nil {
 		return survey.Answer{}, err
 	}
 	line, err := bufio.NewReader(conn).ReadBytes('\n')
@@ -100,10 +114,21 @@ func localAddress(network string, source netip.Addr) net.Addr {
 }
 
 // serveQuestions lets someone else decide what to ask, by HTTP, so that a client can
-// be a pod that the API server's proxy reaches.
-func serveQuestions(listen, name string) error {
+// be a pod that the API server's proxy reaches. Meanwhile the client may be under load,
+// and then ends when that has.
+func serveQuestions(listen, name, tally string, targets []string) error {
+	var destinations []destination
+	for _, target := range targets {
+		d, err := parseDestination(target)
+		if err != nil {
+			return err
+		}
+		destinations = append(destinations, d)
+	}
 	http.HandleFunc("GET /ask", func(w http.ResponseWriter, r *http.Request) {
-		size, _ := strconv.ParseInt(r.URL.Query().Get("bytes"), 10, 64)
+		var size amount
+		size.transfer, _ = strconv.ParseInt(r.URL.Query().Get("bytes"), 10, 64)
+		size.datagram, _ = strconv.ParseInt(r.URL.Query().Get("datagram"), 10, 64)
 		reply(w, ask(name, netip.Addr{}, size, r.URL.Query()["target"]))
 	})
 	running := streams{started: map[string]*stream{}}
@@ -115,9 +140,25 @@ func serveQuestions(listen, name string) error {
 		}
 		reply(w, told)
 	})
+	http.HandleFunc("GET /mtu", func(w http.ResponseWriter, r *http.Request) {
+		mtu, err := pathMTU(r.URL.Query().Get("target"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		reply(w, mtu)
+	})
 	failed := make(chan error, 1)
 	go func() { failed <- http.ListenAndServe(listen, nil) }()
-	go func() { waitForSignal(); failed <- nil }()
+	go func() {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+		defer stop()
+		if len(destinations) > 0 {
+			failed <- runLoad(ctx, name, tally, destinations)
+		}
+		<-ctx.Done()
+		failed <- nil
+	}()
 	return <-failed
 }
 

@@ -23,7 +23,7 @@ import (
 func TestBothProtocolsAnswerWithNameAndSeenAddress(t *testing.T) {
 	for _, target := range []string{mustServeTCP(t), mustServeUDP(t)} {
 		source := netip.MustParseAddr("127.0.0.2")
-		told := ask("here", source, 0, []string{target})
+		told := ask("here", source, amount{}, []string{target})
 		answer, ok := told.Answers[target]
 		if !ok {
 			t.Fatalf("%s: %s", target, told.Errors[target])
@@ -41,7 +41,7 @@ func TestSilentTargetIsAnError(t *testing.T) {
 	}
 	closed.Close()
 	target := "tcp://" + closed.Addr().String()
-	told := ask("here", netip.Addr{}, 0, []string{target, "ftp://127.0.0.1:21"})
+	told := ask("here", netip.Addr{}, amount{}, []string{target, "ftp://127.0.0.1:21"})
 	if len(told.Answers) != 0 || len(told.Errors) != 2 {
 		t.Errorf("got %+v, want two errors", told)
 	}
@@ -61,7 +61,7 @@ func TestAnswerFromElsewhereIsNone(t *testing.T) {
 			other.WriteToUDPAddrPort(answer("wrong", client.String(), 1, ""), client)
 		}
 	}()
-	if got, err := askOnce(netip.Addr{}, 0, "udp://"+conn.LocalAddr().String()); err == nil {
+	if got, err := askOnce(netip.Addr{}, amount{}, "udp://"+conn.LocalAddr().String()); err == nil {
 		t.Errorf("took an answer from elsewhere: %+v", got)
 	}
 }
@@ -83,7 +83,7 @@ func TestAskPrintsOneListEntryPerSource(t *testing.T) {
 
 func TestTransferComparesEveryByte(t *testing.T) {
 	target := mustServeTCP(t)
-	told := ask("here", netip.Addr{}, 3<<20+1, []string{target})
+	told := ask("here", netip.Addr{}, amount{transfer: 3<<20 + 1}, []string{target})
 	if answer := told.Answers[target]; answer.Pod != "pod-1" || answer.Said != transferred {
 		t.Errorf("got %+v, %v", answer, told.Errors)
 	}
@@ -126,7 +126,7 @@ func TestTransferIsNotTriedAgain(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	if _, err := askUntilAnswered(netip.Addr{}, 100, "tcp://"+listener.Addr().String()); !errors.Is(err, errTransfer) {
+	if _, err := askUntilAnswered(netip.Addr{}, amount{transfer: 100}, "tcp://"+listener.Addr().String()); !errors.Is(err, errTransfer) {
 		t.Errorf("got %v, want a failed transfer", err)
 	}
 	if len(accepted) > 1 {

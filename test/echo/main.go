@@ -6,7 +6,9 @@
 //	echo serve -tcp 8081,8080 -udp 2055,4739
 //	echo client -listen :7070        GET /ask?target=tcp://ADDR:PORT&target=udp://…
 //	                                 GET /stream?target=udp://ADDR:PORT
-//	echo ask [-source ADDR,…] [-bytes N] TARGET…
+//	                                 GET /mtu?target=udp://ADDR:PORT
+//	echo ask [-source ADDR,…] [-bytes N] [-datagram N] TARGET…
+//	echo tally -listen ADDR:PORT
 package main
 
 import (
@@ -25,14 +27,21 @@ import (
 )
 
 const usage = `usage:
-  echo serve [-name NAME] [-tcp PORT,…] [-udp PORT,…]
-                     answer on these ports with the name (default: the host's, a pod's)
-  echo client [-listen ADDR]
-                     ask on demand: GET /ask?target=tcp://ADDR:PORT&target=…[&bytes=N]; send
-                     numbered datagrams, and tell who answers: GET /stream?target=udp://ADDR:PORT&…
-  echo ask [-source ADDR,…] [-bytes N] TARGET…
+  echo serve [-name NAME] [-tcp PORT,…] [-udp PORT,…] [-linger TIME]
+                     answer on these ports with the name (default: the host's, a pod's); told to
+                     end, go on until no message of a load came for that time
+  echo client [-listen ADDR] [-tally URL TARGET[/CONTAINERPORT]…]
+                     ask on demand: GET /ask?target=tcp://ADDR:PORT&target=…[&bytes=N][&datagram=N]; send
+                     numbered datagrams, and tell who answers: GET /stream?target=udp://ADDR:PORT&…;
+                     the largest packet: GET /mtu?target=udp://ADDR:PORT. With targets, send each of
+                     them messages at a steady pace, as the tally orders
+  echo ask [-source ADDR,…] [-bytes N] [-datagram N] TARGET…
                      ask each target once from each source and print the answers as JSON; with
-                     -bytes, TCP connections carry N bytes both ways, and each is compared
+                     -bytes, TCP connections carry N bytes both ways, and each is compared; with
+                     -datagram, datagrams have N bytes and are not fragmented
+  echo tally [-listen ADDR:PORT]
+                     print what clients under load report, and give them the orders that are read:
+                     go, pause
 `
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -53,18 +62,24 @@ func run(args []string, stdout, stderr io.Writer) int {
 	udp := flags.String("udp", "", "")
 	listen := flags.String("listen", ":7070", "")
 	source := flags.String("source", "", "")
-	size := flags.Int64("bytes", 0, "")
+	tally := flags.String("tally", "", "")
+	linger := flags.Duration("linger", 0, "")
+	var size amount
+	flags.Int64Var(&size.transfer, "bytes", 0, "")
+	flags.Int64Var(&size.datagram, "datagram", 0, "")
 	if err := flags.Parse(args[1:]); err != nil {
 		return 2
 	}
 	var err error
 	switch args[0] {
 	case "serve":
-		err = serve(*name, *tcp, *udp)
+		err = serve(*name, *tcp, *udp, *linger)
 	case "client":
-		err = serveQuestions(*listen, *name)
+		err = serveQuestions(*listen, *name, *tally, flags.Args())
 	case "ask":
-		err = printAnswers(stdout, *source, *size, flags.Args())
+		err = printAnswers(stdout, *source, size, flags.Args())
+	case "tally":
+		err = serveTally(*listen, os.Stdin, stdout)
 	default:
 		fmt.Fprint(stderr, usage)
 		return 2
@@ -78,7 +93,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // printAnswers asks all targets from each of the sources (comma-separated; empty: the
 // kernel's choice), all sources at the same time, and prints what each was told.
-func printAnswers(w io.Writer, sources string, size int64, targets []string) error {
+func printAnswers(w io.Writer, sources string, size amount, targets []string) error {
 	if len(targets) == 0 {
 		return errors.New("no target; want tcp://ADDR:PORT or udp://ADDR:PORT")
 	}

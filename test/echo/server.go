@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,11 +23,12 @@ import (
 // repeats.
 const (
 	questionLimit = 64 << 10
-	saidLimit     = 64
+	saidLimit     = 100
 )
 
-// serve answers on all ports until it is told to end.
-func serve(name, tcp, udp string) error {
+// serve answers on all ports until it is told to end, and then until no message of a
+// load came for as long as it lingers.
+func serve(name, tcp, udp string, linger time.Duration) error {
 	tcpPorts, tcpErr := ports(tcp)
 	udpPorts, udpErr := ports(udp)
 	if err := errors.Join(tcpErr, udpErr); err != nil {
@@ -47,10 +49,33 @@ func serve(name, tcp, udp string) error {
 		go serveUDP(conn, name)
 	}
 	waitForSignal()
+	for told := time.Now(); time.Since(told) < linger || sinceMessage() < linger; {
+		time.Sleep(linger / 10)
+	}
 	return nil
 }
 
-// serveTCP answers one line per connection, and closes it.
+// lastMessage is when the last message of a load came, in Unix nanoseconds.
+var lastMessage atomic.Int64
+
+func sinceMessage() time.Duration { return time.Since(time.Unix(0, lastMessage.Load())) }
+
+// noteMessage looks at what was said at a port: a message that was for another one is
+// for whoever reads the log.
+func noteMessage(said, seen string, port int) (isMessage bool) {
+	m, isMessage := parseMessage(said)
+	if !isMessage {
+		return false
+	}
+	lastMessage.Store(time.Now().UnixNano())
+	if m.port != port {
+		fmt.Printf("misdelivered: %q of %s came to port %d\n", strings.TrimSpace(said), seen, port)
+	}
+	return true
+}
+
+// serveTCP answers one line per connection, and closes it; messages of a load as long as
+// they come.
 func serveTCP(listener net.Listener, name string) {
 	for {
 		conn, err := listener.Accept()
@@ -77,8 +102,12 @@ func answerTCP(conn net.Conn, name string, port int) {
 		return
 	}
 	line, err := question.ReadSlice('\n')
+	for ; err == nil && noteMessage(string(line), seen, port); line, err = question.ReadSlice('\n') {
+		conn.Write(answer(name, seen, port, string(line)))
+		conn.SetDeadline(time.Now().Add(time.Minute))
+	}
 	if err != nil {
-		return // a probe that only connects
+		return // a probe that only connects, or the end of a load's messages
 	}
 	said := string(line)
 	if t, ok := parseTransfer(said); ok {
@@ -97,14 +126,17 @@ func serveUDP(conn *net.UDPConn, name string) {
 			return
 		}
 		seen := net.UDPAddrFromAddrPort(client).String() // an IPv4 client's without ::ffff:
-		conn.WriteToUDPAddrPort(answer(name, seen, port, string(question[:size])), client)
+		said := string(question[:size])
+		noteMessage(said, seen, port)
+		conn.WriteToUDPAddrPort(answer(name, seen, port, said), client)
 	}
 }
 
 // answer repeats of what was said no more than fits into a datagram anywhere.
 func answer(name, seen string, port int, said string) []byte {
-	said = strings.TrimSpace(said[:min(len(said), saidLimit)])
-	line, _ := json.Marshal(survey.Answer{Pod: name, Seen: seen, Port: port, Said: said})
+	size := len(said)
+	said = strings.TrimSpace(said[:min(size, saidLimit)])
+	line, _ := json.Marshal(survey.Answer{Pod: name, Seen: seen, Port: port, Said: said, Size: size})
 	return append(line, '\n')
 }
 

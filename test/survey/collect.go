@@ -24,6 +24,7 @@ type Question struct {
 	Kubectl   []string // the command; empty: kubectl
 	Namespace string   // of Service and clients
 	Service   string   // whose ports are asked for
+	Targets   []string // that pods ask instead
 	Selector  string   // label selector of the client pods
 	Port      int      // on which a client pod takes questions
 	Family    int      // of the addresses that are asked: 4 or 6; 0: 4
@@ -32,13 +33,17 @@ type Question struct {
 }
 
 // Ask asks all clients at the same time, each for one port after the other: pods at
-// the Service's cluster IPs, outside clients at its load-balancer addresses.
+// the Service's cluster IPs, outside clients at its load-balancer addresses; or pods
+// alone for the targets that the question names.
 func Ask(ctx context.Context, q Question) ([]Client, error) {
 	api, err := openAPI(ctx, q.Kubectl)
 	if err != nil {
 		return nil, err
 	}
 	defer api.close()
+	if len(q.Targets) > 0 {
+		return q.askPods(ctx, api, q.Targets)
+	}
 	var s service
 	if err := api.get(ctx, "namespaces", q.Namespace, "services", q.Service, "", &s); err != nil {
 		return nil, err

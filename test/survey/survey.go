@@ -16,6 +16,7 @@ type Answer struct {
 	Seen string `json:"seen"` // the client's address and port as the server saw them
 	Port int    `json:"port"` // the server's own port, where the question arrived
 	Said string `json:"said"` // the beginning of the question, or how a transfer went
+	Size int    `json:"size"` // the question's length
 }
 
 // A Client is one client and what it was told.
