@@ -63,14 +63,15 @@ build: ## All binaries, static, into bin/; kubectl finds its plugin in the PATH.
 	$(GO_BUILD) -o bin/kubectl-funnel ./cmd/kubectl-funnel
 
 .PHONY: images
-images: build ## Both images as OCI tarballs into bin/.
+images: build ## Both images as OCI tarballs into bin/, with lists of what is in them and from what they were built.
 	hack/images.sh
 
 .PHONY: generate
-generate: deps ## Deep copies, apply configurations, CRD, docs/api.md, RBAC, webhook configuration, BPF objects.
+generate: deps ## Deep copies, apply configurations, CRD, docs/api.md, RBAC, webhook configuration, admission policies, BPF objects.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt applyconfiguration:headerFile=hack/boilerplate.go.txt crd paths=./api/v1alpha1 output:crd:dir=config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=sfunnel-manager webhook paths=./controllers/... paths=./cmd/manager output:rbac:dir=config/rbac output:webhook:dir=config/webhook
 	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --config=hack/apidocs/config.yaml --templates-dir=hack/apidocs/templates --renderer=markdown --output-path=docs/api.md --log-level=ERROR
+	go run ./hack/admissionpolicy > config/overlays/admission-policy/manifests.yaml
 	go generate ./bpf/...
 
 .PHONY: verify
@@ -87,9 +88,9 @@ build-installer: ## dist/install.yaml for IMG and ATTACHER_IMG.
 	hack/render.sh $(IMG) $(ATTACHER_IMG) > dist/install.yaml
 
 .PHONY: deploy
-deploy: ## Install the operator with IMG and ATTACHER_IMG.
-	hack/render.sh $(IMG) $(ATTACHER_IMG) | kubectl apply --server-side -f -
+deploy: ## Install the operator with IMG and ATTACHER_IMG; OVERLAY=ha, admission-policy, … (docs/install.md).
+	hack/render.sh $(IMG) $(ATTACHER_IMG) $(OVERLAY) | kubectl apply --server-side -f -
 
 .PHONY: undeploy
-undeploy: ## Remove the operator; running pods and their rules stay as they are.
+undeploy: ## Remove the operator and all policies; running pods and their rules stay as they are.
 	hack/undeploy.sh

@@ -21,11 +21,7 @@ import (
 const own = "sfunnel-system"
 
 func TestInstallIsComplete(t *testing.T) {
-	var got []string
-	for _, object := range install(t) {
-		got = append(got, strings.TrimPrefix(object.GetNamespace()+"/", "/")+object.GetKind()+" "+object.GetName())
-	}
-	slices.Sort(got)
+	got := install(t).names()
 	want := []string{
 		"ClusterRole sfunnel-edit",
 		"ClusterRole sfunnel-manager",
@@ -46,6 +42,16 @@ func TestInstallIsComplete(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// names are the objects, with their namespaces, in order.
+func (o objects) names() []string {
+	var names []string
+	for _, object := range o {
+		names = append(names, strings.TrimPrefix(object.GetNamespace()+"/", "/")+object.GetKind()+" "+object.GetName())
+	}
+	slices.Sort(names)
+	return names
 }
 
 func TestTwoReplicasOfWhichOneMayGo(t *testing.T) {
@@ -150,7 +156,7 @@ func TestWebhookIsAskedAboutFewPods(t *testing.T) {
 }
 
 func TestAnotherNamespaceIsTakenOverEverywhere(t *testing.T) {
-	all := render(t, []string{"set", "namespace", "elsewhere"})
+	all := render(t, "default", []string{"set", "namespace", "elsewhere"})
 	for _, object := range all {
 		if text := fmt.Sprint(object.Object); strings.Contains(text, own) {
 			t.Errorf("%s %s still names %s", object.GetKind(), object.GetName(), own)

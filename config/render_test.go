@@ -7,6 +7,7 @@ package config_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -24,27 +25,49 @@ const (
 	attacherImage = "registry.example:5000/attacher@sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
 )
 
+var setImages = []string{"set", "image", "manager=" + managerImage, "attacher=" + attacherImage}
+
 // objects are those of an install.
 type objects []unstructured.Unstructured
 
-// render does to a copy of config/ what a user does, and builds default/. Each
-// edit is the arguments of one "kustomize edit".
-func render(t *testing.T, edits ...[]string) objects {
+// render does to a copy of config/default what a user does, and builds the folder
+// of config/ (default, or an overlay). Each edit is the arguments of one "kustomize
+// edit".
+func render(t *testing.T, folder string, edits ...[]string) objects {
+	t.Helper()
+	key := fmt.Sprint(folder, edits)
+	if _, done := rendered[key]; !done {
+		rendered[key] = renderFrom(t, ".", folder, edits...)
+	}
+	return parse(t, rendered[key])
+}
+
+// rendered is what render built before.
+var rendered = map[string][]byte{}
+
+// renderFrom does the same with another config/.
+func renderFrom(t *testing.T, config, folder string, edits ...[]string) []byte {
 	t.Helper()
 	copied := t.TempDir()
-	if err := os.CopyFS(copied, os.DirFS(".")); err != nil {
+	if err := os.CopyFS(copied, os.DirFS(config)); err != nil {
 		t.Fatal(err)
 	}
 	for _, edit := range edits {
 		kustomize(t, filepath.Join(copied, "default"), append([]string{"edit"}, edit...)...)
 	}
-	return parse(t, kustomize(t, copied, "build", "default"))
+	return kustomize(t, copied, "build", folder)
 }
 
 // install is the install with images by digest.
 func install(t *testing.T) objects {
 	t.Helper()
-	return render(t, []string{"set", "image", "manager=" + managerImage, "attacher=" + attacherImage})
+	return overlay(t, "default")
+}
+
+// overlay is the folder's install with images by digest.
+func overlay(t *testing.T, folder string) objects {
+	t.Helper()
+	return render(t, folder, setImages)
 }
 
 func kustomize(t *testing.T, dir string, args ...string) []byte {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,6 +31,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/kubetest"
@@ -39,14 +42,48 @@ import (
 type cluster struct {
 	client.Client
 	config  *rest.Config
+	admin   string // path of a kubeconfig with all rights
 	install objects
 	binary  string // the manager
 }
 
-// start is a cluster for the rest of the test.
+// start is a cluster for the rest of the test, with the install.
 func start(t *testing.T) *cluster {
 	t.Helper()
-	server, err := kubetest.Start()
+	c := empty(t)
+	c.use(t, install(t))
+	return c
+}
+
+// use applies the install, and goes on with it.
+func (c *cluster) use(t *testing.T, objects objects) {
+	t.Helper()
+	c.install = objects
+	for i := range c.install {
+		c.apply(t, &c.install[i])
+	}
+	if slices.ContainsFunc(objects, func(o unstructured.Unstructured) bool { return o.GetName() == "sfunnel-webhook" }) {
+		c.webhookLeadsHere(t)
+	}
+}
+
+// webhookLeadsHere makes the Service of the webhook lead to this machine.
+func (c *cluster) webhookLeadsHere(t *testing.T) {
+	t.Helper()
+	must(t, c.Delete(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: own, Name: "sfunnel-webhook"}}))
+	must(t, c.Create(t.Context(), &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: own, Name: "sfunnel-webhook"},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"},
+	}))
+}
+
+// withoutDefinition leaves the FunnelPolicy kind to the install.
+func withoutDefinition(e *envtest.Environment) { e.CRDDirectoryPaths = nil }
+
+// empty is a cluster with the FunnelPolicy kind and nothing else of ours.
+func empty(t *testing.T, options ...kubetest.Option) *cluster {
+	t.Helper()
+	server, err := kubetest.Start(options...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,19 +95,13 @@ func start(t *testing.T) *cluster {
 	scheme := runtime.NewScheme()
 	must(t, clientgoscheme.AddToScheme(scheme))
 	must(t, v1alpha1.AddToScheme(scheme))
+	must(t, apiextensionsv1.AddToScheme(scheme))
 	api, err := client.New(server.Config, client.Options{Scheme: scheme})
 	must(t, err)
 
-	c := &cluster{Client: api, config: server.Config, install: install(t), binary: build(t)}
-	for i := range c.install {
-		c.apply(t, &c.install[i])
-	}
-	must(t, c.Delete(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: own, Name: "sfunnel-webhook"}}))
-	must(t, c.Create(t.Context(), &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: own, Name: "sfunnel-webhook"},
-		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"},
-	}))
-	return c
+	admin := filepath.Join(t.TempDir(), "admin.kubeconfig")
+	must(t, os.WriteFile(admin, server.KubeConfig, 0o600))
+	return &cluster{Client: api, config: server.Config, admin: admin, binary: build(t, "..")}
 }
 
 // apply is kubectl apply --server-side.
@@ -79,10 +110,13 @@ func (c *cluster) apply(t *testing.T, object *unstructured.Unstructured) {
 	must(t, c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object.DeepCopy()), client.FieldOwner("kubectl")))
 }
 
-func build(t *testing.T) string {
+// build builds the manager of a checkout.
+func build(t *testing.T, checkout string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "manager")
-	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/manager").CombinedOutput(); err != nil {
+	command := exec.Command("go", "build", "-trimpath", "-o", binary, "./cmd/manager")
+	command.Dir = checkout
+	if out, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("build the manager: %v\n%s", err, out)
 	}
 	return binary
@@ -94,6 +128,27 @@ func (c *cluster) askAt(t *testing.T, m *manager) {
 	patch := fmt.Sprintf(`[{"op":"add","path":"/webhooks/0/clientConfig/service/port","value":%s}]`, m.webhook)
 	object := c.install.object(t, "MutatingWebhookConfiguration", "sfunnel")
 	must(t, c.Patch(t.Context(), object, client.RawPatch(types.JSONPatchType, []byte(patch))))
+}
+
+// controllers runs those of Kubernetes that make the pods of Deployments, and that
+// remove what was deleted.
+func (c *cluster) controllers(t *testing.T) {
+	t.Helper()
+	dir, err := kubetest.Assets()
+	must(t, err)
+	output := &log{}
+	command := exec.Command(filepath.Join(dir, "kube-controller-manager"), "--kubeconfig="+c.admin, "--leader-elect=false",
+		"--secure-port="+freePort(t), "--bind-address=127.0.0.1", "--cert-dir="+t.TempDir(),
+		"--controllers=deployment-controller,replicaset-controller,namespace-controller,garbage-collector-controller")
+	command.Stdout, command.Stderr = output, output
+	must(t, command.Start())
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+		if t.Failed() {
+			t.Logf("kube-controller-manager:\n%s", output)
+		}
+	})
 }
 
 // token is one of the manager's ServiceAccount.
@@ -202,10 +257,13 @@ func freePort(t *testing.T) string {
 	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
 }
 
-// eventually asks until the answer is no error, for half a minute at most.
+// patience is how long anything may take, on the slowest machine.
+const patience = 2 * time.Minute
+
+// eventually asks until the answer is no error, or patience ends.
 func eventually(t *testing.T, what string, ask func(context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
 		err := ask(ctx)

@@ -18,12 +18,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sfunnel-io/funnel-operator/internal/certs"
 )
@@ -41,7 +43,8 @@ import (
 type WebhookCertificate struct {
 	// Secret holds the certificates. It is created when it doesn't exist.
 	Secret types.NamespacedName
-	// Configuration is the name of the MutatingWebhookConfiguration.
+	// Configuration is the name of the MutatingWebhookConfiguration. Empty: there is
+	// none, only metrics are served, and nobody is told whom to trust.
 	Configuration string
 	// Names are the DNS names that clients connect to.
 	Names []string
@@ -61,7 +64,9 @@ func (c *WebhookCertificate) LimitCache(opts *cache.Options) {
 	opts.ByObject[&corev1.Secret{}] = cache.ByObject{
 		Namespaces: map[string]cache.Config{c.Secret.Namespace: {FieldSelector: named(c.Secret.Name)}},
 	}
-	opts.ByObject[&admissionregistrationv1.MutatingWebhookConfiguration{}] = cache.ByObject{Field: named(c.Configuration)}
+	if c.Configuration != "" {
+		opts.ByObject[&admissionregistrationv1.MutatingWebhookConfiguration{}] = cache.ByObject{Field: named(c.Configuration)}
+	}
 }
 
 // Setup starts the upkeep on every replica, leader or not.
@@ -71,12 +76,20 @@ func (c *WebhookCertificate) Setup(mgr ctrl.Manager) error {
 	request := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: c.Secret}}
 	})
-	return ctrl.NewControllerManagedBy(mgr).
+	upkeep := ctrl.NewControllerManagedBy(mgr).
 		Named("webhook-certificate").
 		WithOptions(controller.Options{NeedLeaderElection: &everyReplica}).
-		Watches(&corev1.Secret{}, request).
-		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, request).
-		Complete(c)
+		Watches(&corev1.Secret{}, request)
+	if c.Configuration != "" {
+		return upkeep.Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, request).Complete(c)
+	}
+	return upkeep.WatchesRawSource(source.Func(c.first)).Complete(c)
+}
+
+// first asks for the first look: there may be no Secret yet, and so no event.
+func (c *WebhookCertificate) first(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	queue.Add(reconcile.Request{NamespacedName: c.Secret})
+	return nil
 }
 
 // GetCertificate is for tls.Config: the certificate to present now.
@@ -101,8 +114,10 @@ func (c *WebhookCertificate) Ready(*http.Request) error {
 // presents, then what the API server trusts.
 func (c *WebhookCertificate) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	var configuration admissionregistrationv1.MutatingWebhookConfiguration
-	if err := c.client.Get(ctx, types.NamespacedName{Name: c.Configuration}, &configuration); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err) // nobody asks yet, or any more
+	if c.Configuration != "" {
+		if err := c.client.Get(ctx, types.NamespacedName{Name: c.Configuration}, &configuration); err != nil {
+			return ctrl.Result{}, client.IgnoreNotFound(err) // nobody asks yet, or any more
+		}
 	}
 	state, again, err := c.step(ctx, bundle(&configuration))
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
@@ -130,6 +145,9 @@ func (c *WebhookCertificate) step(ctx context.Context, trusted []byte) (certs.St
 		return certs.State{}, time.Time{}, fmt.Errorf("read the certificate's Secret: %w", err)
 	}
 	before, old := certs.FromData(secret.Data), secret.DeepCopy()
+	if c.Configuration == "" {
+		trusted = before.Trusted() // nobody has to be told first
+	}
 	state, again, err := certs.Step(before, trusted, c.Names, time.Now())
 	if err != nil {
 		return certs.State{}, time.Time{}, err

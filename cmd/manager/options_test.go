@@ -48,7 +48,7 @@ func TestHelpNamesEveryFlagAndEndsWith0(t *testing.T) {
 		t.Errorf("status %d", code)
 	}
 	for _, flag := range []string{"attacher-cpu", "attacher-image", "attacher-image-pull-policy", "attacher-memory", "health-probe-bind-address", "kubeconfig",
-		"leader-elect", "log-format", "log-level", "metrics-bind-address", "namespace", "pprof-bind-address", "webhook-cert-dir", "webhook-port"} {
+		"leader-elect", "log-format", "log-level", "metrics-bind-address", "namespace", "pprof-bind-address", "webhook", "webhook-cert-dir", "webhook-port"} {
 		if !strings.Contains(stderr, "\n  -"+flag+" ") && !strings.Contains(stderr, "\n  -"+flag+"\n") {
 			t.Errorf("the help does not name %s", flag)
 		}

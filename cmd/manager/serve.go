@@ -75,9 +75,11 @@ func certificateSource(opts options) (certificates, error) {
 		return certificates{get: files.GetCertificate, files: files}, nil
 	}
 	own := &controllers.WebhookCertificate{
-		Secret:        types.NamespacedName{Namespace: opts.namespace, Name: certificateSecret},
-		Configuration: configurationName,
-		Names:         []string{webhookService + "." + opts.namespace + ".svc", metricsService + "." + opts.namespace + ".svc"},
+		Secret: types.NamespacedName{Namespace: opts.namespace, Name: certificateSecret},
+		Names:  []string{webhookService + "." + opts.namespace + ".svc", metricsService + "." + opts.namespace + ".svc"},
+	}
+	if opts.webhook.serve {
+		own.Configuration = configurationName
 	}
 	return certificates{get: own.GetCertificate, own: own}, nil
 }
@@ -130,13 +132,19 @@ func setup(mgr ctrl.Manager, opts options, source certificates) error {
 	if err := addCertificates(mgr, source); err != nil {
 		return err
 	}
-	if err := controllers.SetupPodWebhook(mgr, controllers.PodWebhookOptions{Namespace: opts.namespace, Inject: opts.inject}); err != nil {
-		return err
+	if opts.webhook.serve {
+		if err := addWebhook(mgr, opts); err != nil {
+			return err
+		}
 	}
 	if err := (&controllers.FunnelPolicyReconciler{}).SetupWithManager(mgr); err != nil {
 		return err
 	}
-	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+	return mgr.AddHealthzCheck("ping", healthz.Ping)
+}
+
+func addWebhook(mgr ctrl.Manager, opts options) error {
+	if err := controllers.SetupPodWebhook(mgr, controllers.PodWebhookOptions{Namespace: opts.namespace, Inject: opts.inject}); err != nil {
 		return err
 	}
 	return mgr.AddReadyzCheck("webhook", func(req *http.Request) error {

@@ -15,11 +15,14 @@ import (
 // reads it.
 const reportPath = "/dev/termination-log"
 
-// The variables of the init container.
+// EnvReportMax is the variable of the init container with the size limit of its
+// report, in bytes.
+const EnvReportMax = "SFUNNEL_REPORT_MAX"
+
+// The other variables of the init container.
 const (
-	envPod       = "SFUNNEL_POD"        // "1": refuse the host's network namespace
-	envReport    = "SFUNNEL_REPORT"     // path of the report
-	envReportMax = "SFUNNEL_REPORT_MAX" // its size limit, in bytes
+	envPod    = "SFUNNEL_POD"    // "1": refuse the host's network namespace
+	envReport = "SFUNNEL_REPORT" // path of the report
 )
 
 // setContainer puts our init container in front of all others, native sidecars
@@ -82,10 +85,10 @@ func environment(pod *corev1.Pod, earlier []corev1.EnvVar) []corev1.EnvVar {
 	ours := []corev1.EnvVar{
 		{Name: envPod, Value: "1"},
 		{Name: envReport, Value: reportPath},
-		{Name: envReportMax, Value: strconv.Itoa(reportMax(pod))},
+		{Name: EnvReportMax, Value: strconv.Itoa(reportMax(pod))},
 	}
 	return append(ours, slices.DeleteFunc(slices.Clone(earlier), func(v corev1.EnvVar) bool {
-		return v.Name == envPod || v.Name == envReport || v.Name == envReportMax
+		return v.Name == envPod || v.Name == envReport || v.Name == EnvReportMax
 	})...)
 }
 
@@ -101,13 +104,13 @@ func mounts(earlier []corev1.VolumeMount) []corev1.VolumeMount {
 // the pod's when it writes the status (MaxPodTerminationMessageLogLength over
 // the number of containers of every kind).
 const (
-	containerMessageMax = 4096
-	podMessageMax       = 12288
+	ContainerMessageMax = 4096
+	PodMessageMax       = 12288
 )
 
 // reportMax is the number of bytes of a report that reach the pod's status, once
 // ours is among the init containers.
 func reportMax(pod *corev1.Pod) int {
 	containers := len(pod.Spec.InitContainers) + len(pod.Spec.Containers) + len(pod.Spec.EphemeralContainers)
-	return min(containerMessageMax, podMessageMax/containers)
+	return min(ContainerMessageMax, PodMessageMax/containers)
 }
