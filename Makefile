@@ -78,6 +78,15 @@ generate: deps ## Deep copies, apply configurations, CRD, docs/api.md, RBAC, web
 verify: deps ## Generated files are current, imports keep their promises, code is formatted and vetted.
 	hack/verify.sh
 
+.PHONY: lint
+lint: ## golangci-lint and kube-api-linter as .golangci.yml says; functions that nothing reaches.
+	$(TOOL) golangci-lint-kube-api-linter run ./...
+	! $(TOOL) deadcode -test ./... | grep .
+
+.PHONY: vulncheck
+vulncheck: ## Known vulnerabilities that our code reaches. VULNDB= names a mirror of the database.
+	$(TOOL) govulncheck $(if $(VULNDB),-db $(VULNDB)) ./...
+
 .PHONY: deps
 deps: ## Debian packages that the other targets use, when missing (root).
 	hack/deps.sh

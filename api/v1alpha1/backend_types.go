@@ -18,12 +18,12 @@ type Backend struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="write the name of a Service of this namespace: lower-case letters, digits and dashes"
-	Service string `json:"service"`
+	Service string `json:"service,omitempty"`
 
 	// through is the port of the Service on which everything travels. Clients send
 	// to its port, and pods receive on its targetPort.
 	// +required
-	Through ThroughPort `json:"through"`
+	Through ThroughPort `json:"through,omitzero"`
 
 	// ports are funneled: the ports that the container listens on, which clients
 	// dial at the Service's address. The Service need not list them; where it does,
@@ -34,19 +34,19 @@ type Backend struct {
 	// +listMapKey=protocol
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
-	Ports []FunneledPort `json:"ports"`
+	Ports []FunneledPort `json:"ports,omitempty"`
 
 	// encapsulation is what clients emit. Auto: Inline for TCP through TCP, and Push
 	// for everything else; the pods accept both for TCP. Push and Inline narrow
 	// that. Absent: Auto.
 	// +optional
-	// +kubebuilder:default=Auto
+	// +default="Auto"
 	Encapsulation Encapsulation `json:"encapsulation,omitempty"`
 
 	// sourcePorts are the source ports of pushed headers. Absent: 540-547 around
 	// TCP and 548-555 around UDP.
 	// +optional
-	// +kubebuilder:default={tcp: "540-547", udp: "548-555"}
+	// +default={"tcp":"540-547","udp":"548-555"}
 	SourcePorts OuterSourcePorts `json:"sourcePorts,omitzero"`
 
 	// sourceCIDRs are addresses ("10.0.0.1") and prefixes ("10.0.0.0/8") from which
@@ -77,7 +77,7 @@ type ThroughPort struct {
 
 	// protocol of that port. Absent: TCP.
 	// +optional
-	// +kubebuilder:default=TCP
+	// +default="TCP"
 	Protocol Protocol `json:"protocol,omitempty"`
 }
 
@@ -87,11 +87,11 @@ type FunneledPort struct {
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
-	Port int32 `json:"port"`
+	Port int32 `json:"port,omitempty"`
 
 	// protocol of the port. Absent: TCP.
 	// +optional
-	// +kubebuilder:default=TCP
+	// +default="TCP"
 	Protocol Protocol `json:"protocol,omitempty"`
 }
 
@@ -118,12 +118,12 @@ const (
 type OuterSourcePorts struct {
 	// tcp are those around TCP.
 	// +optional
-	// +kubebuilder:default="540-547"
+	// +default="540-547"
 	TCP PortRange `json:"tcp,omitempty"`
 
 	// udp are those around UDP.
 	// +optional
-	// +kubebuilder:default="548-555"
+	// +default="548-555"
 	UDP PortRange `json:"udp,omitempty"`
 }
 
@@ -148,7 +148,7 @@ type BackendClients struct {
 type Client struct {
 	// policyRef names the backend policy.
 	// +required
-	PolicyRef PolicyReference `json:"policyRef"`
+	PolicyRef PolicyReference `json:"policyRef,omitzero"`
 }
 
 // PolicyReference names a FunnelPolicy.
@@ -157,7 +157,7 @@ type PolicyReference struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=52
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="write the name of a FunnelPolicy: lower-case letters, digits and dashes"
-	Name string `json:"name"`
+	Name string `json:"name,omitempty"`
 
 	// namespace of the policy. Absent: that of this one.
 	// +optional

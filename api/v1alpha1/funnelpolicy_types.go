@@ -20,17 +20,20 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 52 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS label of at most 52 characters: it becomes part of ConfigMap and volume names"
 type FunnelPolicy struct {
-	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is that of every kind.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
 
 	// spec says which pods are meant and what is done to their packets.
 	// +required
-	Spec FunnelPolicySpec `json:"spec"`
+	Spec FunnelPolicySpec `json:"spec,omitzero"`
 
 	// status is written by the controller only.
 	// +optional
 	// +default={"observedGeneration":-1}
-	Status FunnelPolicyStatus `json:"status,omitempty"`
+	Status FunnelPolicyStatus `json:"status,omitzero"`
 }
 
 // FunnelPolicyList is a list of FunnelPolicies.
@@ -84,7 +87,7 @@ type FunnelPolicySpec struct {
 	// smaller packets; UDP sockets that ask for fragments get smaller ones. Of
 	// several policies on one interface Reserve wins.
 	// +optional
-	// +kubebuilder:default=Warn
+	// +default="Warn"
 	MTU MTUMode `json:"mtu,omitempty"`
 
 	// flows is for how many flows at a time each interface has room in its table
@@ -102,7 +105,7 @@ type FunnelPolicySpec struct {
 	// one come first. Policies of equal priority follow in the order of their
 	// names.
 	// +optional
-	// +kubebuilder:default=0
+	// +default=0
 	// +kubebuilder:validation:Minimum=-1000000
 	// +kubebuilder:validation:Maximum=1000000
 	Priority int32 `json:"priority,omitempty"`
@@ -190,7 +193,7 @@ type Rule struct {
 	// match says which packets the rule is for: those for which every field
 	// that is given holds.
 	// +required
-	Match Match `json:"match"`
+	Match Match `json:"match,omitzero"`
 
 	// accept leaves the packet untouched and ends the search.
 	// +optional
@@ -225,7 +228,7 @@ type Match struct {
 	// protocol is the transport protocol of the packet as it arrives at the
 	// rule: the outer one where the packet is funneled.
 	// +required
-	Protocol Protocol `json:"protocol"`
+	Protocol Protocol `json:"protocol,omitempty"`
 
 	// source is the sender's address. Absent: any.
 	// +optional
@@ -305,7 +308,7 @@ type ServiceReference struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="write the name of a Service: lower-case letters, digits and dashes"
-	Name string `json:"name"`
+	Name string `json:"name,omitempty"`
 
 	// namespace of the Service. Absent: that of the policy.
 	// +optional
@@ -322,7 +325,7 @@ type Ports struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
-	Values []PortRange `json:"values"`
+	Values []PortRange `json:"values,omitempty"`
 
 	// not inverts: every port but these.
 	// +optional
@@ -366,18 +369,18 @@ const (
 type Funnel struct {
 	// protocol of the disguise.
 	// +required
-	Protocol Protocol `json:"protocol"`
+	Protocol Protocol `json:"protocol,omitempty"`
 
 	// destinationPort of the disguise: the Service port that everything travels
 	// through.
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
-	DestinationPort int32 `json:"destinationPort"`
+	DestinationPort int32 `json:"destinationPort,omitempty"`
 
 	// mode is Push or Inline. Absent: Push.
 	// +optional
-	// +kubebuilder:default=Push
+	// +default="Push"
 	Mode Mode `json:"mode,omitempty"`
 
 	// sourcePorts of a pushed header: a port, or a range that the sender moves
@@ -399,11 +402,11 @@ type Funnel struct {
 type Unfunnel struct {
 	// protocol behind the disguise.
 	// +required
-	Protocol Protocol `json:"protocol"`
+	Protocol Protocol `json:"protocol,omitempty"`
 
 	// mode is Push or Inline, as the sender's. Absent: Push.
 	// +optional
-	// +kubebuilder:default=Push
+	// +default="Push"
 	Mode Mode `json:"mode,omitempty"`
 
 	// destinationPorts are the inner destination ports that are accepted; a

@@ -7,10 +7,17 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // FunnelPolicyStatus is what the controller found. It is written only when its
 // meaning changes.
 type FunnelPolicyStatus struct {
+	// conditions answer one question each; see the condition types.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=32
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
 	// observedGeneration is the metadata.generation that this status is about;
 	// -1 before the controller has seen the policy.
 	// +optional
-	// +kubebuilder:default=-1
+	// +default=-1
 	ObservedGeneration int64 `json:"observedGeneration"`
 
 	// rulesDigest identifies the canonical rules and settings of the ConfigMap; a
@@ -40,47 +47,51 @@ type FunnelPolicyStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
 	Services []ServiceStatus `json:"services,omitempty"`
-
-	// conditions answer one question each; see the condition types.
-	// +optional
-	// +listType=map
-	// +listMapKey=type
-	// +kubebuilder:validation:MaxItems=32
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // PodCounts counts pods. Matched is the sum of all that follow but OptedOut.
 type PodCounts struct {
 	// matched pods are selected, neither terminating nor finished, and not opted
 	// out.
+	// +required
 	Matched int32 `json:"matched"`
 	// attached pods reported success with the current digest.
+	// +required
 	Attached int32 `json:"attached"`
 	// pending pods were injected and have not reported yet.
+	// +required
 	Pending int32 `json:"pending"`
 	// outdated pods reported success with rules that are no longer current.
+	// +required
 	Outdated int32 `json:"outdated"`
 	// missing pods run without injection.
+	// +required
 	Missing int32 `json:"missing"`
 	// failed pods reported an error.
+	// +required
 	Failed int32 `json:"failed"`
 	// optedOut pods are selected but carry the label sfunnel.io/inject: "false".
+	// +required
 	OptedOut int32 `json:"optedOut"`
 }
 
 // MTUStatus sums up interface MTUs in bytes.
 type MTUStatus struct {
 	// minimum is the smallest MTU that a pod reported.
+	// +required
 	Minimum int32 `json:"minimum"`
 	// overhead is how many bytes the rules add to a packet at most.
+	// +required
 	Overhead int32 `json:"overhead"`
 }
 
 // ServiceStatus is what matters here of a Service.
 type ServiceStatus struct {
 	// namespace of the Service.
+	// +required
 	Namespace string `json:"namespace"`
 	// name of the Service.
+	// +required
 	Name string `json:"name"`
 	// addresses that the rules use.
 	// +optional

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/sfunnel-io/funnel-operator/internal/report"
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 )
 
 func readReport(t *testing.T, path string) report.Report {
@@ -53,7 +54,7 @@ func TestAPodReservesRoom(t *testing.T) {
 	if got.code != exitDone || got.stderr != "" {
 		t.Errorf("got %v", got)
 	}
-	if r := readReport(t, log); len(r.Interfaces) != 1 || r.Interfaces[0].Tight() || r.Interfaces[0].Headroom != 20 {
+	if r := readReport(t, log); len(r.Interfaces) != 1 || r.Interfaces[0].Overhead > 20 || r.Interfaces[0].Headroom != 20 {
 		t.Errorf("report %+v", r)
 	}
 }
@@ -104,7 +105,7 @@ func TestFailuresAreReported(t *testing.T) {
 // TestAPodInTheHostsNetworkIsRefused names an interface that no host has, so that
 // nothing happens to this machine even if the refusal fails.
 func TestAPodInTheHostsNetworkIsRefused(t *testing.T) {
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	if _, err := os.Stat("/proc/sys/net/core/netdev_budget"); err != nil {
 		t.Log("these tests do not run in the host's network: nothing proved")
 		return

@@ -103,14 +103,6 @@ func (l *lab) run(ctx context.Context) (err error) {
 	return nil
 }
 
-// restart ends the manager and starts another.
-func (l *lab) restart(ctx context.Context) error {
-	if err := l.manager.Stop(); err != nil {
-		return err
-	}
-	return l.run(ctx)
-}
-
 // untilAll waits until every policy is as it should be.
 func (l *lab) untilAll(ctx context.Context, what string, holds func(*v1alpha1.FunnelPolicy) bool) error {
 	for {

@@ -80,8 +80,7 @@ func makeCgroup(folder string) error {
 			return fmt.Errorf("cgroup %s: %w", file, err)
 		}
 	}
-	_, err := enableControllers(folder)
-	return err
+	return enableControllers(folder)
 }
 
 // delegate enables all controllers of a version 2 root for its children, and writes
@@ -102,22 +101,21 @@ func delegate(j journal, root string) error {
 	if err != nil {
 		return err
 	}
-	_, err = enableControllers(root)
-	return err
+	return enableControllers(root)
 }
 
 // enableControllers gives the children of a version 2 folder all controllers that
-// the folder itself has, and returns those that they did not have.
-func enableControllers(folder string) ([]string, error) {
+// the folder itself has.
+func enableControllers(folder string) error {
 	missing, err := missingControllers(folder)
 	if err != nil || len(missing) == 0 {
-		return nil, err
+		return err
 	}
 	file := filepath.Join(folder, "cgroup.subtree_control")
 	if err := os.WriteFile(file, []byte("+"+strings.Join(missing, " +")), 0); err != nil {
-		return nil, fmt.Errorf("enable cgroup controllers: %w", err)
+		return fmt.Errorf("enable cgroup controllers: %w", err)
 	}
-	return missing, nil
+	return nil
 }
 
 func missingControllers(folder string) ([]string, error) {

@@ -27,13 +27,13 @@ const (
 // runMachine is the first process of a machine: it sets the machine up, starts its
 // programs, keeps them running and reaps what is orphaned. It ends by being killed,
 // and everything in the machine with it.
-func runMachine(spec string) int {
+func runMachine(spec string) {
 	for file := startFile; file <= listenerFile; file++ {
 		unix.CloseOnExec(file)
 	}
 	ready := os.NewFile(readyFile, "ready")
 	if n, err := os.NewFile(startFile, "start").Read(make([]byte, 1)); n != 1 || err != nil {
-		return 1 // whoever made us has gone
+		return // whoever made us has gone
 	}
 	m, err := readMachine(spec)
 	if err == nil {
@@ -41,7 +41,7 @@ func runMachine(spec string) int {
 	}
 	if err != nil {
 		fmt.Fprintln(ready, err)
-		return 1
+		return
 	}
 	supervisor := supervisor{machine: m, running: map[int]program{}}
 	for _, p := range m.Programs {
@@ -49,7 +49,6 @@ func runMachine(spec string) int {
 	}
 	ready.Close()
 	supervisor.reap()
-	return 1
 }
 
 // setUp makes the machine look as described.

@@ -49,7 +49,8 @@ const usage = `usage: cluster COMMAND [-name NAME] …
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == machineCommand {
-		os.Exit(runMachine(os.Args[2]))
+		runMachine(os.Args[2])
+		os.Exit(1) // it is killed when all goes well
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

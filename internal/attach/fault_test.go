@@ -14,7 +14,7 @@ func TestKernelOptionsAreNamed(t *testing.T) {
 	if err.Error() != "this kernel lacks CONFIG_X: no such file or directory" || !errors.Is(err, unix.ENOENT) {
 		t.Errorf("got %v", err)
 	}
-	if err := kernelLacks(unix.EBUSY, "CONFIG_X"); err != unix.EBUSY {
+	if err := kernelLacks(unix.EBUSY, "CONFIG_X"); !errors.Is(err, unix.EBUSY) || err.Error() != unix.EBUSY.Error() {
 		t.Errorf("got %v", err)
 	}
 }

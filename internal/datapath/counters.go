@@ -28,18 +28,6 @@ type RuleCounter struct {
 	Packets, Octets uint64
 }
 
-// ReadCounters reads the counters of a program that this process loaded.
-func (p *Programs) ReadCounters(program *ebpf.Program) (Counters, error) {
-	for _, c := range p.collections {
-		for _, candidate := range c.Programs {
-			if candidate == program {
-				return readCounters(c.Maps[bpf.EgressMapRuleCounts], c.Maps[bpf.EgressMapReasons])
-			}
-		}
-	}
-	return Counters{}, fmt.Errorf("not one of these programs")
-}
-
 // AttachedCounters reads the counters of a program that is attached somewhere,
 // given its id. It needs CAP_SYS_ADMIN, as the kernel demands for taking up
 // what another process loaded.
@@ -81,7 +69,7 @@ func readCounters(ruleCounts, reasons *ebpf.Map) (Counters, error) {
 			c.Rules[i].Octets += cpu.Octets
 		}
 	}
-	for r := uint32(0); r < reasons.MaxEntries(); r++ {
+	for r := range reasons.MaxEntries() {
 		var perCPU []uint64
 		if err := reasons.Lookup(r, &perCPU); err != nil {
 			return Counters{}, fmt.Errorf("read %s: %w", bpf.EgressMapReasons, err)

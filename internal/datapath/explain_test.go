@@ -49,7 +49,7 @@ func TestErrorsNameWhatIsMissing(t *testing.T) {
 func TestAnErrorIsExplainedOnce(t *testing.T) {
 	first := Explain(unix.ENOSYS)
 	later := fmt.Errorf("attach eth0: %w", errors.Join(first, errors.New("undo")))
-	if first.Error() != "this kernel has no BPF (CONFIG_BPF_SYSCALL): "+unix.ENOSYS.Error() || Explain(later) != later || !errors.Is(later, unix.ENOSYS) {
+	if first.Error() != "this kernel has no BPF (CONFIG_BPF_SYSCALL): "+unix.ENOSYS.Error() || Explain(later).Error() != later.Error() || !errors.Is(later, unix.ENOSYS) {
 		t.Errorf("got %v, then %v", first, Explain(later))
 	}
 }

@@ -77,7 +77,7 @@ func (s *inlineSite) accept(port uint16) <-chan *net.TCPConn {
 // hears fails unless the end of what the other side sends is the next thing.
 func hears(conn *net.TCPConn) error {
 	if rest, err := io.ReadAll(conn); err != nil || len(rest) != 0 {
-		return fmt.Errorf("heard %d octets, %v", len(rest), err)
+		return errors.Join(fmt.Errorf("heard %d octets", len(rest)), err)
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func halfClose(a, b *net.TCPConn) error {
 		return err
 	}
 	if _, err := io.ReadFull(b, got); err != nil || !slices.Equal(got, data) {
-		return fmt.Errorf("other data after the half close, %v", err)
+		return errors.Join(errors.New("other data after the half close"), err)
 	}
 	return errors.Join(a.CloseWrite(), hears(b))
 }
@@ -109,7 +109,7 @@ func resetBy(a, b *net.TCPConn) error {
 	b.SetLinger(0)
 	b.Close()
 	if _, err := a.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
-		return fmt.Errorf("reads %v after a reset", err)
+		return errors.Join(errors.New("reads on after a reset"), err)
 	}
 	return nil
 }

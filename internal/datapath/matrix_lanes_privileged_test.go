@@ -115,7 +115,7 @@ func (s *site) moveDatagrams(lanes []lane, n int64, back bool) {
 		}
 		if back {
 			// Connection tracking takes the first packets of a flow one by one.
-			err = pour(1, func(i int) (int, int) { return 9, 1 }, answers, client)
+			err = pour(1, func(int) (int, int) { return 9, 1 }, answers, client)
 		}
 		if err != nil {
 			return fmt.Errorf("first datagram back: %w", err)

@@ -35,7 +35,7 @@ func TestMSSIsLoweredToWhatFits(t *testing.T) {
 		{"behind the end", func(m []byte) []byte { return slices.Concat([]byte{1, 1, 1, 0}, m) }, 1460, 1460, wire.SYN},
 		{"of a wrong length", func(m []byte) []byte { return []byte{2, 3, m[2], 1} }, 1460, 1460, wire.SYN},
 		{"behind an option of length 0", func(m []byte) []byte { return slices.Concat([]byte{9, 0, 1, 1}, m) }, 1460, 1460, wire.SYN},
-		{"cut off", func(m []byte) []byte { return []byte{1, 1, 2, 4} }, 1460, 1460, wire.SYN},
+		{"cut off", func([]byte) []byte { return []byte{1, 1, 2, 4} }, 1460, 1460, wire.SYN},
 	}
 	for _, six := range []bool{false, true} {
 		for _, outer := range []byte{wire.TCP, wire.UDP} {

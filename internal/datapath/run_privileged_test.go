@@ -13,8 +13,10 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/sfunnel-io/funnel-operator/bpf"
 	"github.com/sfunnel-io/funnel-operator/internal/classifier"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
 )
 
@@ -54,7 +56,7 @@ var ethernet = Interface{Index: loopback, Ethernet: true, SegmentA: 1000, Segmen
 
 func mustLoad(t testing.TB, ingress, egress string, i Interface) *Programs {
 	t.Helper()
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	programs, err := Load(Config{Ingress: mustCompile(t, ingress), Egress: mustCompile(t, egress), Interface: i})
 	if err != nil {
 		var v *ebpf.VerifierError
@@ -152,11 +154,20 @@ func reasonOf(t testing.TB, p *Programs, program *ebpf.Program, frame []byte, op
 
 func mustCount(t testing.TB, p *Programs, program *ebpf.Program) Counters {
 	t.Helper()
-	c, err := p.ReadCounters(program)
-	if err != nil {
-		t.Fatal(err)
+	for _, c := range p.collections {
+		for _, candidate := range c.Programs {
+			if candidate != program {
+				continue
+			}
+			counters, err := readCounters(c.Maps[bpf.EgressMapRuleCounts], c.Maps[bpf.EgressMapReasons])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return counters
+		}
 	}
-	return c
+	t.Fatal("not one of these programs")
+	return Counters{}
 }
 
 func sameFrame(t testing.TB, got, want []byte) {

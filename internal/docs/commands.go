@@ -33,7 +33,7 @@ func Check(t *testing.T, update bool, prefix string, run func(words []string) st
 	}
 	found := 0
 	for _, p := range pages {
-		for _, c := range p.Commands(prefix) {
+		for _, c := range p.commandsFrom(prefix) {
 			found++
 			t.Run(p.Place(c.Line), func(t *testing.T) { p.check(t, update, prefix, c, run) })
 		}
@@ -50,7 +50,7 @@ func (p Page) check(t *testing.T, update bool, prefix string, c Command, run fun
 		t.Fatal(err)
 	}
 	t.Chdir(t.TempDir())
-	if err := p.Save("."); err != nil {
+	if err := p.save("."); err != nil {
 		t.Fatal(err)
 	}
 	got := run(strings.Fields(strings.TrimPrefix(c.Text, prefix)))
@@ -76,9 +76,9 @@ func (p Page) show(root string, c Command, output string) error {
 	return os.WriteFile(file, []byte(strings.Replace(string(text), line+c.Output, line+output, 1)), 0o644)
 }
 
-// Commands returns the commands of the page's console blocks that begin with the
+// commandsFrom returns the commands of the page's console blocks that begin with the
 // prefix.
-func (p Page) Commands(prefix string) []Command {
+func (p Page) commandsFrom(prefix string) []Command {
 	var found []Command
 	for _, b := range p.Blocks("console") {
 		for _, c := range b.commands() {

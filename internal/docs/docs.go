@@ -117,8 +117,8 @@ func (b Block) Name() string {
 // Place is where the block stands, for messages.
 func (p Page) Place(line int) string { return fmt.Sprintf("%s:%d", p.Path, line) }
 
-// Save writes the blocks that stand for files into a folder.
-func (p Page) Save(folder string) error {
+// save writes the blocks that stand for files into a folder.
+func (p Page) save(folder string) error {
 	for _, b := range p.blocks() {
 		if b.Name() == "" {
 			continue

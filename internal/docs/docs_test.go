@@ -22,11 +22,11 @@ func TestBlocksAndCommands(t *testing.T) {
 	if diff := cmp.Diff([]Block{{"", 14, "plain\n"}}, p.Blocks("")); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]Command{{9, "program -f site.yaml", "line\n"}}, p.Commands("program")); diff != "" {
+	if diff := cmp.Diff([]Command{{9, "program -f site.yaml", "line\n"}}, p.commandsFrom("program")); diff != "" {
 		t.Error(diff)
 	}
 	folder := t.TempDir()
-	if err := p.Save(folder); err != nil {
+	if err := p.save(folder); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(folder, "site.yaml"))

@@ -24,11 +24,11 @@ import (
 type Severity string
 
 const (
-	// Fault: it will not work.
+	// Fault is what will not work.
 	Fault Severity = "fault"
-	// Doubt: it is allowed, and probably not meant or not enough.
+	// Doubt is what is allowed, and probably not meant or not enough.
 	Doubt Severity = "warning"
-	// Open: only a cluster can tell.
+	// Open is what only a cluster can tell.
 	Open Severity = "note"
 )
 

@@ -64,9 +64,6 @@ type Interface struct {
 	InFront []string `json:"inFront,omitempty"`
 }
 
-// Tight reports whether pushed packets of full size do not fit into the MTU.
-func (i Interface) Tight() bool { return i.Overhead > i.Headroom }
-
 // Runs reports whether the run left the policy attached with that digest. An
 // empty digest is never attached.
 func (r Report) Runs(policy, digest string) bool {

@@ -3,6 +3,7 @@
 package rules
 
 import (
+	"errors"
 	"net/netip"
 	"reflect"
 	"strconv"
@@ -179,10 +180,10 @@ const oneFamily = "addresses of one family (write one rule for ip and one for ip
 
 func TestParseErrorsHaveTheirParts(t *testing.T) {
 	_, err := Parse("tcp drop\n tcp dport http drop")
-	got := *err.(Errors)[0]
+	var faults Errors
 	want := SyntaxError{Position{2, 12}, "http", `"http" is not a port`, expectedPort}
-	if got != want {
-		t.Errorf("got %+v, want %+v", got, want)
+	if !errors.As(err, &faults) || *faults[0] != want {
+		t.Errorf("got %+v, want %+v", err, want)
 	}
 }
 
@@ -200,7 +201,10 @@ func TestParseLimitsTheNumberOfRules(t *testing.T) {
 
 func TestParseEndsTheListOfFaults(t *testing.T) {
 	_, err := Parse(strings.Repeat("x\n", 5000))
-	faults := err.(Errors)
+	var faults Errors
+	if !errors.As(err, &faults) {
+		t.Fatalf("got %v", err)
+	}
 	last := faults[len(faults)-1].Error()
 	if want := "1001:1: too many faults, the rest is not listed"; len(faults) != maxFaults+1 || last != want {
 		t.Errorf("%d faults, the last is %q, want %q", len(faults), last, want)

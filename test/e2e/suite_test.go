@@ -68,8 +68,8 @@ var _ = BeforeSuite(func() {
 		phase("look whether the host is as it was")
 		// Processes that were killed leave their namespaces a moment later.
 		Eventually(func() string {
-			new, _ := run(program("cluster"), "snapshot", "-since", hostBefore)
-			return new
+			found, _ := run(program("cluster"), "snapshot", "-since", hostBefore)
+			return found
 		}).WithTimeout(time.Minute).Should(BeEmpty(), "the host shows what it did not show before")
 	})
 })

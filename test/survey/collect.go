@@ -143,7 +143,7 @@ func (q Question) askPods(ctx context.Context, api *api, targets []string) ([]Cl
 // askOutside runs the command that asks from outside.
 func (q Question) askOutside(ctx context.Context, targets []string) ([]Client, error) {
 	if len(targets) == 0 {
-		return nil, fmt.Errorf("Service %s has no load-balancer address", q.Service)
+		return nil, fmt.Errorf("no load-balancer address: Service %s", q.Service)
 	}
 	line := append(slices.Clone(q.Outside), append([]string{"-bytes", fmt.Sprint(q.Bytes)}, targets...)...)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)

@@ -21,7 +21,8 @@ import (
 // behind it. A pod takes up the rules when it is created; a running pod keeps
 // those that it started with.
 type FunnelPolicyApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata is that of every kind.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec says which pods are meant and what is done to their packets.
 	Spec *FunnelPolicySpecApplyConfiguration `json:"spec,omitempty"`

@@ -14,6 +14,8 @@ import (
 // FunnelPolicyStatus is what the controller found. It is written only when its
 // meaning changes.
 type FunnelPolicyStatusApplyConfiguration struct {
+	// conditions answer one question each; see the condition types.
+	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the metadata.generation that this status is about;
 	// -1 before the controller has seen the policy.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
@@ -29,14 +31,25 @@ type FunnelPolicyStatusApplyConfiguration struct {
 	// services are the Services that the rules name, and those that select the
 	// pods and carry a funneled port.
 	Services []ServiceStatusApplyConfiguration `json:"services,omitempty"`
-	// conditions answer one question each; see the condition types.
-	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }
 
 // FunnelPolicyStatusApplyConfiguration constructs a declarative configuration of the FunnelPolicyStatus type for use with
 // apply.
 func FunnelPolicyStatus() *FunnelPolicyStatusApplyConfiguration {
 	return &FunnelPolicyStatusApplyConfiguration{}
+}
+
+// WithConditions adds the given value to the Conditions field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Conditions field.
+func (b *FunnelPolicyStatusApplyConfiguration) WithConditions(values ...*v1.ConditionApplyConfiguration) *FunnelPolicyStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithConditions")
+		}
+		b.Conditions = append(b.Conditions, *values[i])
+	}
+	return b
 }
 
 // WithObservedGeneration sets the ObservedGeneration field in the declarative configuration to the given value
@@ -88,19 +101,6 @@ func (b *FunnelPolicyStatusApplyConfiguration) WithServices(values ...*ServiceSt
 			panic("nil value passed to WithServices")
 		}
 		b.Services = append(b.Services, *values[i])
-	}
-	return b
-}
-
-// WithConditions adds the given value to the Conditions field in the declarative configuration
-// and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the Conditions field.
-func (b *FunnelPolicyStatusApplyConfiguration) WithConditions(values ...*v1.ConditionApplyConfiguration) *FunnelPolicyStatusApplyConfiguration {
-	for i := range values {
-		if values[i] == nil {
-			panic("nil value passed to WithConditions")
-		}
-		b.Conditions = append(b.Conditions, *values[i])
 	}
 	return b
 }
