@@ -62,6 +62,13 @@ func startOperator(edits ...func(*FunnelPolicyReconciler)) (o *operator, stop fu
 	Expect(err).NotTo(HaveOccurred())
 	Expect(o.SetupWithManager(mgr)).To(Succeed())
 
+	stop = startManager(mgr)
+	Expect(mgr.GetCache().WaitForCacheSync(suite)).To(BeTrue())
+	return o, stop
+}
+
+// startManager starts a manager, which ends with the spec or when stop is called.
+func startManager(mgr ctrl.Manager) (stop func()) {
 	ctx, cancel := context.WithCancel(suite)
 	ended := make(chan struct{})
 	go func() {
@@ -71,8 +78,7 @@ func startOperator(edits ...func(*FunnelPolicyReconciler)) (o *operator, stop fu
 	}()
 	stop = func() { cancel(); <-ended }
 	DeferCleanup(stop)
-	Expect(mgr.GetCache().WaitForCacheSync(ctx)).To(BeTrue())
-	return o, stop
+	return stop
 }
 
 // withoutPolling leaves the operator with nothing but events, so that a case

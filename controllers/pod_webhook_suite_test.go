@@ -3,7 +3,6 @@
 package controllers
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -69,15 +68,7 @@ func startReplica() (r replica, stop func()) {
 	Expect(r.certificate.Setup(mgr)).To(Succeed())
 	Expect(SetupPodWebhook(mgr, PodWebhookOptions{Namespace: ownNamespace, Inject: inject.Options{Image: attacher}})).To(Succeed())
 
-	ctx, cancel := context.WithCancel(suite)
-	ended := make(chan struct{})
-	go func() {
-		defer GinkgoRecover()
-		defer close(ended)
-		Expect(mgr.Start(ctx)).To(Succeed())
-	}()
-	stop = func() { cancel(); <-ended }
-	DeferCleanup(stop)
+	stop = startManager(mgr)
 	return r, stop
 }
 

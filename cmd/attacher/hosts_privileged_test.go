@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netns"
+
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 )
 
 // The tests of the binary run it as users do: static, in network namespaces, with
@@ -39,7 +41,7 @@ func TestMain(m *testing.M) {
 func binary(t testing.TB) string {
 	t.Helper()
 	build.once.Do(func() {
-		if build.folder, build.err = os.MkdirTemp("", "attacher-test-"); build.err != nil {
+		if build.folder, build.err = os.MkdirTemp("", "attacher-test-"); build.err != nil { //nolint:usetesting // outlives the test that comes first
 			return
 		}
 		c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(build.folder, "attacher"), ".")
@@ -52,17 +54,6 @@ func binary(t testing.TB) string {
 		t.Fatal(build.err)
 	}
 	return filepath.Join(build.folder, "attacher")
-}
-
-func requireRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" || os.Getenv("FUNNEL_REQUIRE_ROOT") == "1" {
-		t.Fatal("needs root")
-	}
-	t.Skip("needs root: network namespaces and BPF")
 }
 
 func must(t testing.TB, err error) {
@@ -90,7 +81,7 @@ type host struct {
 // pair makes two hosts with one wire between them, 10.0.0.1 and 10.0.0.2.
 func pair(t testing.TB) (client, server host) {
 	t.Helper()
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	client = host{fmt.Sprintf("attach-%d-c", os.Getpid()), "10.0.0.1"}
 	server = host{fmt.Sprintf("attach-%d-s", os.Getpid()), "10.0.0.2"}
 	for _, h := range []host{client, server} {

@@ -11,8 +11,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"slices"
 	"syscall"
+
+	"github.com/sfunnel-io/funnel-operator/internal/cli"
 )
 
 // The exit codes.
@@ -46,25 +47,18 @@ func main() {
 
 // run does what the arguments say and returns the exit code.
 func run(ctx context.Context, args []string, o outside) int {
-	command, rest := split(args)
-	if slices.ContainsFunc(rest, isHelp) {
-		command = "help"
+	program := cli.Program{
+		Commands: map[string]func([]string) int{
+			"attach":  func(rest []string) int { return attachCommand(ctx, rest, o) },
+			"detach":  func(rest []string) int { return detachCommand(rest, o) },
+			"check":   func(rest []string) int { return checkCommand(rest, o) },
+			"show":    func(rest []string) int { return showCommand(rest, o) },
+			"version": func(rest []string) int { return versionCommand(rest, o) },
+		},
+		Help:    func() int { return help(o.stdout) },
+		Unknown: func(command string) int { return o.bad("unknown command %q; see attacher --help", command) },
 	}
-	switch command {
-	case "attach":
-		return attachCommand(ctx, rest, o)
-	case "detach":
-		return detachCommand(rest, o)
-	case "check":
-		return checkCommand(rest, o)
-	case "show":
-		return showCommand(rest, o)
-	case "version":
-		return versionCommand(rest, o)
-	case "help":
-		return help(o.stdout)
-	}
-	return o.bad("unknown command %q; see attacher --help", command)
+	return program.Run(split(args))
 }
 
 // split takes the command off the arguments; without one it is attach.
@@ -73,7 +67,7 @@ func split(args []string) (string, []string) {
 		return "attach", nil
 	}
 	switch first := args[0]; {
-	case isHelp(first):
+	case cli.IsHelp(first):
 		return "help", nil
 	case first == "-version" || first == "--version":
 		return "version", nil
@@ -82,8 +76,4 @@ func split(args []string) (string, []string) {
 	default:
 		return first, args[1:]
 	}
-}
-
-func isHelp(arg string) bool {
-	return arg == "-h" || arg == "-help" || arg == "--help"
 }

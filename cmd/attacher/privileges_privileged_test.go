@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/sfunnel-io/funnel-operator/internal/report"
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 )
 
 // capabilities is a command that leaves a process with nothing but these
@@ -93,7 +94,7 @@ func TestItRunsFromScratch(t *testing.T) {
 }
 
 func TestAUserNamespaceIsNamed(t *testing.T) {
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	root := tree(t, map[string]string{"ingress.rules": serverRules})
 	line := fmt.Sprintf("ip link add eth0 type veth peer name eth0p; %s --rules %s --interface eth0; echo exit $?; tc filter show dev eth0 ingress", binary(t), root)
 	got := sh(t, "unshare --user --map-root-user --net sh -c '%s'", line)

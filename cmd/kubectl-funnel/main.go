@@ -12,7 +12,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
+
+	"github.com/sfunnel-io/funnel-operator/internal/cli"
 )
 
 // The exit codes.
@@ -37,25 +38,26 @@ func main() {
 
 // run does what the arguments say and returns the exit code.
 func run(ctx context.Context, args []string, o outside) int {
-	if len(args) == 0 || args[0] == "help" || slices.ContainsFunc(args, isHelp) {
-		fmt.Fprint(o.stdout, usage)
-		return exitDone
+	program := cli.Program{
+		Commands: map[string]func([]string) int{
+			"inject": func(rest []string) int { return injectCommand(rest, o) },
+			"render": func(rest []string) int { return renderCommand(rest, o) },
+			"lint":   func(rest []string) int { return lintCommand(rest, o) },
+			"status": func(rest []string) int { return statusCommand(ctx, rest, o) },
+		},
+		Help:    o.help,
+		Unknown: func(command string) int { return o.wrong("unknown command %q; see kubectl funnel help", command) },
 	}
-	switch command, rest := args[0], args[1:]; command {
-	case "inject":
-		return injectCommand(rest, o)
-	case "render":
-		return renderCommand(rest, o)
-	case "lint":
-		return lintCommand(rest, o)
-	case "status":
-		return statusCommand(ctx, rest, o)
-	default:
-		return o.wrong("unknown command %q; see kubectl funnel help", command)
+	if len(args) == 0 {
+		return o.help()
 	}
+	return program.Run(args[0], args[1:])
 }
 
-func isHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
+func (o outside) help() int {
+	fmt.Fprint(o.stdout, usage)
+	return exitDone
+}
 
 // wrong says why nothing was done.
 func (o outside) wrong(format string, args ...any) int {

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 )
 
 const (
@@ -311,7 +312,7 @@ func TestReplyTakesBothHooks(t *testing.T) {
 }
 
 func TestProgramsDieWithTheirNamespace(t *testing.T) {
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	var ids []uint32
 	t.Run("in a namespace", func(t *testing.T) {
 		newNamespace(t)

@@ -15,6 +15,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 )
 
 var (
@@ -98,7 +100,7 @@ func TestAnIngressQdiscIsNamed(t *testing.T) {
 	must(t, netlink.QdiscAdd(&netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
 		LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS,
 	}}))
-	if _, err := ensureClsact(l); err != errIngressQdisc {
+	if _, err := ensureClsact(l); !errors.Is(err, errIngressQdisc) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -157,7 +159,7 @@ func TestInFrontNamesWhatRunsBefore(t *testing.T) {
 }
 
 func TestInNamespaceLeavesThisOneAlone(t *testing.T) {
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	outside := exec.Command("sleep", "60") // started here, it is not in the new namespace
 	must(t, outside.Start())
 	t.Cleanup(func() { _ = outside.Process.Kill(); _ = outside.Wait() })

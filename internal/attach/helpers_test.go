@@ -3,7 +3,6 @@
 package attach
 
 import (
-	"os"
 	"runtime"
 	"testing"
 
@@ -11,26 +10,15 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
-)
 
-// requireRoot skips where the kernel would refuse, but never where tests must
-// run.
-func requireRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" || os.Getenv("FUNNEL_REQUIRE_ROOT") == "1" {
-		t.Fatal("needs root")
-	}
-	t.Skip("needs root: network namespaces and BPF")
-}
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
+)
 
 // newNamespace moves the test into a network namespace of its own, with lo up.
 // It ends with the test.
 func newNamespace(t testing.TB) {
 	t.Helper()
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	runtime.LockOSThread()
 	before, err := netns.Get()
 	if err != nil {

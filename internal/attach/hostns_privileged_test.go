@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 )
 
 func TestANamespaceIsNotTheHostNetwork(t *testing.T) {
@@ -19,7 +21,7 @@ func TestANamespaceIsNotTheHostNetwork(t *testing.T) {
 }
 
 func TestTheFirstNamespaceIsTheHostNetwork(t *testing.T) {
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	err := inNamespace("/proc/self/ns/net", func() error {
 		host, err := onlyHostHas("/proc/sys/net/core/")
 		byInode, errInode := InHostNetwork()

@@ -12,6 +12,7 @@ import (
 	"github.com/sfunnel-io/funnel-operator/internal/classifier"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 	"github.com/sfunnel-io/funnel-operator/internal/rules/rulestest"
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 )
 
 // BenchmarkClassify reports what a look-up costs by the number of rules, for
@@ -19,7 +20,7 @@ import (
 // program runs that reading the input costs are reported as "empty"; take
 // them off.
 func BenchmarkClassify(b *testing.B) {
-	requireRoot(b)
+	testnet.RequireRoot(b)
 	for _, n := range []int{1, 5, 50, 480, 1000, classifier.MaxRules} {
 		rs := rulestest.Distinct(n)
 		coll := loadClassifier(b, tableOf(b, rs))
@@ -42,7 +43,7 @@ func nsPerRun(b *testing.B, program *ebpf.Program, p rules.Packet) {
 // BenchmarkLoadClassifier reports how long it takes to compile a rule set, and
 // to create, fill and freeze the maps and load one program.
 func BenchmarkLoadClassifier(b *testing.B) {
-	requireRoot(b)
+	testnet.RequireRoot(b)
 	for _, n := range []int{5, 1000, 4096} {
 		rs := rulestest.Distinct(n)
 		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {

@@ -18,6 +18,7 @@ import (
 	"github.com/sfunnel-io/funnel-operator/internal/classifier"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 	"github.com/sfunnel-io/funnel-operator/internal/rules/rulestest"
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 )
 
 // classifyTuple is struct tuple of bpf/classify.h.
@@ -97,7 +98,7 @@ func run(t testing.TB, program *ebpf.Program, in classifyInput) int {
 }
 
 func TestKernelAgreesWithMatch(t *testing.T) {
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	seed := rulestest.Seed(t)
 	sizes, rounds := []int{0, 1, 2, 5, 50, 63, 64, 65, 128, 480, 511, 512, 513, 1000, 2500, rules.MaxRules}, 4
 	if testing.Short() {
@@ -165,7 +166,7 @@ func verified(t testing.TB, program *ebpf.Program) uint32 {
 // layout: with and without sets of more than one word, with each dimension used
 // or not.
 func TestLoadTakesAnyRuleSet(t *testing.T) {
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	rng := rulestest.New(rulestest.Seed(t))
 	sets := []rules.RuleSet{
 		nil,
@@ -199,7 +200,7 @@ func ipv4Only(rs rules.RuleSet) rules.RuleSet {
 
 // A table of many MiB: more than the kernel's largest contiguous allocation.
 func TestKernelTakesLargeTables(t *testing.T) {
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	rs := make(rules.RuleSet, rules.MaxRules)
 	for i := range rs {
 		rs[i] = rules.Rule{Protocol: rules.UDP, Action: rules.Action{Verb: rules.Drop}}
@@ -221,7 +222,7 @@ func TestKernelTakesLargeTables(t *testing.T) {
 }
 
 func TestClassifierIsFrozen(t *testing.T) {
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	table := tableOf(t, rulestest.Narrow(rulestest.New(1), 100))
 	coll := loadClassifier(t, table)
 	if err := coll.Maps[classifyMemory].Put(uint32(0), table.Memory()); !errors.Is(err, os.ErrPermission) {

@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
 )
 
@@ -286,7 +287,7 @@ func TestSourcePortMovesWithTime(t *testing.T) {
 // loadWithSlots loads the egress program with another length of time slots.
 func loadWithSlots(t *testing.T, ports string, ns uint64) *ebpf.Program {
 	t.Helper()
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	table := mustCompile(t, "udp dport 4739 funnel tcp dport 179 sport "+ports)
 	spec, err := specFor(rules.Egress, table, Config{Egress: table, Interface: ethernet})
 	if err != nil {

@@ -46,14 +46,7 @@ func TestPathMTUOfInlineFlows(t *testing.T) {
 			s.narrow(1300)
 			s.attach()
 			for _, service := range services {
-				conn, err := dial(s.site.client, 0, netip.AddrPortFrom(service, 8080))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer conn.Close()
-				if err := talk(conn, 8080, payload(100)); err != nil {
-					t.Fatal(err)
-				}
+				conn := s.open(service)
 				sent, received, err := exchange(conn, 1<<20)
 				if err != nil || !slices.Equal(sent, received) {
 					t.Errorf("what came back differs from what was sent, or %v\n%s", err, s.report())

@@ -109,7 +109,7 @@ func TestPathMTUOfPushedTCP(t *testing.T) {
 			server := s.funnel(s.server, "eth0", tcpBackend, "")
 			go echo(s.listenTCP(s.server, 8080))
 			conn := s.dialTCP(s.client, netip.AddrPortFrom(service, 8080))
-			sent, received := s.exchange(conn, 1<<20)
+			sent, received := s.mustExchange(conn, 1<<20)
 			if !slices.Equal(sent, received) {
 				t.Error("what came back differs from what was sent")
 			}

@@ -91,43 +91,19 @@ func TestErrorsAboutFlowsInKind(t *testing.T) {
 	for family, e := range families {
 		t.Run(family, func(t *testing.T) {
 			for _, q := range replyQuotes(t, e, 37) {
-				for _, kind := range icmpErrors[family] {
-					for options := 0; options <= 40; options += 20 {
-						o := payload(options)
-						in, want := withOptions(q.in, o...), withOptions(q.want, o...)
-						q.mustTranslate(t, fmt.Sprintf("%v, %d octets of options", kind, options), ErrorTranslated,
-							kind.about(in, router[family], q.to, o...), kind.less(q.outerLen()).about(want, router[family], q.to, o...))
-					}
-				}
+				q.mustTranslateEveryKind(t, family)
 			}
 		})
 	}
 }
 
-// TestErrorsThatQuoteLittleOfFlowsInKind cuts quotes at every length. Where no
-// port inside is quoted, a rule tells that it should have been.
+// TestErrorsThatQuoteLittleOfFlowsInKind: where no port inside is quoted, a rule
+// tells that it should have been.
 func TestErrorsThatQuoteLittleOfFlowsInKind(t *testing.T) {
 	for family, e := range families {
 		t.Run(family, func(t *testing.T) {
 			for _, q := range replyQuotes(t, e, 37) {
-				y := q.tally(t)
-				for n := range q.in {
-					kind := icmpErrors[family][n%5]
-					in, l4, kindAfter := q.in[:n], n-l4Offset(q.in), kind.less(q.outerLen())
-					reason, want := ErrorTranslated, in
-					switch {
-					case l4 < 0:
-						reason, kindAfter = OtherProtocol, kind
-					case l4 < max(0, q.outerLen())+8:
-						reason, kindAfter = ErrorShort, kind
-					default:
-						want = q.cut(n - q.outerLen())
-					}
-					padding := payload(60)
-					y.mustTranslate(t, n, reason,
-						append(kind.about(in, router[family], q.to), padding...), append(kindAfter.about(want, router[family], q.to), padding...))
-				}
-				y.check(t)
+				q.mustTranslateWhateverIsQuoted(t, family)
 			}
 		})
 	}

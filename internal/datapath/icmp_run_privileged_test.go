@@ -105,6 +105,45 @@ func (q quotedBy) mustTranslate(t *testing.T, name string, reason Reason, in, wa
 	q.programs.mustStep(t, step{q.name + ", " + name, q.program, in, want, reason})
 }
 
+// mustTranslateEveryKind has the program translate errors of all kinds, with and
+// without options in their headers and in those that they quote.
+func (q quotedBy) mustTranslateEveryKind(t *testing.T, family string) {
+	t.Helper()
+	for _, kind := range icmpErrors[family] {
+		for options := 0; options <= 40; options += 20 {
+			o := payload(options)
+			in, want := withOptions(q.in, o...), withOptions(q.want, o...)
+			q.mustTranslate(t, fmt.Sprintf("%v, %d octets of options", kind, options), ErrorTranslated,
+				kind.about(in, router[family], q.to, o...), kind.less(q.outerLen()).about(want, router[family], q.to, o...))
+		}
+	}
+}
+
+// mustTranslateWhateverIsQuoted cuts the quote of a pushed packet, or of one that
+// is to have a header again, at every length. Frames are padded, which adds
+// nothing to the quote.
+func (q quotedBy) mustTranslateWhateverIsQuoted(t *testing.T, family string) {
+	t.Helper()
+	y := q.tally(t)
+	for n := range q.in {
+		kind := icmpErrors[family][n%5]
+		in, l4, kindAfter := q.in[:n], n-l4Offset(q.in), kind.less(q.outerLen())
+		reason, want := ErrorTranslated, in
+		switch {
+		case l4 < 0:
+			reason, kindAfter = OtherProtocol, kind
+		case l4 < max(0, q.outerLen())+8:
+			reason, kindAfter = ErrorShort, kind
+		default:
+			want = q.cut(n - q.outerLen())
+		}
+		padding := payload(60)
+		y.mustTranslate(t, n, reason,
+			append(kind.about(in, router[family], q.to), padding...), append(kindAfter.about(want, router[family], q.to), padding...))
+	}
+	y.check(t)
+}
+
 // tally runs programs on many errors and looks at the counters once, which takes
 // longer than a run.
 type tally struct {
@@ -140,14 +179,7 @@ func TestErrorsAboutInlineFlows(t *testing.T) {
 	for family, e := range families {
 		t.Run(family, func(t *testing.T) {
 			for _, q := range inlineQuotes(t, e) {
-				for _, kind := range icmpErrors[family] {
-					for options := 0; options <= 40; options += 20 {
-						o := payload(options)
-						in, want := withOptions(q.in, o...), withOptions(q.want, o...)
-						q.mustTranslate(t, fmt.Sprintf("%v, %d octets of options", kind, options), ErrorTranslated,
-							kind.about(in, router[family], q.to, o...), kind.about(want, router[family], q.to, o...))
-					}
-				}
+				q.mustTranslateEveryKind(t, family)
 			}
 		})
 	}
@@ -218,9 +250,9 @@ func ipPacket(e ends, protocol byte, segment []byte, id int) []byte {
 func (q quotedBy) outerLen() int { return len(q.in) - len(q.want) }
 
 // less is the error with the MTU for packets without the outer header.
-func (e icmpError) less(len int) icmpError {
+func (e icmpError) less(octets int) icmpError {
 	if e.rest == 1400 {
-		e.rest -= uint32(len)
+		e.rest -= uint32(octets)
 	}
 	return e
 }
@@ -229,14 +261,7 @@ func TestErrorsAboutPushedPackets(t *testing.T) {
 	for family := range families {
 		t.Run(family, func(t *testing.T) {
 			for _, q := range pushQuotes(t, family) {
-				for _, kind := range icmpErrors[family] {
-					for options := 0; options <= 40; options += 20 {
-						o := payload(options)
-						in, want := withOptions(q.in, o...), withOptions(q.want, o...)
-						q.mustTranslate(t, fmt.Sprintf("%v, %d octets of options", kind, options), ErrorTranslated,
-							kind.about(in, router[family], q.to, o...), kind.less(q.outerLen()).about(want, router[family], q.to, o...))
-					}
-				}
+				q.mustTranslateEveryKind(t, family)
 			}
 		})
 	}
@@ -246,24 +271,7 @@ func TestErrorsThatQuoteLittleOfPushedPackets(t *testing.T) {
 	for family := range families {
 		t.Run(family, func(t *testing.T) {
 			for _, q := range pushQuotes(t, family) {
-				y := q.tally(t)
-				for n := range q.in {
-					kind := icmpErrors[family][n%5]
-					in, l4, kindAfter := q.in[:n], n-l4Offset(q.in), kind.less(q.outerLen())
-					reason, want := ErrorTranslated, in
-					switch {
-					case l4 < 0:
-						reason, kindAfter = OtherProtocol, kind
-					case l4 < q.outerLen()+8:
-						reason, kindAfter = ErrorShort, kind
-					default:
-						want = q.cut(n - q.outerLen())
-					}
-					padding := payload(60)
-					y.mustTranslate(t, n, reason,
-						append(kind.about(in, router[family], q.to), padding...), append(kindAfter.about(want, router[family], q.to), padding...))
-				}
-				y.check(t)
+				q.mustTranslateWhateverIsQuoted(t, family)
 			}
 		})
 	}

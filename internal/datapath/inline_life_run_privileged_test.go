@@ -8,6 +8,7 @@ import (
 
 	"github.com/sfunnel-io/funnel-operator/bpf"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
 )
 
@@ -154,7 +155,7 @@ func TestInlineFloodOfTheBackend(t *testing.T) {
 // and moves in when there is one.
 func TestInlineBackendFull(t *testing.T) {
 	const flows = 4
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	b, err := Load(Config{Ingress: mustCompile(t, unfunnelInline), Interface: ethernet, Flows: flows})
 	if err != nil {
 		t.Fatal(err)

@@ -83,6 +83,20 @@ func dial(ns *testnet.Namespace, fromPort int, to netip.AddrPort) (*net.TCPConn,
 	return conn.(*net.TCPConn), nil
 }
 
+// open connects to port 8080 of an address and talks.
+func (s *inlineSite) open(service netip.Addr) *net.TCPConn {
+	s.Helper()
+	conn, err := dial(s.site.client, 0, netip.AddrPortFrom(service, 8080))
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { conn.Close() })
+	if err := talk(conn, 8080, payload(100)); err != nil {
+		s.Fatal(err)
+	}
+	return conn
+}
+
 // talk checks that a connection is to the port and brings back what it is sent.
 func talk(conn *net.TCPConn, port uint16, data []byte) error {
 	got := make([]byte, 2)
@@ -289,14 +303,7 @@ func TestInlineMarkerStripped(t *testing.T) {
 	s.attach()
 	open := map[string]*net.TCPConn{}
 	for family, service := range services {
-		conn, err := dial(s.site.client, 0, netip.AddrPortFrom(service, 8080))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		if err := talk(conn, 8080, payload(100)); err != nil {
-			t.Fatal(err)
-		}
+		conn := s.open(service)
 		open[family] = conn
 	}
 	s.stripMarkers()
@@ -335,14 +342,7 @@ func echoedAgain(conn *net.TCPConn) error {
 func TestInlineOlderConnection(t *testing.T) {
 	s := newInlineSite(t)
 	s.route(8080)
-	older, err := dial(s.site.client, 0, netip.AddrPortFrom(serviceAddr, 8080))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer older.Close()
-	if err := talk(older, 8080, payload(100)); err != nil {
-		t.Fatal(err)
-	}
+	older := s.open(serviceAddr)
 	s.attach()
 	if err := echoedAgain(older); err != nil {
 		t.Errorf("the older connection: %v", err)
@@ -350,14 +350,7 @@ func TestInlineOlderConnection(t *testing.T) {
 	if n := mustCount(t, s.client, s.client.Egress).Reasons[NotClaimed]; n == 0 {
 		t.Error("not_claimed was not counted")
 	}
-	newer, err := dial(s.site.client, 0, netip.AddrPortFrom(serviceAddr, 8080))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer newer.Close()
-	if err := talk(newer, 8080, payload(100)); err != nil {
-		t.Error(err)
-	}
+	s.open(serviceAddr)
 	if n := mustCount(t, s.client, s.client.Egress).Reasons[Funneled]; n == 0 {
 		t.Error("the newer connection was not funneled")
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sfunnel-io/funnel-operator/bpf"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
 )
 
@@ -248,7 +249,7 @@ func TestInlineThereAndBack(t *testing.T) {
 // limited loads the client with few flows or few ports.
 func limited(t *testing.T, flows int, local rules.PortRange) *Programs {
 	t.Helper()
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	p, err := Load(Config{Egress: mustCompile(t, funnelInline), Interface: ethernet, Flows: flows, LocalPorts: local})
 	if err != nil {
 		t.Fatal(err)

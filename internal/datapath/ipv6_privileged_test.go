@@ -233,7 +233,7 @@ func TestBulkOverTCPOverIPv6(t *testing.T) {
 	s.funnel(s.server, "eth0", tcpFromTCP, replyThroughTCP)
 	go echo(s.listenTCP(s.server, 8080))
 	conn := s.dialTCP(s.client, netip.AddrPortFrom(service6, 8080))
-	sent, received := s.exchange(conn, int64(scaled(8<<20)))
+	sent, received := s.mustExchange(conn, int64(scaled(8<<20)))
 	if !slices.Equal(sent, received) {
 		t.Error("what came back differs from what was sent")
 	}

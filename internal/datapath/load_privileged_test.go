@@ -10,12 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 )
 
 // TestLoadNamesTheMissingCapability loads with all needed capabilities but
 // one, as a pod that was not granted it would.
 func TestLoadNamesTheMissingCapability(t *testing.T) {
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	cfg := Config{Ingress: mustCompile(t, popRule(17)), Egress: mustCompile(t, pushRule(6)), Interface: ethernet}
 	all := []int{unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_PERFMON}
 	for _, c := range []struct {
@@ -85,7 +86,7 @@ func TestLoadRefuses(t *testing.T) {
 }
 
 func TestLoadedIsWhatTheRulesNeed(t *testing.T) {
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	for _, c := range []struct {
 		ingress, egress string
 		segment         bool

@@ -3,7 +3,6 @@
 package datapath
 
 import (
-	"os"
 	"testing"
 )
 
@@ -14,17 +13,4 @@ func scaled(n int) int {
 		return max(1, n/40)
 	}
 	return n
-}
-
-// requireRoot skips a test that needs the kernel's bpf system call when it is
-// not run as root. In CI that is a failure.
-func requireRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" || os.Getenv("FUNNEL_REQUIRE_ROOT") == "1" {
-		t.Fatal("needs root: loads programs into the kernel")
-	}
-	t.Skip("needs root: loads programs into the kernel")
 }

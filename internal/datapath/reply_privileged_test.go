@@ -43,7 +43,7 @@ func TestBulkBothWaysInKind(t *testing.T) {
 			server := s.funnel(s.server, "eth0", tcpBackend, "")
 			go echo(s.listenTCP(s.server, 8080))
 			conn := s.dialTCP(s.client, netip.AddrPortFrom(c.to, 8080))
-			sent, received := s.exchange(conn, int64(scaled(4<<20)))
+			sent, received := s.mustExchange(conn, int64(scaled(4<<20)))
 			if !slices.Equal(sent, received) {
 				t.Error("what came back differs from what was sent")
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
 )
 
@@ -229,7 +230,7 @@ func (p *Programs) silence(t *testing.T) {
 // TestManyFlowsReplaceEachOther: more flows than there is room for
 // cost the one that was silent for longest its place, and nothing else.
 func TestManyFlowsReplaceEachOther(t *testing.T) {
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	programs, err := Load(Config{
 		Ingress: mustCompile(t, "tcp dport 1179 unfunnel udp reply"), Interface: ethernet, Flows: 256,
 	})

@@ -41,7 +41,7 @@ var (
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	requireRoot(t)
+	testnet.RequireRoot(t)
 	s := &site{TB: t,
 		client: testnet.NewNamespace(t, "client"),
 		router: testnet.NewNamespace(t, "router"),

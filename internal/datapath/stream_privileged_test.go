@@ -4,9 +4,7 @@ package datapath
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -110,7 +108,7 @@ func TestBulkOverTCP(t *testing.T) {
 			go echo(s.listenTCP(s.server, 8080))
 			conn := s.dialTCP(s.client, netip.AddrPortFrom(serviceAddr, 8080))
 			start := time.Now()
-			sent, received := s.exchange(conn, int64(scaled(8<<20)))
+			sent, received := s.mustExchange(conn, int64(scaled(8<<20)))
 			if !slices.Equal(sent, received) {
 				t.Error("what came back differs from what was sent")
 			}
@@ -125,24 +123,12 @@ func TestBulkOverTCP(t *testing.T) {
 	}
 }
 
-// exchange sends n random octets and returns the hashes of what was sent and of
-// what came back.
-func (s *site) exchange(conn *net.TCPConn, n int64) (sent, received []byte) {
+// mustExchange is exchange, and ends the test when it fails.
+func (s *site) mustExchange(conn *net.TCPConn, n int64) (sent, received []byte) {
 	s.Helper()
-	out, in := sha256.New(), sha256.New()
-	source := io.LimitReader(rand.NewChaCha8([32]byte{1}), n)
-	failed := make(chan error, 1)
-	go func() {
-		_, err := io.Copy(conn, io.TeeReader(source, out))
-		conn.CloseWrite()
-		failed <- err
-	}()
-	got, err := io.Copy(in, conn)
+	sent, received, err := exchange(conn, n)
 	if err != nil {
-		s.Fatalf("%d octets came back: %v", got, err)
-	}
-	if err := <-failed; err != nil {
 		s.Fatal(err)
 	}
-	return out.Sum(nil), in.Sum(nil)
+	return sent, received
 }

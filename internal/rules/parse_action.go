@@ -54,20 +54,20 @@ func (p *parser) funnelParameter(t token) bool {
 		return p.note(partPort, t) && p.onePort(partPort, &p.rule.Action.Port)
 	case "sport":
 		return p.note(partOuterSource, t) && p.portRange(partOuterSource, &p.rule.Action.SourcePorts)
-	case "inline":
-		p.rule.Action.Inline = true
-		return p.note(partInline, t)
-	case "reply":
-		p.rule.Action.Reply = true
-		return p.note(partReply, t)
 	}
-	return p.unexpected(t, "dport, sport, inline, reply or end of line")
+	return p.wayParameter(t, "dport, sport, inline, reply or end of line")
 }
 
 func (p *parser) unfunnelParameter(t token) bool {
-	switch t.text {
-	case "dport":
+	if t.text == "dport" {
 		return p.note(partInner, t) && p.ports(partInner, &p.rule.Action.Ports)
+	}
+	return p.wayParameter(t, "dport, inline, reply or end of line")
+}
+
+// wayParameter reads what says how a disguise works, which both actions have.
+func (p *parser) wayParameter(t token, expected string) bool {
+	switch t.text {
 	case "inline":
 		p.rule.Action.Inline = true
 		return p.note(partInline, t)
@@ -75,5 +75,5 @@ func (p *parser) unfunnelParameter(t token) bool {
 		p.rule.Action.Reply = true
 		return p.note(partReply, t)
 	}
-	return p.unexpected(t, "dport, inline, reply or end of line")
+	return p.unexpected(t, expected)
 }
