@@ -32,6 +32,7 @@ func TestInstallIsComplete(t *testing.T) {
 		"MutatingWebhookConfiguration sfunnel",
 		"Namespace sfunnel-system",
 		"sfunnel-system/Deployment sfunnel-manager",
+		"sfunnel-system/NetworkPolicy sfunnel-manager",
 		"sfunnel-system/PodDisruptionBudget sfunnel-manager",
 		"sfunnel-system/Role sfunnel-manager",
 		"sfunnel-system/RoleBinding sfunnel-manager",
@@ -184,12 +185,10 @@ func TestManagerMayWriteThisAndNoMore(t *testing.T) {
 		"cluster: delete configmaps",
 		"cluster: patch admissionregistration.k8s.io/mutatingwebhookconfigurations[sfunnel]",
 		"cluster: patch configmaps",
-		"cluster: patch events.k8s.io/events",
 		"cluster: patch sfunnel.io/funnelpolicies/status",
 		"sfunnel-system: create coordination.k8s.io/leases",
 		"sfunnel-system: create events", // of the lease
 		"sfunnel-system: create secrets",
-		"sfunnel-system: patch events",
 		"sfunnel-system: patch secrets[sfunnel-webhook-certificate]",
 		"sfunnel-system: update coordination.k8s.io/leases[sfunnel-manager]",
 	}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -34,8 +36,8 @@ import (
 // configurations it reads and patches its own.
 //
 // +kubebuilder:rbac:groups="",namespace=sfunnel-system,resources=secrets,verbs=create
-// +kubebuilder:rbac:groups="",namespace=sfunnel-system,resources=secrets,resourceNames=sfunnel-webhook-certificate,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations,resourceNames=sfunnel,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",namespace=sfunnel-system,resources=secrets,resourceNames=sfunnel-webhook-certificate,verbs=list;watch;patch
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations,resourceNames=sfunnel,verbs=list;watch;patch
 
 // WebhookCertificate keeps the certificate of the webhook server: in a Secret
 // that all replicas share, in memory where the server finds it, and in the
@@ -162,6 +164,14 @@ func (c *WebhookCertificate) step(ctx context.Context, trusted []byte) (certs.St
 	return state, again, err
 }
 
+// certificateExpiry is set by the one certificate of the process.
+var certificateExpiry = prometheus.NewGauge(prometheus.GaugeOpts{
+	Name: "sfunnel_webhook_certificate_expiry_timestamp_seconds",
+	Help: "When the certificate that the webhook presents ends, in seconds since 1970; 0 while somebody else renews it.",
+})
+
+func init() { metrics.Registry.MustRegister(certificateExpiry) }
+
 // present makes the pair what the server presents.
 func (c *WebhookCertificate) present(pair certs.Pair) error {
 	certificate, err := tls.X509KeyPair(pair.Certificate, pair.Key)
@@ -169,6 +179,7 @@ func (c *WebhookCertificate) present(pair certs.Pair) error {
 		return err
 	}
 	c.serving.Store(&certificate)
+	certificateExpiry.Set(float64(certificate.Leaf.NotAfter.Unix()))
 	return nil
 }
 

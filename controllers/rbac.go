@@ -38,5 +38,6 @@ package controllers
 // tell late.
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 //
-// Events tell people what happened (create), and that it happened again (patch).
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// Events tell people what happened (create). They are never made a series (patch): each
+// is about another version of its policy, and has a note of its own.
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -24,6 +26,7 @@ type options struct {
 	metrics     string
 	probes      string
 	profiles    string
+	keepDeleted time.Duration
 	webhook     webhookOptions
 	inject      inject.Options
 	log         logOptions
@@ -56,27 +59,37 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	flags.IntVar(&opts.webhook.port, "webhook-port", 9443, "The port on which the webhook answers.")
 	flags.StringVar(&opts.webhook.certDir, "webhook-cert-dir", "", "A directory with tls.crt and tls.key that somebody else renews, and who then also writes the caBundle. When not given the manager keeps a certificate of its own.")
 	flags.StringVar(&opts.inject.Image, "attacher-image", "", "The image of the injected init container, best by digest (registry.example/attacher@sha256:…). Required.")
+	pinned := flags.Bool("require-attacher-digest", false, "Refuse an -attacher-image that is not pinned by its digest: a tag may lead to another image tomorrow, which pods would run with the init container's capabilities.")
 	flags.Var(pullPolicy{&opts.inject.PullPolicy}, "attacher-image-pull-policy", "When nodes pull it: IfNotPresent, Always or Never.")
 	flags.Var(quantity{&opts.inject.CPU}, "attacher-cpu", "CPU request and limit of the injected init container. BestEffort pods get none.")
 	flags.Var(quantity{&opts.inject.Memory}, "attacher-memory", "Memory request and limit of the injected init container. BestEffort pods get none.")
+	flags.DurationVar(&opts.keepDeleted, "keep-deleted-rules", 10*time.Minute, "How long the rules of a deleted policy stay at least, for pods that start again on another node. They stay while pods mount them.")
 	flags.TextVar(&opts.log.level, "log-level", slog.LevelInfo, "The least level to log: debug, info, warn or error.")
 	flags.TextVar(&opts.log.format, "log-format", logFormat("json"), "How to log: json or text.")
 
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}
-	if err := opts.check(flags.Args()); err != nil {
+	if err := opts.check(flags.Args(), *pinned); err != nil {
 		fmt.Fprintln(stderr, err)
 		return options{}, err
 	}
 	return opts, nil
 }
 
+// digested is the name of an image that can't change.
+var digested = regexp.MustCompile(`@sha256:[0-9a-f]{64}$`)
+
 // check names everything that is missing or too much.
-func (o options) check(rest []string) error {
+func (o options) check(rest []string, pinned bool) error {
 	var faults []error
 	if o.inject.Image == "" {
 		faults = append(faults, errors.New("manager: flag -attacher-image is required"))
+	} else if pinned && !digested.MatchString(o.inject.Image) {
+		faults = append(faults, fmt.Errorf("manager: flag -attacher-image: %s is not pinned: want NAME@sha256: and 64 hexadecimal digits, or -require-attacher-digest=false", o.inject.Image))
+	}
+	if o.keepDeleted <= 0 {
+		faults = append(faults, errors.New("manager: flag -keep-deleted-rules: want a positive duration"))
 	}
 	if o.namespace == "" {
 		faults = append(faults, errors.New("manager: flag -namespace (or $POD_NAMESPACE) is required"))

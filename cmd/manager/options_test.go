@@ -24,6 +24,10 @@ func TestBadFlagsAreNamedAndEndWith2(t *testing.T) {
 		{"no image", []string{"--namespace=x"}, "manager: flag -attacher-image is required\n"},
 		{"no namespace", []string{"--attacher-image=x"}, "manager: flag -namespace (or $POD_NAMESPACE) is required\n"},
 		{"both", nil, "manager: flag -attacher-image is required\nmanager: flag -namespace (or $POD_NAMESPACE) is required\n"},
+		{"no digest", []string{"--namespace=x", "--attacher-image=registry.example/attacher:1", "--require-attacher-digest"},
+			"manager: flag -attacher-image: registry.example/attacher:1 is not pinned: want NAME@sha256: and 64 hexadecimal digits, or -require-attacher-digest=false\n"},
+		{"half a digest", []string{"--namespace=x", "--attacher-image=attacher@sha256:0123", "--require-attacher-digest"}, "is not pinned"},
+		{"no time", append(slices.Clone(required), "--keep-deleted-rules=0"), "manager: flag -keep-deleted-rules: want a positive duration\n"},
 		{"an argument", append(slices.Clone(required), "x"), `manager: unexpected arguments ["x"]`},
 		{"an unknown flag", []string{"--kind"}, "flag provided but not defined: -kind"},
 		{"pull policy", []string{"--attacher-image-pull-policy=Sometimes"}, "want IfNotPresent, Always or Never"},
@@ -48,7 +52,7 @@ func TestHelpNamesEveryFlagAndEndsWith0(t *testing.T) {
 		t.Errorf("status %d", code)
 	}
 	for _, flag := range []string{"attacher-cpu", "attacher-image", "attacher-image-pull-policy", "attacher-memory", "health-probe-bind-address", "kubeconfig",
-		"leader-elect", "log-format", "log-level", "metrics-bind-address", "namespace", "pprof-bind-address", "webhook", "webhook-cert-dir", "webhook-port"} {
+		"keep-deleted-rules", "leader-elect", "log-format", "log-level", "metrics-bind-address", "namespace", "pprof-bind-address", "require-attacher-digest", "webhook", "webhook-cert-dir", "webhook-port"} {
 		if !strings.Contains(stderr, "\n  -"+flag+" ") && !strings.Contains(stderr, "\n  -"+flag+"\n") {
 			t.Errorf("the help does not name %s", flag)
 		}
@@ -71,6 +75,14 @@ func TestFlagsReachTheInjection(t *testing.T) {
 	}
 	if got := opts.inject; got.Image != "attacher:1" || got.PullPolicy != corev1.PullNever || got.Memory.String() != "1Gi" || got.CPU.String() != "100m" {
 		t.Errorf("got %+v", got)
+	}
+}
+
+func TestPinnedImageIsAccepted(t *testing.T) {
+	image := "registry.example:5000/attacher@sha256:" + strings.Repeat("0f", 32)
+	opts, err := parse([]string{"--namespace=x", "--require-attacher-digest", "--attacher-image=" + image}, func(string) string { return "" }, &bytes.Buffer{})
+	if err != nil || opts.inject.Image != image {
+		t.Errorf("%v, %q", err, opts.inject.Image)
 	}
 }
 

@@ -37,7 +37,7 @@ const (
 //
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=sfunnel-system,resources=leases,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=sfunnel-system,resources=leases,resourceNames=sfunnel-manager,verbs=get;update
-// +kubebuilder:rbac:groups="",namespace=sfunnel-system,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups="",namespace=sfunnel-system,resources=events,verbs=create
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 
@@ -137,7 +137,7 @@ func setup(mgr ctrl.Manager, opts options, source certificates) error {
 			return err
 		}
 	}
-	if err := (&controllers.FunnelPolicyReconciler{}).SetupWithManager(mgr); err != nil {
+	if err := (&controllers.FunnelPolicyReconciler{KeepDeleted: opts.keepDeleted}).SetupWithManager(mgr); err != nil {
 		return err
 	}
 	return mgr.AddHealthzCheck("ping", healthz.Ping)

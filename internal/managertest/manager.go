@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -36,6 +37,11 @@ type Manager struct {
 // Run starts a replica with the arguments and the environment of the Deployment,
 // and more arguments. The caller ends it.
 func (c *Cluster) Run(ctx context.Context, more ...string) (*Manager, error) {
+	return c.RunWith(ctx, nil, more...)
+}
+
+// RunWith is Run with variables of the environment besides.
+func (c *Cluster) RunWith(ctx context.Context, extra map[string]string, more ...string) (*Manager, error) {
 	deployment, err := c.deployment()
 	if err != nil {
 		return nil, err
@@ -56,6 +62,7 @@ func (c *Cluster) Run(ctx context.Context, more ...string) (*Manager, error) {
 	}
 	container := deployment.Spec.Template.Spec.Containers[0]
 	variables := environment(container)
+	maps.Copy(variables, extra)
 	args := []string{
 		"--kubeconfig=" + kubeconfig,
 		"--webhook-port=" + m.webhook,

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package managertest
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/VictoriaMetrics/metricsql"
+	dto "github.com/prometheus/client_model/go"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sfunnel-io/funnel-operator/internal/checkout"
+)
+
+// monitoring fails where alerts or the dashboard ask for metrics or labels that the
+// manager does not export. The documentation names each metric of ours and has a runbook for each alert.
+func monitoring(t *testing.T, c *Cluster, m *Manager) {
+	policy := c.mustShop(t)
+	must(t, c.Create(t.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: policy.Namespace, Name: "web", Labels: map[string]string{"app": "web"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
+	}))
+	c.mustEdit(t, policy, "tcp dport 1179 pushed unfunnel udp dport 2056")
+	exported, err := m.Scrape(t.Context())
+	must(t, err)
+
+	operations := mustRead(t, "docs", "operations.md")
+	for name := range exported {
+		if strings.HasPrefix(name, "sfunnel_") && !strings.Contains(operations, "`"+name+"`") {
+			t.Errorf("docs/operations.md does not mention %s", name)
+		}
+	}
+	for _, alert := range mustAlerts(t) {
+		checkQuery(t, "alert "+alert.Alert, alert.Expr, exported)
+		_, anchor, _ := strings.Cut(alert.Annotations["runbook_url"], "docs/operations.md#")
+		if anchor != strings.ToLower(alert.Alert) || !strings.Contains(operations, "\n### "+alert.Alert+"\n") {
+			t.Errorf("alert %s has no runbook: %s", alert.Alert, alert.Annotations["runbook_url"])
+		}
+	}
+	for _, panel := range mustPanels(t) {
+		for _, target := range panel.Targets {
+			checkQuery(t, "panel "+panel.Title, strings.ReplaceAll(target.Expr, "$__rate_interval", "5m"), exported)
+		}
+	}
+}
+
+type alert struct {
+	Alert, Expr string
+	Annotations map[string]string
+}
+
+func mustAlerts(t *testing.T) []alert {
+	t.Helper()
+	var rule struct {
+		Spec struct{ Groups []struct{ Rules []alert } }
+	}
+	must(t, yaml.Unmarshal([]byte(mustRead(t, "config", "components", "monitoring", "prometheus_rule.yaml")), &rule))
+	if len(rule.Spec.Groups) == 0 || len(rule.Spec.Groups[0].Rules) == 0 {
+		t.Fatal("there are no alerts")
+	}
+	return rule.Spec.Groups[0].Rules
+}
+
+type panel struct {
+	Title   string
+	Targets []struct{ Expr string }
+}
+
+func mustPanels(t *testing.T) []panel {
+	t.Helper()
+	var dashboard struct{ Panels []panel }
+	must(t, json.Unmarshal([]byte(mustRead(t, "config", "components", "monitoring", "sfunnel.json")), &dashboard))
+	if len(dashboard.Panels) == 0 {
+		t.Fatal("there are no panels")
+	}
+	return dashboard.Panels
+}
+
+func mustRead(t *testing.T, path ...string) string {
+	t.Helper()
+	root, err := checkout.Root()
+	must(t, err)
+	text, err := os.ReadFile(filepath.Join(append([]string{root}, path...)...))
+	must(t, err)
+	return string(text)
+}
+
+// checkQuery fails for each metric of the query that is not exported, and each label that
+// the metric does not have. up, and the labels below, are Prometheus' own.
+func checkQuery(t *testing.T, where, query string, exported map[string]*dto.MetricFamily) {
+	t.Helper()
+	expression, err := metricsql.Parse(query)
+	if err != nil {
+		t.Errorf("%s: %v", where, err)
+		return
+	}
+	metricsql.VisitAll(expression, func(e metricsql.Expr) {
+		selector, ok := e.(*metricsql.MetricExpr)
+		if !ok {
+			return
+		}
+		for _, filters := range selector.LabelFilterss {
+			family := nameIn(filters)
+			known := labelsOf(family, exported)
+			if known == nil && family != "up" {
+				t.Errorf("%s: %s is not exported", where, family)
+			}
+			for _, f := range filters {
+				if f.Label != "__name__" && f.Label != "job" && !known[f.Label] {
+					t.Errorf("%s: %s has no label %s", where, family, f.Label)
+				}
+			}
+		}
+	})
+}
+
+func nameIn(filters []metricsql.LabelFilter) string {
+	for _, f := range filters {
+		if f.Label == "__name__" {
+			return f.Value
+		}
+	}
+	return ""
+}
+
+// labelsOf are those of a metric, nil when it is not exported.
+func labelsOf(name string, exported map[string]*dto.MetricFamily) map[string]bool {
+	family := exported[name]
+	if family == nil {
+		family = exported[strings.TrimSuffix(name, "_bucket")]
+	}
+	if family == nil {
+		return nil
+	}
+	names := map[string]bool{}
+	for _, m := range family.GetMetric() {
+		for _, label := range m.GetLabel() {
+			names[label.GetName()] = true
+		}
+	}
+	return names
+}
