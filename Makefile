@@ -51,6 +51,10 @@ bench: deps ## Measure the datapath on this machine; writes docs/benchmarks/ (ro
 bench-operator: ## Measure the manager on a real kube-apiserver; writes docs/benchmarks/. Flags: BENCH=.
 	go run ./hack/bench-operator $(BENCH)
 
+.PHONY: test-faults
+test-faults: ## Break things around the manager while pods roll: FAULTS_TIMES=100 times, FAULTS_SEED=.
+	KUBEBUILDER_ASSETS=$$(hack/kube/build.sh) go test -count=1 -timeout=60m -v ./test/faults
+
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME (default 30s) each.
 	hack/fuzz.sh

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 module=$(go list -m)
 privileged="^$module/(bpf|internal/datapath|internal/attach|internal/testnet|cmd/attacher|hack/kernels/smoke)(/|$)"
-envtest="^$module/(controllers|test/schema|test/example|internal/kubetest|config)(/|$)"
+envtest="^$module/(controllers|test/schema|test/faults|test/example|internal/kubetest|internal/managertest|config)(/|$)"
 e2e="^$module/test/e2e(/|$)"
 
 case ${1:-} in

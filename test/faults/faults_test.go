@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sfunnel-io/funnel-operator/internal/managertest"
+)
+
+// The variables that say how often, and with which seed.
+const (
+	timesVariable = "FAULTS_TIMES"
+	seedVariable  = "FAULTS_SEED"
+)
+
+// fault is one thing that goes wrong, and is over when it returns.
+type fault struct {
+	name string
+	// weight is how often it happens: some take seconds.
+	weight int
+	happen func(context.Context, *world) error
+}
+
+var all = []fault{
+	{"the manager is killed", 10, func(ctx context.Context, w *world) error { return w.kill(ctx) }},
+	{"the certificate is spoiled", 3, func(ctx context.Context, w *world) error { return w.spoilCertificate(ctx) }},
+	{"the API server is away", 1, func(ctx context.Context, w *world) error { return w.Server.Outage(ctx, w.upTo(2*time.Second)) }},
+	{"etcd is away", 1, func(ctx context.Context, w *world) error { return w.Server.EtcdOutage(ctx, w.upTo(time.Second)) }},
+	{"somebody edits rules by hand", 3, func(ctx context.Context, w *world) error { return w.meddle(ctx) }},
+}
+
+// Each fault happens at least once, and together as often as asked for, in random order
+// and at random moments. Meanwhile pods are replaced, rules edited, policies deleted and
+// made again, and a second policy fights another over its pods.
+func TestEverythingConverges(t *testing.T) {
+	times, seed := number(t, timesVariable, uint64(len(all)+2)), number(t, seedVariable, rand.Uint64())
+	t.Logf("%s=%d %s=%d", timesVariable, times, seedVariable, seed)
+	w := mustOpen(t, rand.New(rand.NewPCG(seed, 0)))
+	happened := map[string]int{}
+	w.under(t, func(ctx context.Context) error {
+		for i := range int(times) {
+			f := w.choose(i)
+			if err := f.happen(ctx, w); err != nil {
+				return fmt.Errorf("%s: %w", f.name, err)
+			}
+			happened[f.name]++
+			sleep(ctx, w.upTo(400*time.Millisecond))
+		}
+		return nil
+	})
+	w.mustConverge(t)
+	for name, n := range happened {
+		t.Logf("%s: %d times", name, n)
+	}
+	t.Logf("%d pods were replaced, %d edits made, %d policies deleted and made again", w.rolled.Load(), w.edited.Load(), w.remade.Load())
+}
+
+// choose goes through all faults once, and then by weight.
+func (w *world) choose(i int) fault {
+	if i < len(all) {
+		return all[i]
+	}
+	sum := 0
+	for _, f := range all {
+		sum += f.weight
+	}
+	at := w.intN(sum)
+	for _, f := range all {
+		if at -= f.weight; at < 0 {
+			return f
+		}
+	}
+	panic("the weights don't add up")
+}
+
+func number(t *testing.T, variable string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", variable, err)
+	}
+	return n
+}
+
+// kill ends the manager as a node that loses power does, at whatever it is, and starts
+// another, which takes the lease over when it is due.
+func (w *world) kill(ctx context.Context) error {
+	w.manager.Kill()
+	sleep(ctx, w.upTo(300*time.Millisecond))
+	return w.startManager(ctx)
+}
+
+// spoilCertificate makes the manager issue another while the webhook is asked.
+func (w *world) spoilCertificate(ctx context.Context) error {
+	return w.insist(ctx, "spoil the certificate", func() error {
+		secret := &corev1.Secret{}
+		if err := w.Get(ctx, client.ObjectKey{Namespace: managertest.Namespace, Name: "sfunnel-webhook-certificate"}, secret); err != nil {
+			return err
+		}
+		before := secret.DeepCopy()
+		secret.Data["tls.crt"], secret.Data["next.crt"] = []byte("spoiled"), nil
+		return w.Patch(ctx, secret, client.MergeFrom(before))
+	})
+}
+
+// meddle changes a rules ConfigMap.
+func (w *world) meddle(ctx context.Context) error {
+	at := w.places[w.intN(len(w.places))]
+	return w.insist(ctx, "edit a ConfigMap", func() error {
+		rules := &corev1.ConfigMap{}
+		if err := w.Get(ctx, at.configMap(), rules); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		before := rules.DeepCopy()
+		rules.Data["ingress.rules"] = "tcp dport 22 drop\n"
+		return client.IgnoreNotFound(w.Patch(ctx, rules, client.MergeFrom(before)))
+	})
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
