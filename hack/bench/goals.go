@@ -26,8 +26,10 @@ func (p *page) goals() []benchpage.Goal {
 			all = append(all, g)
 		}
 	}
-	if p.many != nil {
-		all = append(all, p.many.goal())
+	for _, m := range p.many {
+		if g, ok := m.goal(); ok {
+			all = append(all, g)
+		}
 	}
 	return all
 }
@@ -64,9 +66,9 @@ func (c attachCost) goal() (benchpage.Goal, bool) {
 	}, c.rules == 1000 && !c.replace
 }
 
-func (m *manyResult) goal() benchpage.Goal {
+func (m *manyResult) goal() (benchpage.Goal, bool) {
 	return benchpage.Goal{
-		What:     fmt.Sprintf("broken of %d connections at once, inline", manyConnections),
+		What:     fmt.Sprintf("broken of %d connections at once, %s", manyConnections, m.mode),
 		Measured: float64(m.broken), AtMost: true,
-	}
+	}, m.mode == inline
 }

@@ -13,10 +13,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/sfunnel-io/funnel-operator/internal/classifier"
 	"github.com/sfunnel-io/funnel-operator/internal/datapath"
@@ -29,10 +28,12 @@ const (
 	manyTalks       = 3 // exchanges over each connection while all are open
 	manyFlows       = 16384
 	manyOctets      = 1000
+	manyPatience    = 10 * time.Second // with one answer
 )
 
-// manyResult is what became of many inline connections at once.
+// manyResult is what became of many connections at once.
 type manyResult struct {
+	mode      string
 	broken    int
 	fault     error // of one of the broken
 	exchanged int   // whose source port the server saw changed: they were funneled
@@ -40,23 +41,38 @@ type manyResult struct {
 	took      time.Duration
 }
 
-// measureMany opens all connections, then talks over each, several times. The
-// server is a process of its own: one alone may not have enough descriptors.
-func measureMany(ctx context.Context) (*manyResult, error) {
+// measureMany opens all connections, then talks over each, several times, natively
+// and inline. The server is a process of its own: one alone may not have enough
+// descriptors.
+func measureMany(ctx context.Context) ([]*manyResult, error) {
+	var all []*manyResult
+	for _, name := range []string{native, inline} {
+		result, err := measureManyIn(ctx, modeNamed(name))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		all = append(all, result)
+	}
+	return all, nil
+}
+
+func measureManyIn(ctx context.Context, m mode) (*manyResult, error) {
 	l, err := openLab(mode{name: native}, false)
 	if err != nil {
 		return nil, err
 	}
 	defer l.close()
-	if err := attachFlows(l, modeNamed(inline), manyFlows); err != nil {
-		return nil, err
+	if m.name != native {
+		if err := attachFlows(l, m, manyFlows); err != nil {
+			return nil, err
+		}
 	}
 	stop, err := startServer(ctx, l.server)
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
-	result := &manyResult{}
+	result := &manyResult{mode: m.name}
 	err = inNamespace(l.client, func() error { return result.run(ctx) })
 	return result, err
 }
@@ -106,7 +122,7 @@ func (m *manyResult) run(ctx context.Context) error {
 	all := make([]*manyClient, 0, manyConnections)
 	defer func() {
 		for _, c := range all {
-			unix.Close(c.fd)
+			c.close()
 		}
 	}()
 	for i := range manyConnections {
@@ -156,21 +172,16 @@ func exchangePorts() (int, error) {
 // manyClient is the client's end of one connection. After its first fault it does
 // nothing more.
 type manyClient struct {
-	id, port, fd int
-	exchanged    bool
-	fault        error
+	id, port  int
+	conn      net.Conn
+	exchanged bool
+	fault     error
 }
 
 // open connects, and checks the greeting: who was reached, and from where.
 func (c *manyClient) open() {
-	if c.fd, c.fault = tcpSocket(); c.fault != nil {
-		return
-	}
-	if c.fault = setTimeout(c.fd, 5*time.Second); c.fault != nil {
-		return
-	}
-	if err := unix.Connect(c.fd, address(serviceAddress, c.port)); err != nil {
-		c.fault = fmt.Errorf("connect to port %d: %w", c.port, err)
+	remote := net.JoinHostPort(serviceAddress, strconv.Itoa(c.port))
+	if c.conn, c.fault = net.DialTimeout("tcp4", remote, manyPatience); c.fault != nil {
 		return
 	}
 	var greeting [4]byte
@@ -181,15 +192,18 @@ func (c *manyClient) open() {
 		c.fault = fmt.Errorf("reached port %d instead of %d", port, c.port)
 		return
 	}
-	local, err := unix.Getsockname(c.fd)
-	if c.fault = err; err == nil {
-		c.exchanged = int(binary.BigEndian.Uint16(greeting[2:])) != local.(*unix.SockaddrInet4).Port
+	c.exchanged = int(binary.BigEndian.Uint16(greeting[2:])) != c.conn.LocalAddr().(*net.TCPAddr).Port
+}
+
+func (c *manyClient) close() {
+	if c.conn != nil {
+		c.conn.Close()
 	}
 }
 
 func (c *manyClient) say(talk int) {
 	if c.fault == nil {
-		_, c.fault = unix.Write(c.fd, c.text(talk))
+		_, c.fault = c.conn.Write(c.text(talk))
 	}
 }
 
@@ -209,18 +223,11 @@ func (c *manyClient) text(talk int) []byte {
 }
 
 func (c *manyClient) read(all []byte) error {
-	for got := 0; got < len(all); {
-		n, err := unix.Read(c.fd, all[got:])
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err == nil && n == 0 {
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil {
-			return fmt.Errorf("read from port %d: %w", c.port, err)
-		}
-		got += n
+	if err := c.conn.SetReadDeadline(time.Now().Add(manyPatience)); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(c.conn, all); err != nil {
+		return fmt.Errorf("read from port %d: %w", c.port, err)
 	}
 	return nil
 }
@@ -294,13 +301,23 @@ func serve(listener net.Listener, port int) {
 	}
 }
 
-func (m *manyResult) describe(text *strings.Builder) {
-	fmt.Fprintf(text, "\n## Many connections\n\n%d connections from one client address to %d ports, all funneled inline through one port and open at once;\n"+
+// describeMany is the section of the page.
+func describeMany(text *strings.Builder, all []*manyResult) {
+	fmt.Fprintf(text, "\n## Many connections\n\n%d connections from one client address to %d ports, inline all funneled through one port, open at once;\n"+
 		"%d exchanges of %d octets over each while all are open. One address suffices: %d source ports lie outside its ip_local_port_range.\n"+
-		"The flow tables have room for %d flows instead of %d.\n\n", manyConnections, manyPorts, manyTalks, manyOctets, m.ports, manyFlows, datapath.DefaultFlows)
-	fmt.Fprintf(text, "Broken: %d (target %s). Funneled, by the source port that the server saw: %d. It took %.1f s.\n",
-		m.broken, m.goal(), m.exchanged, m.took.Seconds())
-	if m.fault != nil {
-		fmt.Fprintf(text, "One fault: %v.\n", m.fault)
+		"The flow tables have room for %d flows instead of %d. Funneled are those whose source port the server saw exchanged.\n\n"+
+		"| mode | broken | target | funneled | took |\n|---|---:|---|---:|---:|\n",
+		manyConnections, manyPorts, manyTalks, manyOctets, all[0].ports, manyFlows, datapath.DefaultFlows)
+	for _, m := range all {
+		target := ""
+		if g, ok := m.goal(); ok {
+			target = g.String()
+		}
+		fmt.Fprintf(text, "| %s | %d | %s | %d | %.1f s |\n", m.mode, m.broken, target, m.exchanged, m.took.Seconds())
+	}
+	for _, m := range all {
+		if m.fault != nil {
+			fmt.Fprintf(text, "\nOne fault of %s: %v.\n", m.mode, m.fault)
+		}
 	}
 }

@@ -24,7 +24,7 @@ type page struct {
 	programs []programCost
 	lookups  *lookups
 	attach   []attachCost
-	many     *manyResult
+	many     []*manyResult
 }
 
 // section is a part of the page besides traffic; -only chooses it by its name.
@@ -123,8 +123,8 @@ func (p *page) text() string {
 	if len(p.attach) > 0 {
 		attachText(&text, p.attach)
 	}
-	if p.many != nil {
-		p.many.describe(&text)
+	if len(p.many) > 0 {
+		describeMany(&text, p.many)
 	}
 	return text.String()
 }
@@ -140,8 +140,8 @@ Modes that add bytes have a smaller route MTU, others don't.
 
 - UDP is sent and received by one thread in turn, a call for each datagram at each end: its cost is the whole way from
   socket to socket. Rows with checksums by software have the client's offload off; packets then reach the program
-  as forwarded ones do, and are pushed directly. The others pass the segmenting device. UDP_SEGMENT hands the
-  kernel 40 datagrams at once.
+  as forwarded ones do. In the others the program completes the checksum first (before Linux 6.2: the segmenting
+  device does). UDP_SEGMENT hands the kernel 40 datagrams at once, which the segmenting device takes apart.
 - A TCP sample is of fresh connections (congestion control cubic), which write and read 128 KB at once; what they move
   at first, for a quarter of the sample's length, is not counted. Up is client to server.
 - A TCP connection of the last row is connect, accept, an octet each way and close, one after the other. Inline has tables of
