@@ -28,11 +28,10 @@ static __always_inline enum reason rewritable(const struct packet *p)
 
 /*
  * push inserts the header of a funnel action into a packet that is on its way
- * out of the interface. It must not be GSO, nor CHECKSUM_PARTIAL. That no place
+ * out of the interface. It must not be GSO. That no place
  * was found for a flow shows when its answers are not taken for such.
  */
-static __always_inline int push(struct __sk_buff *skb, const struct packet *p,
-				const struct action *a)
+static __always_inline int push(struct __sk_buff *skb, struct packet *p, const struct action *a)
 {
 	__u32 more = l4_header_len(a->protocol);
 	enum reason reason = rewritable(p);
@@ -44,7 +43,7 @@ static __always_inline int push(struct __sk_buff *skb, const struct packet *p,
 		return too_big(skb, p, more, mtu);
 	if (a->reply)
 		note_out(p, a, HOOK_EGRESS);
-	reason = push_header(skb, p, a);
+	reason = push_header(skb, p, a, true);
 	return reason ? dropped(reason) : untouched(REASON_FUNNELED);
 }
 

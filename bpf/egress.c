@@ -8,6 +8,7 @@
 #include "act.h"
 #include "backend.h"
 #include "classify.h"
+#include "complete.h"
 #include "config.h"
 #include "count.h"
 #include "icmp.h"
@@ -18,27 +19,29 @@
 
 /*
  * A header is pushed at once only into what is whole: one packet with a whole
- * checksum. All else the segmenting device makes whole first.
+ * checksum, or with one that can be completed. All else the segmenting device
+ * makes whole first.
  *
  * Also with an outer header that has no checksum itself (UDP over IPv4), the
  * inner one must be whole: network cards that find the transport header on
  * their own would complete the outer one and leave the inner.
  */
-static __always_inline int funnel_at_egress(struct __sk_buff *skb, const struct packet *p,
-					    __u32 rule, const struct action *a)
+static __always_inline int funnel_at_egress(struct __sk_buff *skb, struct packet *p, __u32 rule,
+					    const struct action *a)
 {
 	enum reason reason = rewritable(p);
 
 	if (reason)
 		return untouched(reason);
-	if (skb->gso_size || !checksum_is_whole(skb) || segmented_lately(&p->tuple))
+	p->partial = !checksum_is_whole(skb);
+	if (skb->gso_size || (p->partial && !is_completable(skb, p)) || segmented_lately(&p->tuple))
 		return to_segment(skb, p);
 	count_rule(rule, p->l3_len);
 	return push(skb, p, a);
 }
 
 /* known_reply does what the flows of push say, before any rule is asked. */
-static __always_inline int known_reply(struct __sk_buff *skb, const struct packet *p)
+static __always_inline int known_reply(struct __sk_buff *skb, struct packet *p)
 {
 	struct action a = {};
 

@@ -29,6 +29,7 @@ const (
 	EgressMapReasons            = "reasons"
 	EgressMapRuleCounts         = "rule_counts"
 	EgressMapSegmented          = "segmented"
+	EgressMapSmallPackets       = "small_packets"
 	EgressMapThroughPorts       = "through_ports"
 	EgressProgEgress            = "egress"
 	EgressProgSegment           = "segment"
@@ -119,6 +120,7 @@ type EgressMapSpecs struct {
 	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
 	RuleCounts     *ebpf.MapSpec `ebpf:"rule_counts"`
 	Segmented      *ebpf.MapSpec `ebpf:"segmented"`
+	SmallPackets   *ebpf.MapSpec `ebpf:"small_packets"`
 	ThroughPorts   *ebpf.MapSpec `ebpf:"through_ports"`
 }
 
@@ -183,6 +185,7 @@ type EgressMaps struct {
 	Reasons        *ebpf.Map `ebpf:"reasons"`
 	RuleCounts     *ebpf.Map `ebpf:"rule_counts"`
 	Segmented      *ebpf.Map `ebpf:"segmented"`
+	SmallPackets   *ebpf.Map `ebpf:"small_packets"`
 	ThroughPorts   *ebpf.Map `ebpf:"through_ports"`
 }
 
@@ -201,6 +204,7 @@ func (m *EgressMaps) Close() error {
 		m.Reasons,
 		m.RuleCounts,
 		m.Segmented,
+		m.SmallPackets,
 		m.ThroughPorts,
 	)
 }

@@ -9,26 +9,15 @@
 #ifndef FUNNEL_FUNNEL_H
 #define FUNNEL_FUNNEL_H
 
+#include "complete.h"
 #include "config.h"
 #include "count.h"
 #include "csum.h"
 #include "ip.h"
 #include "mss.h"
+#include "outer.h"
 #include "parse.h"
-
-/*
- * source_port walks through the range with time, so that a flow is seen as a
- * new one by what tracks connections on the way, and follows when its backend
- * is replaced.
- */
-static __always_inline __be16 source_port(const struct action *a)
-{
-	__u64 slot = 0;
-
-	if (a->source_ports > 1 && source_port_ns)
-		slot = bpf_ktime_get_ns() / source_port_ns % a->source_ports;
-	return bpf_htons(a->first_source_port + slot);
-}
+#include "small.h"
 
 /*
  * fill_udp_check gives a datagram without checksum the one that it would have
@@ -65,81 +54,62 @@ static __always_inline int forget_addresses(struct __sk_buff *skb, const struct 
 				   csum_negative(csum_addresses(&p->tuple)), flags);
 }
 
-/*
- * outer_sum is the sum of the outer pseudo header and of all that follows the
- * outer header. A segment whose checksum is right sums to the complement of
- * its pseudo header, so that what is left are the addresses and how protocol
- * and length differ between the two pseudo headers.
- */
-static __always_inline __u64 outer_sum(const struct packet *p, __u8 outer)
+/* store_outer writes the outer header into the room that was made for it. */
+static __always_inline int store_outer(struct __sk_buff *skb, const struct packet *p,
+				       const struct action *a)
 {
-	return (__u64)csum_addresses(&p->tuple) + bpf_htons(outer) + bpf_htons(l4_header_len(outer)) +
-	       csum_negative(bpf_htons(p->tuple.protocol));
+	union outer_header h = {};
+
+	if (fill_outer(&h, p, a))
+		return -1;
+	return bpf_skb_store_bytes(skb, p->l4, &h, l4_header_len(a->protocol), BPF_F_RECOMPUTE_CSUM);
 }
 
-static __always_inline int store_outer_tcp(struct __sk_buff *skb, const struct packet *p,
-					   const struct action *a)
+/* is_completable reports whether insert_header can complete the checksum of a packet first. */
+static __always_inline bool is_completable(struct __sk_buff *skb, const struct packet *p)
 {
-	__be32 header[5] = {
-		0, bpf_htonl(PUSHED_SEQ), bpf_htonl(PUSHED_ACK), bpf_htonl(PUSHED_FLAGS), 0,
-	};
-	struct tcphdr *tcp = (struct tcphdr *)header;
-
-	tcp->source = source_port(a);
-	tcp->dest = a->port;
-	tcp->check = csum_field(csum_words(header, sizeof(header)) + outer_sum(p, IPPROTO_TCP));
-	return bpf_skb_store_bytes(skb, p->l4, header, sizeof(header), BPF_F_RECOMPUTE_CSUM);
+	return can_complete(skb, p) && (is_small(p) || is_cuttable(p));
 }
 
 /*
- * Over IPv4 an outer UDP header has no checksum: routers that merge UDP
- * datagrams (UDP GRO forwarding) leave such ones alone. IPv6 demands one.
+ * insert_header makes room at l4 and writes IP and outer header. at_end: a small
+ * packet may grow there, which loses the kernel's sum of it (CHECKSUM_COMPLETE).
  */
-static __always_inline int store_outer_udp(struct __sk_buff *skb, const struct packet *p,
-					   const struct action *a)
+__noinline int insert_header(struct __sk_buff *skb, struct packet *p, const struct action *a,
+			     bool at_end)
 {
-	struct udphdr udp = {
-		.source = source_port(a),
-		.dest = a->port,
-		.len = bpf_htons(p->l4_len + sizeof(udp)),
-	};
-
-	if (p->tuple.family == 6)
-		udp.check = csum_field_udp(csum_words(&udp, sizeof(udp)) + outer_sum(p, IPPROTO_UDP));
-	return bpf_skb_store_bytes(skb, p->l4, &udp, sizeof(udp), BPF_F_RECOMPUTE_CSUM);
-}
-
-/*
- * push_header makes room at l4 and writes IP and outer header. The caller has
- * seen to it that the result fits.
- */
-__noinline int insert_header(struct __sk_buff *skb, const struct packet *p, const struct action *a)
-{
-	int failed;
 	__u32 len;
+	int done;
 
 	if (!p || !a)
 		return REASON_FAILED;
 	len = l4_header_len(a->protocol);
-	if (clamp_syn(skb, p, len) || forget_addresses(skb, p) ||
+	if (clamp_syn(skb, p, len))
+		return REASON_FAILED;
+	if (at_end && is_small(p)) {
+		done = push_small(skb, p, a);
+		if (done <= 0)
+			return done ? REASON_FAILED : REASON_NONE;
+	}
+	if ((p->partial && complete_checksum(skb, p)) || forget_addresses(skb, p) ||
 	    bpf_skb_adjust_room(skb, len, BPF_ADJ_ROOM_NET, 0) ||
 	    move_options(skb, p, p->l3 + ip_base(p) + len, p->l3 + ip_base(p)) ||
-	    rewrite_ip(skb, p, a->protocol, p->l3_len + len))
+	    rewrite_ip(skb, p, a->protocol, p->l3_len + len) || store_outer(skb, p, a))
 		return REASON_FAILED;
-	if (a->protocol == IPPROTO_TCP)
-		failed = store_outer_tcp(skb, p, a);
-	else
-		failed = store_outer_udp(skb, p, a);
-	return failed ? REASON_FAILED : REASON_NONE;
+	return REASON_NONE;
 }
 
-/* The verifier lets no function of its own have what the program may not write. */
-static __always_inline enum reason push_header(struct __sk_buff *skb, const struct packet *p,
-					       const struct action *a)
+/*
+ * push_header pushes a header into a packet whose checksum is whole or can be
+ * completed. The caller has seen to it that the result fits. (The verifier lets no
+ * function of its own have what the program may not write: hence the copy.)
+ */
+static __always_inline enum reason push_header(struct __sk_buff *skb, struct packet *p,
+					       const struct action *a, bool at_end)
 {
 	struct action copy = *a;
 
-	return insert_header(skb, p, &copy);
+	return insert_header(skb, p, &copy, at_end);
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include "act.h"
 #include "backend.h"
 #include "classify.h"
+#include "complete.h"
 #include "config.h"
 #include "count.h"
 #include "csum.h"
@@ -18,25 +19,28 @@
  * A gateway can push into what arrives and goes on through its own stack, which
  * then sees to the MTU. There is no segmenting device on this side.
  */
-static __always_inline int funnel_at_ingress(struct __sk_buff *skb, const struct packet *p,
+static __always_inline int funnel_at_ingress(struct __sk_buff *skb, struct packet *p,
 					     const struct action *a)
 {
 	enum reason reason = rewritable(p);
 
 	if (reason)
 		return untouched(reason);
-	if (skb->gso_size || (!checksum_is_whole(skb) && csum_is_pseudo(p)))
+	if (skb->gso_size)
+		return dropped(REASON_NO_SEGMENT);
+	p->partial = !checksum_is_whole(skb) && is_completable(skb, p);
+	if (!p->partial && !checksum_is_whole(skb) && csum_is_pseudo(p))
 		return dropped(REASON_NO_SEGMENT);
 	if (p->l3_len + l4_header_len(a->protocol) > 0xffff)
 		return dropped(REASON_TOO_BIG);
 	if (a->reply)
 		note_out(p, a, HOOK_INGRESS);
-	reason = push_header(skb, p, a);
+	reason = push_header(skb, p, a, p->partial);
 	return reason ? dropped(reason) : untouched(REASON_FUNNELED);
 }
 
 /* known_reply does what the flows of push say, before any rule is asked. */
-static __always_inline int known_reply(struct __sk_buff *skb, const struct packet *p)
+static __always_inline int known_reply(struct __sk_buff *skb, struct packet *p)
 {
 	struct action a = {};
 

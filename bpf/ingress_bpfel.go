@@ -74,6 +74,7 @@ const (
 	IngressMapPushedHeaders      = "pushed_headers"
 	IngressMapReasons            = "reasons"
 	IngressMapRuleCounts         = "rule_counts"
+	IngressMapSmallPackets       = "small_packets"
 	IngressMapThroughPorts       = "through_ports"
 	IngressProgIngress           = "ingress"
 	IngressVarAnswersInline      = "answers_inline"
@@ -161,6 +162,7 @@ type IngressMapSpecs struct {
 	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
 	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
 	RuleCounts     *ebpf.MapSpec `ebpf:"rule_counts"`
+	SmallPackets   *ebpf.MapSpec `ebpf:"small_packets"`
 	ThroughPorts   *ebpf.MapSpec `ebpf:"through_ports"`
 }
 
@@ -224,6 +226,7 @@ type IngressMaps struct {
 	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
 	Reasons        *ebpf.Map `ebpf:"reasons"`
 	RuleCounts     *ebpf.Map `ebpf:"rule_counts"`
+	SmallPackets   *ebpf.Map `ebpf:"small_packets"`
 	ThroughPorts   *ebpf.Map `ebpf:"through_ports"`
 }
 
@@ -241,6 +244,7 @@ func (m *IngressMaps) Close() error {
 		m.PushedHeaders,
 		m.Reasons,
 		m.RuleCounts,
+		m.SmallPackets,
 		m.ThroughPorts,
 	)
 }

@@ -52,21 +52,35 @@ __noinline int move_options(struct __sk_buff *skb, const struct packet *p, __u32
 
 /*
  * The header checksum is kept by difference (RFC 1624), so that the header
- * sums to what it summed to before.
+ * sums to what it summed to before. len is that of the packet, header included.
  */
+static __always_inline void set_ipv4(struct iphdr *ip, __u8 protocol, __u16 len)
+{
+	__u64 sum = (__u16)~ip->check;
+
+	sum += csum_negative(ip->tot_len) + csum_negative(bpf_htons(ip->protocol));
+	ip->tot_len = bpf_htons(len);
+	ip->protocol = protocol;
+	sum += ip->tot_len + bpf_htons(ip->protocol);
+	ip->check = csum_field(sum);
+}
+
+/* Of a packet without extension headers. */
+static __always_inline void set_ipv6(struct ipv6hdr *ip, __u8 protocol, __u16 len)
+{
+	ip->payload_len = bpf_htons(len - sizeof(*ip));
+	ip->nexthdr = protocol;
+}
+
 static __always_inline int rewrite_ipv4(struct __sk_buff *skb, __u32 l3, __u8 protocol, __u16 len)
 {
-	struct iphdr ip;
-	__u64 sum;
+	struct cursor c = { .skb = skb, .off = l3 };
+	struct iphdr *at = take(&c, sizeof(*at)), ip;
 
-	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+	if (!at)
 		return -1;
-	sum = (__u16)~ip.check;
-	sum += csum_negative(ip.tot_len) + csum_negative(bpf_htons(ip.protocol));
-	ip.tot_len = bpf_htons(len);
-	ip.protocol = protocol;
-	sum += ip.tot_len + bpf_htons(ip.protocol);
-	ip.check = csum_field(sum);
+	ip = *at;
+	set_ipv4(&ip, protocol, len);
 	return bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * What the programs use of the kernel: uapi headers, the helpers, and the one
- * field of a kernel structure that is read.
+ * What the programs use of the kernel: uapi headers, the helpers, and the few
+ * fields of a kernel structure that are read.
  */
 #ifndef FUNNEL_KERNEL_H
 #define FUNNEL_KERNEL_H
@@ -66,6 +66,10 @@ struct icmp_frag_needed {
 
 struct sk_buff {
 	__u8 ip_summed : 2;
+	__u16 csum_start;	/* offset from head */
+	__u16 csum_offset;	/* from there to the checksum field */
+	unsigned char *head;
+	unsigned char *data;
 } __attribute__((preserve_access_index));
 
 /* since Linux 6.2 */
@@ -93,6 +97,23 @@ static __noinline bool checksum_is_whole(struct __sk_buff *skb)
 		return false;
 	kernel_skb = bpf_cast_to_kern_ctx(skb);
 	return BPF_CORE_READ_BITFIELD(kernel_skb, ip_summed) != CHECKSUM_PARTIAL;
+}
+
+/*
+ * checksum_begins reports whether the checksum that is to be completed later is
+ * that of the header at offset l4, whose field is at offset check. (Those of
+ * packets inside a tunnel are, too, and lie further behind.)
+ */
+static __noinline bool checksum_begins(struct __sk_buff *skb, __u32 l4, __u32 check)
+{
+	struct sk_buff *kernel_skb;
+	__u64 start;
+
+	if (!bpf_cast_to_kern_ctx)
+		return false;
+	kernel_skb = bpf_cast_to_kern_ctx(skb);
+	start = (__u64)kernel_skb->head + kernel_skb->csum_start - (__u64)kernel_skb->data;
+	return start == l4 && start + kernel_skb->csum_offset == check;
 }
 
 #endif

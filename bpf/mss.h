@@ -52,9 +52,9 @@ static long mss_option(__u32 index, void *context)
 }
 
 /*
- * The checksum is whole, also where the kernel believes that it is to be
- * completed yet (see recall_addresses). An MSS at an odd offset counts with its
- * octets swapped.
+ * The checksum is whole, unless the packet is known to be partial: also where the
+ * kernel believes that it is to be completed yet (see recall_addresses). An MSS at an
+ * odd offset counts with its octets swapped.
  */
 static __always_inline int store_mss(struct __sk_buff *skb, const struct packet *p, __u32 off,
 				     __be16 was, __be16 mss)
@@ -63,6 +63,8 @@ static __always_inline int store_mss(struct __sk_buff *skb, const struct packet 
 	__u16 change = csum_fold_sum((__u64)csum_negative(was) + mss);
 	__sum16 check;
 
+	if (p->partial)
+		return bpf_skb_store_bytes(skb, off, &mss, sizeof(mss), BPF_F_RECOMPUTE_CSUM);
 	if (bpf_skb_load_bytes(skb, at, &check, sizeof(check)))
 		return -1;
 	if ((off - p->l4) & 1)

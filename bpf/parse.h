@@ -22,6 +22,7 @@ struct packet {
 	__u8 flags;	/* TCP: FIN to CWR */
 	__be16 urg;	/* TCP: urgent pointer */
 	bool dont_fragment;	/* always so for IPv6 */
+	bool partial;	/* the checksum is yet to be completed: CHECKSUM_PARTIAL */
 	bool on_its_way; /* IPv6: a routing header leads on from this destination */
 	__u32 nexthdr;	/* IPv6: offset of the field that names the protocol at l4 */
 };

@@ -287,12 +287,6 @@ static __always_inline __u32 whole_l4_len(const struct error *e)
 	return bpf_ntohs(e->head.v6.payload_len) - options_len(&e->quote);
 }
 
-static __always_inline int store_outer(struct __sk_buff *skb, const struct packet *q,
-				       const struct action *a)
-{
-	return a->protocol == IPPROTO_TCP ? store_outer_tcp(skb, q, a) : store_outer_udp(skb, q, a);
-}
-
 /* push_in_quote puts the outer header back that the quoted packet had. */
 static __noinline enum reason push_in_quote(struct __sk_buff *skb, const struct packet *p,
 					    struct error *e, const struct action *a)

@@ -43,7 +43,7 @@ static __always_inline enum reason parse_inner(struct __sk_buff *skb, const stru
 }
 
 /*
- * settle_udp_check decides what a checksum of 0 means that came out of
+ * settle_udp_check decides what the checksum of 0 means that came out of
  * completing one. Either it is a checksum that happens to be 0 and must be
  * written as 0xffff. Or the datagram never had one and the sender's program
  * took addresses out of nothing; what it took was given back just now. The
@@ -51,23 +51,17 @@ static __always_inline enum reason parse_inner(struct __sk_buff *skb, const stru
  */
 static __noinline int settle_udp_check(struct __sk_buff *skb, const struct packet *p)
 {
-	__u32 off = check_offset(p->l4, IPPROTO_UDP);
-	__sum16 check;
-	__s64 sum;
+	__s64 sum = csum_packet(skb, p->l4, p->l4_len);
+	__sum16 check = 0xffff;
 
-	if (bpf_skb_load_bytes(skb, off, &check, sizeof(check)))
-		return -1;
-	if (check)
-		return 0;
-	sum = csum_packet(skb, p->l4, p->l4_len);
 	if (sum < 0)
 		return -1;
 	sum += csum_addresses(&p->tuple);
 	sum += bpf_htons(p->l4_len) + bpf_htons(IPPROTO_UDP);
 	if (csum_field(sum) && p->tuple.family == 4)
 		return 0;
-	check = 0xffff;
-	return bpf_skb_store_bytes(skb, off, &check, sizeof(check), BPF_F_RECOMPUTE_CSUM);
+	return bpf_skb_store_bytes(skb, check_offset(p->l4, IPPROTO_UDP), &check, sizeof(check),
+				   BPF_F_RECOMPUTE_CSUM);
 }
 
 /*
@@ -83,7 +77,7 @@ static __always_inline int recall_addresses(struct __sk_buff *skb, const struct 
 	if (bpf_skb_store_bytes(skb, check_offset(p->l4, p->tuple.protocol), &check, sizeof(check),
 				BPF_F_RECOMPUTE_CSUM))
 		return -1;
-	return p->tuple.protocol == IPPROTO_UDP ? settle_udp_check(skb, p) : 0;
+	return p->tuple.protocol == IPPROTO_UDP && !check ? settle_udp_check(skb, p) : 0;
 }
 
 /* pop_header takes len octets off in front of the inner header. */

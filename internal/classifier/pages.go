@@ -108,32 +108,51 @@ func (p *pages) addPrefixes(list []PrefixClass) uint32 {
 	return uint32(p.addSubtree(0, list, 0))
 }
 
+// addressLevels is how many pages the path of an IPv4 address has.
+const addressLevels = 4
+
 // addSubtree stores the page that decides on byte number depth of an address.
-// The list holds the prefixes within, containing ones first; class is what
-// holds where none of them does.
+// The list holds the prefixes within, sorted, containing ones first; class is
+// what holds where none of them does.
 func (p *pages) addSubtree(depth int, list []PrefixClass, class uint16) uint16 {
 	classes := filled(class)
-	var longer [pageSize][]PrefixClass
-	for _, prefix := range list {
-		first, last := entriesOf(prefix.Prefix, depth)
-		for i := first; i <= last; i++ {
-			if prefix.Prefix.Bits() > 8*(depth+1) {
-				longer[i] = append(longer[i], prefix)
-			} else {
-				classes[i] = prefix.Class
-			}
-		}
-	}
-	const levels = 4
 	var page [pageSize]uint16
+	var further [pageSize]bool
+	for len(list) > 0 {
+		n, first, last := leading(list, depth)
+		if n > 0 {
+			page[first], further[first] = p.addSubtree(depth+1, list[:n], classes[first]), true
+			list = list[n:]
+			continue
+		}
+		for i := first; i <= last; i++ {
+			classes[i] = list[0].Class
+		}
+		list = list[1:]
+	}
 	for i := range page {
-		if len(longer[i]) > 0 {
-			page[i] = p.addSubtree(depth+1, longer[i], classes[i])
-		} else {
-			page[i] = p.addUniform(levels-depth-1, classes[i])
+		switch {
+		case further[i]:
+		case i > 0 && !further[i-1] && classes[i] == classes[i-1]:
+			page[i] = page[i-1]
+		default:
+			page[i] = p.addUniform(addressLevels-depth-1, classes[i])
 		}
 	}
 	return p.add(&page)
+}
+
+// leading returns which entries of a page the first prefix of a list decides on. Where
+// that takes a further page, n is how many of the list that page has to hold.
+func leading(list []PrefixClass, depth int) (n, first, last int) {
+	first, last = entriesOf(list[0].Prefix, depth)
+	for _, l := range list {
+		if l.Prefix.Bits() <= 8*(depth+1) || int(l.Prefix.Addr().As4()[depth]) != first {
+			break
+		}
+		n++
+	}
+	return n, first, last
 }
 
 // entriesOf returns which values byte number depth has in the addresses of an

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
 )
 
@@ -29,6 +30,14 @@ func TestGatewayFunnelsForOthers(t *testing.T) {
 		{"on the way out, cut by the sender's kernel", "s0", "", push, func(*site) {}, []option{sendGSO}, 8000, 8},
 		{"on the way out, merged on the way in", "s0", "", push, clientSegments, []option{sendGSO}, 8000, 8},
 		{"as it arrives, whole checksums", "c0", push, "", wholeChecksums, nil, 700, 1},
+	}
+	if pushesDirectly() {
+		cases = append(cases, cases[0])
+		last := &cases[len(cases)-1]
+		last.name, last.device, last.ingress, last.egress = "as it arrives", "c0", push, ""
+		cases = append(cases, *last)
+		last = &cases[len(cases)-1]
+		last.name, last.size = "as it arrives, small", 9
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -62,6 +71,42 @@ func TestGatewayFunnelsForOthers(t *testing.T) {
 				t.Errorf("the router dropped %d packets as invalid", n)
 			}
 		})
+	}
+}
+
+// TestTunnelIsFunneled: what a local tunnel sends has a checksum inside that is yet
+// to be completed, which is not that of the header that a push is put in front of.
+func TestTunnelIsFunneled(t *testing.T) {
+	const (
+		push = "udp dport 4789 funnel tcp dport 1179 sport 540"
+		pop  = "tcp dport 1179 sport 540 unfunnel udp dport 4789"
+	)
+	s := newSite(t)
+	tunnel := func(ns *testnet.Namespace, local, remote, address string) {
+		ns.Run("ip", "link", "add", "tunnel", "type", "vxlan", "id", "7", "dstport", "4789", "dev", "eth0", "local", local, "remote", remote)
+		ns.Run("ip", "link", "set", "tunnel", "mtu", "1400", "up")
+		ns.Run("ip", "addr", "add", address, "dev", "tunnel")
+	}
+	tunnel(s.client, "10.77.1.2", "10.77.2.2", "10.55.0.1/24")
+	tunnel(s.server, "10.77.2.2", "10.77.1.2", "10.55.0.2/24")
+	sender := s.funnel(s.client, "eth0", "", push)
+	receiver := s.funnel(s.server, "eth0", pop, "")
+	server := s.listenUDP(s.server, 4739)
+	client := s.dialUDP(s.client, netip.MustParseAddrPort("10.55.0.2:4739"))
+	want := map[string]int{}
+	for i := range 100 {
+		d := numbered(i, 9+i*13)
+		want[string(d)]++
+		if _, err := client.Write(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.mustReceive(server, want)
+	if got := mustCount(t, receiver, receiver.Ingress).Reasons[Unfunneled]; got < 100 {
+		t.Errorf("%d packets were unfunneled, want at least 100", got)
+	}
+	if got := mustCount(t, sender, sender.Egress).Reasons; got[ToSegment] < 100 {
+		t.Errorf("counted %s, want at least 100 segmented", printReasons(got))
 	}
 }
 

@@ -182,13 +182,13 @@ func TestIPv6DatagramsArrive(t *testing.T) {
 		prepare               func(*site)
 		direct                bool
 	}{
-		{"through TCP", udp6ThroughTCP, udpFromTCP, wire.TCP, func(*site) {}, false},
-		{"through UDP", udp6ThroughUDP, udpFromUDP, wire.UDP, func(*site) {}, false},
+		{"through TCP", udp6ThroughTCP, udpFromTCP, wire.TCP, func(*site) {}, true},
+		{"through UDP", udp6ThroughUDP, udpFromUDP, wire.UDP, func(*site) {}, true},
 		{"through TCP, whole checksums", udp6ThroughTCP, udpFromTCP, wire.TCP, wholeChecksums, true},
 		{"through UDP, whole checksums", udp6ThroughUDP, udpFromUDP, wire.UDP, wholeChecksums, true},
-		{"through TCP, router completes checksums", udp6ThroughTCP, udpFromTCP, wire.TCP, routerTxOff, false},
-		{"through UDP, router completes checksums", udp6ThroughUDP, udpFromUDP, wire.UDP, routerTxOff, false},
-		{"through TCP, masqueraded", udp6ThroughTCP, udpFromMagic, wire.TCP, (*site).masquerade, false},
+		{"through TCP, router completes checksums", udp6ThroughTCP, udpFromTCP, wire.TCP, routerTxOff, true},
+		{"through UDP, router completes checksums", udp6ThroughUDP, udpFromUDP, wire.UDP, routerTxOff, true},
+		{"through TCP, masqueraded", udp6ThroughTCP, udpFromMagic, wire.TCP, (*site).masquerade, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSite(t)

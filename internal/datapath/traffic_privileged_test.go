@@ -28,15 +28,15 @@ func TestDatagramsArrive(t *testing.T) {
 		options               []option
 		direct                bool
 	}{
-		{"through TCP", udpThroughTCP, udpFromTCP, wire.TCP, nil, nil, false},
-		{"through UDP", udpThroughUDP, udpFromUDP, wire.UDP, nil, nil, false},
+		{"through TCP", udpThroughTCP, udpFromTCP, wire.TCP, nil, nil, true},
+		{"through UDP", udpThroughUDP, udpFromUDP, wire.UDP, nil, nil, true},
 		{"through TCP, whole checksums", udpThroughTCP, udpFromTCP, wire.TCP, wholeChecksums, nil, true},
 		{"through UDP, whole checksums", udpThroughUDP, udpFromUDP, wire.UDP, wholeChecksums, nil, true},
-		{"through TCP, router completes checksums", udpThroughTCP, udpFromTCP, wire.TCP, routerTxOff, nil, false},
-		{"through UDP, router completes checksums", udpThroughUDP, udpFromUDP, wire.UDP, routerTxOff, nil, false},
-		{"through TCP, masqueraded", udpThroughTCP, udpFromMagic, wire.TCP, (*site).masquerade, nil, false},
-		{"through TCP, router merges", udpThroughTCP, udpFromTCP, wire.TCP, routerMerges, nil, false},
-		{"through UDP, router merges", udpThroughUDP, udpFromUDP, wire.UDP, routerMerges, nil, false},
+		{"through TCP, router completes checksums", udpThroughTCP, udpFromTCP, wire.TCP, routerTxOff, nil, true},
+		{"through UDP, router completes checksums", udpThroughUDP, udpFromUDP, wire.UDP, routerTxOff, nil, true},
+		{"through TCP, masqueraded", udpThroughTCP, udpFromMagic, wire.TCP, (*site).masquerade, nil, true},
+		{"through TCP, router merges", udpThroughTCP, udpFromTCP, wire.TCP, routerMerges, nil, true},
+		{"through UDP, router merges", udpThroughUDP, udpFromUDP, wire.UDP, routerMerges, nil, true},
 		{"through TCP, no checksum", udpThroughTCP, udpFromTCP, wire.TCP, nil, []option{noChecksum}, true},
 		{"through UDP, no checksum", udpThroughUDP, udpFromUDP, wire.UDP, nil, []option{noChecksum}, true},
 		{"through TCP, IP options", udpThroughTCP, udpFromTCP, wire.TCP, nil, []option{ipOptions}, false},

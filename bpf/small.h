@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Push into a small packet. It is put together beside the packet, which grows at
+ * its end and is written at once. In front local senders leave no room for a
+ * header, and a packet that grows there is copied by the kernel, with all that
+ * belongs to it: that costs more than this does.
+ */
+#ifndef FUNNEL_SMALL_H
+#define FUNNEL_SMALL_H
+
+#include "complete.h"
+#include "config.h"
+#include "csum.h"
+#include "ip.h"
+#include "outer.h"
+#include "parse.h"
+
+#define SMALL_PACKET 256 /* octets from the IP header on */
+
+/* A packet with room for an outer header in front, and behind for the end of a sum. */
+struct small_packet {
+	__u8 room[sizeof(struct tcphdr)];
+	__u8 octets[SMALL_PACKET];
+	__u8 end[sizeof(struct ipv6hdr)];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct small_packet);
+} small_packets SEC(".maps");
+
+/* A datagram without checksum is another matter: all of it has to be summed. */
+static __always_inline bool is_small(const struct packet *p)
+{
+	return p->l3_len <= SMALL_PACKET && !options_len(p) &&
+	       (p->check || p->tuple.protocol != IPPROTO_UDP);
+}
+
+/* sum_small sums what is behind the IP header. */
+static __always_inline __u32 sum_small(struct small_packet *s, const struct packet *p)
+{
+	__u32 len = p->l3_len, from = p->l4 - p->l3, words = (p->l4_len + 3) / 4;
+
+	opaque(len);
+	if (len > SMALL_PACKET)
+		return 0;
+	*(__u32 *)(s->octets + len) = 0;
+	opaque(from);
+	opaque(words);
+	if (from > sizeof(struct ipv6hdr) || words > (SMALL_PACKET - sizeof(struct iphdr)) / 4)
+		return 0;
+	return bpf_csum_diff(NULL, 0, (__be32 *)(s->octets + from), words * 4, 0);
+}
+
+/* settle_small writes the checksum that is carried inside; see forget_addresses. */
+__noinline int settle_small(struct small_packet *s, const struct packet *p)
+{
+	__u32 off;
+	__u64 sum;
+	__sum16 *check;
+
+	if (!s || !p)
+		return -1;
+	off = check_offset(p->l4 - p->l3, p->tuple.protocol);
+	opaque(off);
+	if (off > SMALL_PACKET - sizeof(*check))
+		return -1;
+	check = (__sum16 *)(s->octets + off);
+	sum = p->partial ? sum_small(s, p) : csum_negative(*check);
+	*check = whole_checksum(p, sum + csum_negative(csum_addresses(&p->tuple)));
+	return 0;
+}
+
+/*
+ * put_together moves the IP header, base octets long, down by len octets, and fills
+ * the gap with the outer header.
+ */
+static __always_inline void put_together(struct small_packet *s, const struct packet *p,
+					 const union outer_header *outer, __u8 protocol, __u32 base,
+					 __u32 len)
+{
+	__be32 *ip = (__be32 *)(s->octets - len), *gap = (__be32 *)(s->octets - len + base);
+
+	for (__u32 i = 0; i < base / 4; i++)
+		ip[i] = ((__be32 *)s->octets)[i];
+	for (__u32 i = 0; i < len / 4; i++)
+		gap[i] = outer->words[i];
+	if (base == sizeof(struct iphdr))
+		set_ipv4((struct iphdr *)ip, protocol, p->l3_len + len);
+	else
+		set_ipv6((struct ipv6hdr *)ip, protocol, p->l3_len + len);
+}
+
+/* store_small writes a packet with an outer header of len octets. */
+static __always_inline int store_small(struct __sk_buff *skb, const struct packet *p,
+				       struct small_packet *s, const union outer_header *outer,
+				       __u8 protocol, __u32 len)
+{
+	__u32 last = p->l3_len - 1;
+
+	if (p->tuple.family == 4)
+		put_together(s, p, outer, protocol, sizeof(struct iphdr), len);
+	else
+		put_together(s, p, outer, protocol, sizeof(struct ipv6hdr), len);
+	opaque(last);
+	if (last >= SMALL_PACKET)
+		return -1;
+	return bpf_skb_store_bytes(skb, p->l3, s->octets - len, last + 1 + len, 0);
+}
+
+/*
+ * grow_small makes a packet len octets longer, without a note that its checksum is
+ * left to others. What is too short to be cut is longer for a while. 1: the kernel
+ * lets no packet of this kind grow at its end (skb->encapsulation), and nothing changed.
+ */
+static __always_inline int grow_small(struct __sk_buff *skb, const struct packet *p, __u32 len)
+{
+	__u32 end = p->l3 + p->l3_len + len, cuttable = p->l3 + ip_base(p) + cut_len(p);
+
+	if (!p->partial)
+		return bpf_skb_change_tail(skb, end, 0) ? 1 : 0;
+	if (bpf_skb_change_tail(skb, end < cuttable ? cuttable : end, 0))
+		return 1;
+	if (drop_note(skb, p))
+		return -1;
+	return end < cuttable ? bpf_skb_change_tail(skb, end, 0) : 0;
+}
+
+/* push_small returns 0, 1 when the packet can't be small, unchanged, or less when it fails. */
+static __always_inline int push_small(struct __sk_buff *skb, const struct packet *p,
+				      const struct action *a)
+{
+	__u32 zero = 0, last = p->l3_len - 1;
+	struct small_packet *s = bpf_map_lookup_elem(&small_packets, &zero);
+	union outer_header outer = {};
+	int failed;
+
+	opaque(last);
+	if (!s || last >= SMALL_PACKET || bpf_skb_load_bytes(skb, p->l3, s->octets, last + 1))
+		return -1;
+	failed = grow_small(skb, p, l4_header_len(a->protocol));
+	if (failed)
+		return failed;
+	if (settle_small(s, p) || fill_outer(&outer, p, a))
+		return -1;
+	if (a->protocol == IPPROTO_TCP)
+		return store_small(skb, p, s, &outer, IPPROTO_TCP, sizeof(outer.tcp));
+	return store_small(skb, p, s, &outer, IPPROTO_UDP, sizeof(outer.udp));
+}
+
+#endif
