@@ -88,8 +88,8 @@ func TestWithoutWebhookItsPermissionIsGone(t *testing.T) {
 	var before, after rbacv1.ClusterRole
 	install(t).into(t, "ClusterRole", "sfunnel-manager", &before)
 	overlay(t, "overlays/no-webhook").into(t, "ClusterRole", "sfunnel-manager", &after)
-	any := func(string) bool { return true }
-	for _, change := range difference(permissions("cluster", before.Rules, any), permissions("cluster", after.Rules, any)) {
+	all := func(string) bool { return true }
+	for _, change := range difference(permissions("cluster", before.Rules, all), permissions("cluster", after.Rules, all)) {
 		if !strings.HasPrefix(change, "-") || !strings.HasSuffix(change, "admissionregistration.k8s.io/mutatingwebhookconfigurations[sfunnel]") {
 			t.Error(change)
 		}

@@ -44,8 +44,8 @@ func faults() []fault {
 
 // taken is the fault of a list that holds something with a name of ours; foreign
 // is what else tells that it is not.
-func taken(field, list, name, foreign string, make func(*corev1.Pod)) fault {
-	said := refusal([]string{policyMark}, make)
+func taken(field, list, name, foreign string, provoke func(*corev1.Pod)) fault {
+	said := refusal([]string{policyMark}, provoke)
 	message, found := strings.CutPrefix(said, field+"[0]")
 	if !found {
 		panic(fmt.Sprintf("inject.Pod no longer names the field: %s", said))
@@ -58,8 +58,8 @@ func taken(field, list, name, foreign string, make func(*corev1.Pod)) fault {
 }
 
 // property is the fault of a pod as a whole.
-func property(present string, make func(*corev1.Pod)) fault {
-	return fault{present: present, messages: fmt.Sprintf("(%s ? [%s] : [])", present, quoted(refusal([]string{policyMark}, make)))}
+func property(present string, provoke func(*corev1.Pod)) fault {
+	return fault{present: present, messages: fmt.Sprintf("(%s ? [%s] : [])", present, quoted(refusal([]string{policyMark}, provoke)))}
 }
 
 // injectable says that the pod has none of the faults.
