@@ -54,6 +54,12 @@ func TestEverythingConverges(t *testing.T) {
 				return fmt.Errorf("%s: %w", f.name, err)
 			}
 			happened[f.name]++
+			// Half of the time the next one comes while the manager is still starting.
+			if w.intN(2) == 0 {
+				if err := w.manager.UntilReady(ctx); err != nil {
+					return err
+				}
+			}
 			sleep(ctx, w.upTo(400*time.Millisecond))
 		}
 		return nil
