@@ -6,7 +6,8 @@
 #   hack/images.sh DIR test      also those of the test cluster: echo, pause
 #
 # IMG and ATTACHER_IMG are the images' names. DIR/NAME.digest has the name with the
-# digest in place of the tag, which is what to deploy.
+# digest in place of the tag, which is what to deploy; DIR/NAME.cdx.json lists what is
+# in it, DIR/NAME.provenance.json says from what it was built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,12 +23,15 @@ if [[ ${2:-} == test ]]; then
 	image+=([echo]=localhost/echo:dev [pause]=localhost/pause:dev)
 fi
 
+commit=$(git rev-parse HEAD 2>/dev/null || true)
+[[ -z $commit || -z $(git status --porcelain) ]] || commit+=-modified
+
 mkdir -p "$dir"
 # Nothing of the place or the time of the build goes into a binary, so that the same
 # source gives the same digest.
 for name in "${!package[@]}"; do
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$dir/$name" "${package[$name]}"
-	digest=$(go run ./hack/image -name "${image[$name]}" -user "${user[$name]:-65532:65532}" -o "$dir/$name.tar" "$dir/$name")
+	digest=$(go run ./hack/image -name "${image[$name]}" -user "${user[$name]:-65532:65532}" -commit "$commit" -o "$dir/$name.tar" "$dir/$name")
 	repository=${image[$name]}
 	[[ ${repository##*/} == *:* ]] && repository=${repository%:*}
 	echo "$repository@$digest" >"$dir/$name.digest"

@@ -83,14 +83,19 @@ func write(w io.Writer, name, user, binary string, content []byte) (digest strin
 // named lists a manifest under its name with the tag and under its name with the
 // digest, so that either finds it without asking a registry.
 func named(manifest descriptor, name string) []descriptor {
-	repository, tag := name, "latest"
-	if colon := strings.LastIndexByte(name, ':'); colon > strings.LastIndexByte(name, '/') {
-		repository, tag = name[:colon], name[colon+1:]
-	}
+	repository, tag := split(name)
 	byTag, byDigest := manifest, manifest
 	byTag.Annotations = map[string]string{annotationTag: tag, annotationName: repository + ":" + tag}
 	byDigest.Annotations = map[string]string{annotationName: repository + "@" + manifest.Digest}
 	return []descriptor{byTag, byDigest}
+}
+
+// split returns repository and tag of a name.
+func split(name string) (repository, tag string) {
+	if colon := strings.LastIndexByte(name, ':'); colon > strings.LastIndexByte(name, '/') {
+		return name[:colon], name[colon+1:]
+	}
+	return name, "latest"
 }
 
 // packLayer returns the compressed layer, and the digest that it has uncompressed.
