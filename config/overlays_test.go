@@ -21,6 +21,10 @@ func TestOverlays(t *testing.T) {
 	rows := map[string][]string{
 		"ha":         nil,
 		"no-webhook": without,
+		"monitoring": {
+			"+ClusterRoleBinding sfunnel-metrics-reader", "+sfunnel-system/ConfigMap sfunnel-dashboard",
+			"+sfunnel-system/PrometheusRule sfunnel", "+sfunnel-system/ServiceMonitor sfunnel",
+		},
 		"admission-policy": slices.Concat(without, []string{
 			"+MutatingAdmissionPolicy sfunnel", "+MutatingAdmissionPolicyBinding sfunnel",
 			"+ValidatingAdmissionPolicy sfunnel-denials", "+ValidatingAdmissionPolicyBinding sfunnel-denials",
@@ -33,6 +37,11 @@ func TestOverlays(t *testing.T) {
 			slices.Sort(want)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
+			}
+			for _, object := range overlay(t, "overlays/"+name) {
+				if object.GetLabels()["app.kubernetes.io/part-of"] != "sfunnel" {
+					t.Errorf("%s %s has not the label that its removal asks for", object.GetKind(), object.GetName())
+				}
 			}
 			for _, object := range render(t, "overlays/"+name, []string{"set", "namespace", "elsewhere"}) {
 				if strings.Contains(fmt.Sprint(object.Object), own) {

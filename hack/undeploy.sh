@@ -1,23 +1,50 @@
 #!/usr/bin/env bash
-# Removes the operator from the cluster of the current kubeconfig. First the
-# webhook configuration, so that no pod waits for an answer; then the manager.
-# Running pods and their traffic are not touched. What users made stays: the CRD
-# with its policies, and the rules ConfigMaps that pods mount.
+# Removes the operator, whatever overlay it was installed from, from the cluster of
+# the current kubeconfig:
+#
+#   hack/undeploy.sh [--keep-policies]
+#
+# First what the API server asks about pods, so that none waits for an answer; then
+# the manager and its permissions; then the FunnelPolicy kind with all policies (not
+# with --keep-policies). Running pods are not touched and keep their rules. New ones
+# start without, in spite of the label sfunnel.io/inject: required.
+#
+# The ConfigMaps that injected pods mount stay: without them those pods could not
+# start again after a reboot of their node. They are listed at the end.
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
-kubectl delete mutatingwebhookconfiguration sfunnel --ignore-not-found
-# Everything of the install but the CRD.
-go tool kustomize build config/default |
-	awk 'BEGIN {RS = "---\n"; ORS = "---\n"} !/\nkind: CustomResourceDefinition\n/' |
-	kubectl delete --ignore-not-found -f -
+[[ $# == 0 || $# == 1 && $1 == --keep-policies ]] || { echo "usage: $0 [--keep-policies]" >&2; exit 2; }
+ours=app.kubernetes.io/part-of=sfunnel
 
-cat <<'TEXT'
+# Denials go before the injection that they insist on.
+admission=$(kubectl api-resources --api-group=admissionregistration.k8s.io --output=name | sort --reverse | paste --serial --delimiters=,)
+kubectl delete "$admission" --selector="$ours"
+kubectl delete deployments --all-namespaces --selector="$ours"
+kubectl delete namespaces,clusterrolebindings,clusterroles --selector="$ours"
+[[ $# == 1 ]] && exit
+kubectl delete customresourcedefinitions --selector="$ours"
 
-Kept: the policies, and the rules ConfigMaps, without which pods that were
-injected can't start again. To remove them once no injected pod is left:
+# mounted prints NAMESPACE/NAME of all ConfigMaps that unfinished pods project.
+mounted() {
+	kubectl get pods --all-namespaces --output=go-template='
+		{{- range .items}}{{$namespace := .metadata.namespace}}
+		{{- if and (ne .status.phase "Succeeded") (ne .status.phase "Failed")}}
+		{{- range .spec.volumes}}{{if .projected}}{{range .projected.sources}}{{if .configMap}}
+		{{- $namespace}}/{{.configMap.name}}{{"\n"}}
+		{{- end}}{{end}}{{end}}{{end}}{{end}}{{end}}' | sort --unique
+}
 
-  kubectl get pods -A -l sfunnel.io/injected=true
-  kubectl delete configmaps -A -l sfunnel.io/policy
-  kubectl delete crd funnelpolicies.sfunnel.io
-TEXT
+rules() {
+	kubectl get configmaps --all-namespaces --selector=sfunnel.io/policy \
+		--output=go-template='{{range .items}}{{.metadata.namespace}}/{{.metadata.name}}{{"\n"}}{{end}}' | sort
+}
+
+kept=$(comm -12 <(rules) <(mounted))
+for map in $(comm -23 <(rules) <(mounted)); do
+	kubectl delete configmap --namespace="${map%/*}" "${map#*/}"
+done
+[[ -n $kept ]] || exit 0
+printf '\nKept, since pods mount them. Once these workloads were restarted:\n\n'
+for map in $kept; do
+	echo "  kubectl delete configmap --namespace=${map%/*} ${map#*/}"
+done

@@ -9,7 +9,7 @@ copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} sh -c '[ -e "$1" ] && printf "%s\0" "$1"' _ {} | tar --null -T - -cf - | tar -C "$copy" -xf -
 make -C "$copy" --no-print-directory generate build-installer >/dev/null
-for generated in api bpf config dist docs/api.md; do
+for generated in api bpf config charts dist docs/api.md; do
 	diff -r -u "$generated" "$copy/$generated" || { echo "$generated is not current: run 'make generate build-installer'" >&2; exit 1; }
 done
 
@@ -17,7 +17,7 @@ unformatted=$(gofmt -l $(git ls-files '*.go'))
 [[ -z $unformatted ]] || { printf 'not formatted:\n%s\n' "$unformatted" >&2; exit 1; }
 go mod tidy -diff >/dev/null || { echo "go.mod is not tidy: run 'go mod tidy'" >&2; exit 1; }
 go vet ./...
-for module in hack/kube hack/tools; do
+for module in hack/kube hack/tools hack/helm; do
 	(cd "$module" && go mod tidy -diff >/dev/null) || { echo "$module/go.mod is not tidy" >&2; exit 1; }
 done
 hack/verify-imports.sh

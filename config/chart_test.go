@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+const (
+	chart     = "../charts/funnel-operator"
+	shopChart = "testdata/shop-chart"
+)
+
+// For each way of injection, and with monitoring, the chart holds what
+// kustomize builds: but for the namespace, which Helm makes, and a note that keeps
+// the definition.
+func TestChartIsTheInstall(t *testing.T) {
+	for value, folder := range map[string]string{
+		"injection=webhook": "default", "injection=admission-policy": "overlays/admission-policy", "injection=none": "overlays/no-webhook",
+		"monitoring=true": "overlays/monitoring",
+	} {
+		t.Run(value, func(t *testing.T) {
+			got, want := template(t, "--set", value), overlay(t, folder)
+			want = slices.DeleteFunc(want, func(o unstructured.Unstructured) bool { return o.GetKind() == "Namespace" })
+			if diff := cmp.Diff(want.names(), got.names()); diff != "" {
+				t.Fatal(diff)
+			}
+			for _, object := range want {
+				if object.GetKind() == "CustomResourceDefinition" {
+					object.SetAnnotations(map[string]string{
+						"controller-gen.kubebuilder.io/version": object.GetAnnotations()["controller-gen.kubebuilder.io/version"],
+						"helm.sh/resource-policy":               "keep",
+					})
+				}
+				rendered := got.object(t, object.GetKind(), object.GetName())
+				withoutEmpty(rendered)
+				if diff := cmp.Diff(object.Object, rendered.Object); diff != "" {
+					t.Errorf("%s %s:\n%s", object.GetKind(), object.GetName(), diff)
+				}
+			}
+		})
+	}
+}
+
+// withoutEmpty drops the lists that values leave empty and manifests leave out.
+func withoutEmpty(object *unstructured.Unstructured) {
+	path := []string{"spec", "template", "spec", "tolerations"}
+	if list, found, _ := unstructured.NestedSlice(object.Object, path...); found && len(list) == 0 {
+		unstructured.RemoveNestedField(object.Object, path...)
+	}
+}
+
+func TestChartValues(t *testing.T) {
+	one := template(t, "--set", "replicas=1", "--set", "namespaceOverride=elsewhere", "--set-json", `resources={"requests":{"cpu":"2"}}`,
+		"--set-json", `tolerations=[{"key":"infra","operator":"Exists"}]`)
+	if slices.ContainsFunc(one, func(o unstructured.Unstructured) bool { return o.GetKind() == "PodDisruptionBudget" }) {
+		t.Error("a single replica can't be evicted")
+	}
+	for _, object := range one {
+		if strings.Contains(asText(t, object.Object), own) {
+			t.Errorf("%s %s still names %s", object.GetKind(), object.GetName(), own)
+		}
+	}
+	text := asText(t, one.object(t, "Deployment", "sfunnel-manager").Object)
+	for _, want := range []string{"replicas: 1\n", `cpu: "2"`, "key: infra", "image: " + managerImage, "value: " + attacherImage} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+func TestChartRefusesValuesItDoesNotKnow(t *testing.T) {
+	for value, want := range map[string]string{
+		"injection=sidecar": "/injection", "replica=3": "replica", "replicas=many": "/replicas", "images.attacher=": "/images/attacher",
+	} {
+		if out, err := helm(t, "", "template", "x", chart, "--set", value); err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v\n%s", value, err, out)
+		}
+	}
+}
+
+func TestChartKnowsWhatTheServerLacks(t *testing.T) {
+	for version, fits := range map[string]bool{"1.35.9": false, "1.36.0": true, "1.36.1-beta.1": true} {
+		out, err := helm(t, "", "template", "x", chart, "--set", "injection=admission-policy", "--kube-version", version)
+		if (err == nil) != fits || !fits && !strings.Contains(string(out), "needs Kubernetes 1.36 or later, this is v"+version) {
+			t.Errorf("%s: %v\n%s", version, err, out)
+		}
+	}
+}
+
+func TestChartHasNoFaults(t *testing.T) {
+	if out, err := helm(t, "", "lint", "--strict", "--quiet", chart); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// template is what the chart renders to, with images by digest.
+func template(t *testing.T, args ...string) objects {
+	t.Helper()
+	all := append([]string{"template", "sfunnel", chart, "--namespace", own}, append(images(), args...)...)
+	out, err := helm(t, "", all...)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return parse(t, out)
+}
+
+func images() []string {
+	return []string{"--set", "images.manager=" + managerImage, "--set", "images.attacher=" + attacherImage}
+}
+
+// helm runs Helm with a home of its own. It returns what went to stdout, and after
+// a failure what went to stderr.
+func helm(t *testing.T, kubeconfig string, args ...string) ([]byte, error) {
+	t.Helper()
+	home := t.TempDir()
+	command := exec.Command(filepath.Join(helmDir(t), "helm"), args...)
+	command.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	if err := command.Run(); err != nil {
+		return append(stderr.Bytes(), stdout.Bytes()...), err
+	}
+	return stdout.Bytes(), nil
+}
+
+func mustHelm(t *testing.T, kubeconfig string, args ...string) string {
+	t.Helper()
+	out, err := helm(t, kubeconfig, args...)
+	if err != nil {
+		t.Fatalf("helm %v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// helmDir holds the helm of hack/helm, which takes minutes the first time.
+func helmDir(t *testing.T) string {
+	t.Helper()
+	build := exec.Command("../hack/helm/build.sh")
+	build.Stderr = os.Stderr
+	out, err := build.Output()
+	if err != nil {
+		t.Fatalf("build helm: %v", err)
+	}
+	return strings.TrimSpace(string(out))
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+// ways are the values of "injection" that stand for each variant.
+var ways = []string{webhook: "webhook", admissionPolicy: "admission-policy", noWebhook: "none"}
+
+// templates is a file per object. What is alike for all ways of injection stands
+// there as it is, all else under a condition.
+func templates(variants []variant) map[string][]byte {
+	files := map[string][]byte{}
+	for _, v := range variants {
+		for _, object := range v.objects {
+			kind, name := object.GetKind(), object.GetName()
+			if kind == "Namespace" {
+				continue // Helm makes it, or its user did
+			}
+			file := fmt.Sprintf("templates/%s-%s.yaml", strings.ToLower(kind), name)
+			files[file] = []byte(condition(kind, template(variants, kind, name)))
+		}
+	}
+	return files
+}
+
+// template is the object in all variants that have it; one that belongs to no way of
+// injection belongs to monitoring.
+func template(variants []variant, kind, name string) string {
+	var texts []string // of each variant, "" where there is none
+	for i := range ways {
+		texts = append(texts, text(variants[i].find(kind, name)))
+	}
+	if all(texts, "") {
+		return "{{- if .Values.monitoring }}\n" + text(variants[monitoring].find(kind, name)) + "{{- end }}\n"
+	}
+	if all(texts, texts[0]) {
+		return texts[0]
+	}
+	var b strings.Builder
+	written := map[string]bool{"": true}
+	for i, body := range texts {
+		if written[body] {
+			continue
+		}
+		written[body] = true
+		fmt.Fprintf(&b, "{{- if %s }}\n%s{{- end }}\n", anyOf(texts, i), body)
+	}
+	return b.String()
+}
+
+func all(texts []string, want string) bool {
+	return !slices.ContainsFunc(texts, func(text string) bool { return text != want })
+}
+
+// anyOf is true for the values of injection whose text is the same as that of i.
+func anyOf(texts []string, i int) string {
+	var values []string
+	for j, other := range texts {
+		if other == texts[i] {
+			values = append(values, fmt.Sprintf("%q", ways[j]))
+		}
+	}
+	return fmt.Sprintf("has .Values.injection (list %s)", strings.Join(values, " "))
+}
+
+// condition puts objects of these kinds under a condition of their own.
+func condition(kind, body string) string {
+	if kind == "PodDisruptionBudget" { // it would keep a single replica's node from being drained
+		return "{{- if gt (int .Values.replicas) 1 }}\n" + body + "{{- end }}\n"
+	}
+	return body
+}
+
+var block = regexp.MustCompile(`(?m)^( *)(\w+): ` + blockMark + `(\w+)$`)
+
+// text is the object as a template.
+func text(object *unstructured.Unstructured) string {
+	if object == nil {
+		return ""
+	}
+	if object.GetKind() == "CustomResourceDefinition" {
+		keep(object)
+	}
+	body, err := yaml.Marshal(object.Object)
+	if err != nil {
+		panic(err) // it was parsed
+	}
+	escaped := strings.ReplaceAll(string(body), "{{", `{{ "{{" }}`)
+	marked := strings.NewReplacer(
+		managerMark, "{{ .Values.images.manager }}",
+		attacherMark, "{{ .Values.images.attacher }}",
+		namespaceMark, "{{ .Values.namespaceOverride | default .Release.Namespace }}",
+		fmt.Sprint(replicasMark), "{{ .Values.replicas }}",
+	).Replace(escaped)
+	return block.ReplaceAllStringFunc(marked, func(line string) string {
+		part := block.FindStringSubmatch(line)
+		return fmt.Sprintf("%s%s: {{- toYaml .Values.%s | nindent %d }}", part[1], part[2], part[3], len(part[1])+2)
+	})
+}
+
+// keep makes Helm upgrade the definition with the release, and not delete it, and
+// all policies with it, when the release goes.
+func keep(definition *unstructured.Unstructured) {
+	annotations := definition.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations["helm.sh/resource-policy"] = "keep"
+	definition.SetAnnotations(annotations)
+}
