@@ -274,14 +274,15 @@ static __always_inline void note_segment(const struct flow_key *key, struct flow
 }
 
 #define SWEEP_ENOUGH 256
+#define SWEEP_REMEMBERS FLOW_SECONDS(10)
 
 /*
- * When the table was last swept, and how much that freed. Not on the stack: the
- * verifier would follow the count from number to number.
+ * When the table was last swept, and how many flows were over then. Not on the
+ * stack: the verifier would follow the count from number to number.
  */
 static struct {
 	__u32 tick;
-	__u32 freed;
+	__u32 over;
 	__u32 wanted;	/* by the next packet */
 } swept;
 
@@ -294,16 +295,18 @@ struct bpf_map;
 static long sweep_flow(struct bpf_map *map, const struct flow_key *key, const struct flow *f,
 		       struct sweep *s)
 {
-	if (flow_expired(f, s->pressed)) {
-		forget_flow(key, f);
-		swept.freed++;
-	}
+	if (flow_expired(f, false))
+		swept.over++;
+	else if (!s->pressed || !flow_expired(f, true))
+		return 0;
+	forget_flow(key, f);
 	return 0;
 }
 
 /*
  * sweep_flows removes what is expired and reports whether it looked. It does at
- * most once a tick, because it goes through the whole table.
+ * most once a tick, because it goes through the whole table: once more when
+ * hardly any flow was over, and at once under pressure when that was so lately.
  */
 __noinline int sweep_flows(void)
 {
@@ -312,11 +315,12 @@ __noinline int sweep_flows(void)
 
 	if (swept.tick == now)
 		return false;
+	s.pressed = swept.over < SWEEP_ENOUGH && now - swept.tick < SWEEP_REMEMBERS;
 	swept.tick = now;
 	swept.wanted = 0;
-	swept.freed = 0;
+	swept.over = 0;
 	bpf_for_each_map_elem(&flows, sweep_flow, &s, 0);
-	if (swept.freed < SWEEP_ENOUGH) {
+	if (!s.pressed && swept.over < SWEEP_ENOUGH) {
 		s.pressed = true;
 		bpf_for_each_map_elem(&flows, sweep_flow, &s, 0);
 	}
