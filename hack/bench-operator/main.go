@@ -63,8 +63,12 @@ func run(ctx context.Context, args []string) error {
 			return fmt.Errorf("%d policies: %w", s.Policies, err)
 		}
 		book.add(r)
+		if err := book.write(); err != nil { // a later size may take longer than somebody waits
+			return err
+		}
 	}
-	return book.write()
+	fmt.Print(book.text())
+	return nil
 }
 
 func parseFlags(args []string) (options, error) {

@@ -19,6 +19,9 @@ the same machine as it and as whoever creates the load. Pods are objects: their 
 written as the kubelet writes them. Of every five policies two are backends, one is a client, one names a Service in its
 rules, and one has rules as text. Written by ` + "`make bench-operator`" + `; each line says where and when it was measured.
 
+Where fewer pods a second were reached than asked for, the machine was saturated, and latencies are those of its
+queues: an edit's own request, for one, waits in them. What does not depend on the machine are calls, writes, missed pods and memory.
+
 `
 
 func (b *book) text() string {

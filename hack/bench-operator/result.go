@@ -115,10 +115,8 @@ func (b *book) add(r result) {
 	slices.SortFunc(b.results, func(x, y result) int { return x.Policies - y.Policies })
 }
 
-// write prints the page and puts it, its picture and the results into the folder.
+// write puts the page, its picture and the results into the folder.
 func (b *book) write() error {
-	text := b.text()
-	fmt.Print(text)
 	if b.dir == "" {
 		return nil
 	}
@@ -126,7 +124,7 @@ func (b *book) write() error {
 	if err != nil {
 		return err
 	}
-	files := map[string]string{".md": text, ".svg": plotGrowth(b.results), ".json": string(results) + "\n"}
+	files := map[string]string{".md": b.text(), ".svg": plotGrowth(b.results), ".json": string(results) + "\n"}
 	for ending, content := range files {
 		if err := os.WriteFile(b.file(ending), []byte(content), 0o644); err != nil {
 			return err
