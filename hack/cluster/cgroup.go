@@ -37,6 +37,9 @@ func makeCgroups(j journal, cluster string, nodes []string) error {
 		if err := makeCgroup(folder); err != nil {
 			return err
 		}
+		if err := weigh(folder); err != nil {
+			return err
+		}
 		for _, node := range nodes {
 			if err := makeCgroup(filepath.Join(folder, node)); err != nil {
 				return err
@@ -81,6 +84,20 @@ func makeCgroup(folder string) error {
 		}
 	}
 	return enableControllers(folder)
+}
+
+// weigh gives all pods of a cluster together more CPU time than one process of the
+// machine has, which they would get by default: kubelets, runtimes and what else runs
+// here, each of them with as much weight, would leave containers next to nothing as
+// long as they start more of them.
+func weigh(folder string) error {
+	for file, weight := range map[string]string{"cpu.shares": "65536", "cpu.weight": "6400"} { // version 1, 2
+		err := os.WriteFile(filepath.Join(folder, file), []byte(weight), 0)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("cgroup %s: %w", file, err)
+		}
+	}
+	return nil
 }
 
 // delegate enables all controllers of a version 2 root for its children, and writes

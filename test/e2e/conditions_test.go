@@ -3,7 +3,10 @@
 package e2e
 
 import (
+	"strings"
+
 	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
@@ -12,7 +15,7 @@ import (
 func (c *cluster) policy(name string) v1alpha1.FunnelPolicy {
 	GinkgoHelper()
 	var p v1alpha1.FunnelPolicy
-	c.read(&p, "fp", name)
+	c.read(&p, name)
 	return p
 }
 
@@ -39,4 +42,40 @@ func (c *cluster) message(name, kind string) string {
 		}
 	}
 	return ""
+}
+
+// expectStatus checks the conditions, the counts and the columns of policies while all
+// their pods run with current rules.
+func (c *cluster) expectStatus() {
+	GinkgoHelper()
+	good := map[string]string{
+		"Accepted": "True/Accepted", "ResolvedRefs": "True/ResolvedRefs", "Programmed": "True/Programmed",
+		"SessionAffinity": "True/ClientIP", "SourceIPPreserved": "True/SourceIPPreserved",
+		"Attached": "True/Attached", "Ready": "True/Ready",
+		// The wire's MTU is 1500 and so is the pods': no room for 20 bytes more.
+		"MTUWarning": "True/InsufficientHeadroom",
+	}
+	for name, others := range map[string]map[string]string{
+		// Both are in front of the same pods, and each policy is about these.
+		"site":         {"Coverage": "True/EndpointsCovered", "SourceIPPreserved": "False/TrafficPolicyCluster"},
+		"site-cluster": {"Coverage": "True/EndpointsCovered", "SourceIPPreserved": "False/TrafficPolicyCluster"},
+		"client":       nil,
+	} {
+		for kind, want := range good {
+			if other := others[kind]; other != "" {
+				want = other
+			}
+			Eventually(c.condition(name, kind)).Should(Equal(want), "%s of policy %s", kind, name)
+		}
+		if want := others["Coverage"]; want != "" {
+			Eventually(c.condition(name, "Coverage")).Should(Equal(want), "policy %s", name)
+		}
+	}
+	Expect(c.message("site-cluster", "SourceIPPreserved")).To(ContainSubstring("site-cluster"))
+
+	lines := strings.Split(c.kubectl("-n", c.namespace, "get", "fp", "client", "site"), "\n")
+	Expect(lines).To(HaveLen(3))
+	Expect(strings.Fields(lines[0])).To(Equal([]string{"NAME", "READY", "REASON", "PODS", "ATTACHED", "MTU", "AGE"}))
+	Expect(strings.Fields(lines[1])).To(HaveExactElements("client", "True", "Ready", "16", "16", "1500", Not(BeEmpty())))
+	Expect(strings.Fields(lines[2])).To(HaveExactElements("site", "True", "Ready", "6", "6", "1500", Not(BeEmpty())))
 }

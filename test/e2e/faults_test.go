@@ -8,6 +8,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // onePolicy is a policy "fault" with one egress rule, from the rule's fields in YAML's
@@ -16,11 +17,11 @@ func onePolicy(rule string) string {
 	return fmt.Sprintf(`
 apiVersion: sfunnel.io/v1alpha1
 kind: FunnelPolicy
-metadata: {name: fault, namespace: %s}
+metadata: {name: fault, namespace: demo}
 spec:
   podSelector: {matchLabels: {app: nobody}}
   rules: {egress: [%s]}
-`, namespace, rule)
+`, rule)
 }
 
 // textPolicy is a policy "fault" whose egress rules are text.
@@ -28,17 +29,17 @@ func textPolicy(rules string) string {
 	return fmt.Sprintf(`
 apiVersion: sfunnel.io/v1alpha1
 kind: FunnelPolicy
-metadata: {name: fault, namespace: %s}
+metadata: {name: fault, namespace: demo}
 spec:
   podSelector: {matchLabels: {app: nobody}}
   rules: {text: {egress: %q}}
-`, namespace, rules)
+`, rules)
 }
 
 const funnelAction = `funnel: {protocol: TCP, sourcePorts: "540", destinationPort: 80}`
 
-// expectRefused checks what kubectl apply says to policies that the schema refuses.
-func expectRefused(c *cluster) {
+// expectNotAccepted checks what kubectl apply says to policies that the schema refuses.
+func (c *cluster) expectNotAccepted() {
 	GinkgoHelper()
 	for rule, message := range map[string]string{
 		`{match: {protocol: UDP}}`:                                                                  "exactly one of accept, drop, funnel and unfunnel",
@@ -55,7 +56,7 @@ func expectRefused(c *cluster) {
 
 // expectNamed checks that what only the controller can know is named by a condition,
 // and that the condition goes when the fault does.
-func expectNamed(c *cluster) {
+func (c *cluster) expectNamed() {
 	GinkgoHelper()
 	c.apply(textPolicy("udp dport 2055 funnel tcp dport 80 sport 540\ntcp dport http drop"))
 	Eventually(c.condition("fault", "Accepted")).Should(Equal("False/Invalid"))
@@ -66,19 +67,17 @@ func expectNamed(c *cluster) {
 	Eventually(c.condition("fault", "ResolvedRefs")).Should(Equal("False/ServiceNotFound"))
 	Eventually(c.condition("fault", "Ready")).Should(Equal("False/ServiceNotFound"))
 
-	c.kubectl("-n", namespace, "create", "service", "clusterip", "later", "--tcp=80")
+	c.kubectl("-n", c.namespace, "create", "service", "clusterip", "later", "--tcp=80")
 	Eventually(c.condition("fault", "Ready")).Should(Equal("True/Ready"))
-	address := c.kubectl("-n", namespace, "get", "service", "later", "-o", "jsonpath={.spec.clusterIP}")
-	Expect(c.kubectl("-n", namespace, "get", "configmap", "fault-funnel", "-o", "jsonpath={.data.egress\\.rules}")).
-		To(ContainSubstring(address))
-	c.kubectl("-n", namespace, "delete", "fp/fault", "service/later")
+	Expect(c.rules("fault")).To(ContainSubstring(c.service("later").Spec.ClusterIP))
+	c.kubectl("-n", c.namespace, "delete", "fp/fault", "service/later")
 }
 
 // victim is a policy for an interface that no pod has, and a pod that it selects.
 const victim = `
 apiVersion: sfunnel.io/v1alpha1
 kind: FunnelPolicy
-metadata: {name: fault, namespace: ` + namespace + `}
+metadata: {name: victim, namespace: demo}
 spec:
   podSelector: {matchLabels: {app: victim}}
   interfaces: [eth9]
@@ -86,7 +85,7 @@ spec:
 ---
 apiVersion: apps/v1
 kind: Deployment
-metadata: {name: victim, namespace: ` + namespace + `}
+metadata: {name: victim, namespace: demo}
 spec:
   selector: {matchLabels: {app: victim}}
   template:
@@ -99,33 +98,30 @@ spec:
 
 // expectAttachFailed checks that a pod whose rules can't be attached does not start,
 // and that the policy names it and says why.
-func expectAttachFailed(c *cluster) {
+func (c *cluster) expectAttachFailed() {
 	GinkgoHelper()
 	policy, workload, _ := strings.Cut(victim, "---\n")
 	c.apply(policy)
-	Eventually(c.condition("fault", "Ready")).Should(Equal("True/Ready"))
+	Eventually(c.condition("victim", "Ready")).Should(Equal("True/Ready"))
 	c.apply(workload)
-	Eventually(c.condition("fault", "Attached")).Should(Equal("False/AttachFailed"))
-	Expect(c.message("fault", "Attached")).To(And(ContainSubstring("victim-"), ContainSubstring("eth9")))
-	Expect(c.kubectl("-n", namespace, "get", "pods", "-l", "app=victim", "-o", "jsonpath={.items[*].status.phase}")).
-		To(Equal("Pending"))
-	c.kubectl("-n", namespace, "delete", "fp/fault", "deployment/victim")
+	Eventually(c.condition("victim", "Attached")).Should(Equal("False/AttachFailed"))
+	Expect(c.message("victim", "Attached")).To(And(ContainSubstring("victim-"), ContainSubstring("eth9")))
+	for _, p := range c.pods("victim") {
+		Expect(p.Status.Phase).To(Equal(corev1.PodPending))
+	}
+	c.kubectl("-n", c.namespace, "delete", "--wait=false", "fp/victim", "deployment/victim")
 }
 
 // expectLastGoodRules checks that an edit that can't be carried out takes nothing
 // away: neither from the ConfigMap nor from the pods.
-func expectLastGoodRules(c *cluster) {
+func (c *cluster) expectLastGoodRules() {
 	GinkgoHelper()
-	rules := func() string {
-		return c.kubectl("-n", namespace, "get", "configmap", "client-funnel", "-o", "jsonpath={.data}")
-	}
-	before := rules()
-	c.kubectl("-n", namespace, "patch", "fp", "client", "--type=json", "-p",
-		`[{"op": "replace", "path": "/spec/rules/egress/0/match/destination/service/name", "value": "gone"}]`)
-	Eventually(c.condition("client", "ResolvedRefs")).Should(Equal("False/ServiceNotFound"))
+	before := c.rules("client")
+	c.kubectl("-n", c.namespace, "patch", "fp", "client", "--type=merge", "-p", `{"spec": {"client": {"policyRef": {"name": "gone"}}}}`)
+	Eventually(c.condition("client", "ResolvedRefs")).Should(Equal("False/PolicyNotFound"))
 	Eventually(c.condition("client", "Programmed")).Should(Equal("False/StaleRules"))
-	Expect(rules()).To(Equal(before))
-	c.kubectl("apply", "-f", "hack/demo/policies.yaml")
+	Expect(c.rules("client")).To(Equal(before))
+	c.kubectl("apply", "-f", "test/e2e/testdata/site-clients.yaml")
 	Eventually(c.condition("client", "Attached")).Should(Equal("True/Attached"))
-	Expect(rules()).To(Equal(before))
+	Expect(c.rules("client")).To(Equal(before))
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 // Nothing here is measured against a clock: limits only end a run that hangs.
 const (
 	soon      = 5 * time.Minute
-	pollEvery = 500 * time.Millisecond
+	pollEvery = 250 * time.Millisecond
 )
 
 func TestEndToEnd(t *testing.T) {
@@ -73,6 +74,18 @@ var _ = BeforeSuite(func() {
 		}).WithTimeout(time.Minute).Should(BeEmpty(), "the host shows what it did not show before")
 	})
 })
+
+// stdout is where tables go, whether or not the specs pass.
+var stdout = os.Stdout
+
+var printing sync.Mutex
+
+// report prints something that others, who run at the same time, must not interrupt.
+func report(write func()) {
+	printing.Lock()
+	defer printing.Unlock()
+	write()
+}
 
 var _ = ReportAfterSuite("times", func(Report) {
 	phase("")

@@ -72,7 +72,8 @@ func runLoad(ctx context.Context, name, tally string, destinations []destination
 	for end := time.Now().Add(lastAnswers); !l.answered() && time.Now().Before(end); {
 		time.Sleep(loadEvery)
 	}
-	for _, err := l.report(tally, order, true); err != nil; _, err = l.report(tally, order, true) {
+	last := survey.Load{Order: order.Number, Ended: true}
+	for _, err := l.report(tally, last); err != nil; _, err = l.report(tally, last) {
 		time.Sleep(reportEvery)
 	}
 	return nil
@@ -81,11 +82,14 @@ func runLoad(ctx context.Context, name, tally string, destinations []destination
 // obey reports and does what it is told, until the context ends. The flows can send then.
 func (l *load) obey(ctx context.Context, tally string) survey.Order {
 	order := survey.Order{Pause: true}
+	var paused time.Time
 	for ctx.Err() == nil {
-		if next, err := l.report(tally, order, false); err == nil {
+		rests := order.Pause && (l.answered() || time.Since(paused) > lastAnswers)
+		if next, err := l.report(tally, survey.Load{Order: order.Number, Rests: rests}); err == nil {
 			switch {
 			case next.Pause && !order.Pause:
 				l.sends.Lock()
+				paused = time.Now()
 			case order.Pause && !next.Pause:
 				l.sends.Unlock()
 			}
@@ -103,8 +107,8 @@ func (l *load) obey(ctx context.Context, tally string) survey.Order {
 }
 
 // report tells the tally how it stands, and returns its order.
-func (l *load) report(tally string, order survey.Order, ended bool) (next survey.Order, err error) {
-	told := survey.Load{Client: l.name, Order: order.Number, Rests: order.Pause && l.answered(), Ended: ended}
+func (l *load) report(tally string, told survey.Load) (next survey.Order, err error) {
+	told.Client = l.name
 	for _, f := range l.flows {
 		f.lock.Lock()
 		told.Flows = append(told.Flows, f.seen)

@@ -11,14 +11,19 @@ import (
 	"github.com/sfunnel-io/funnel-operator/test/survey"
 )
 
-// perConnection is how many messages a connection carries before the next one.
-const perConnection = 8
+// How many messages a connection carries before the next one, and after how long a
+// pause there is a new one: servers give idle ones up.
+const (
+	perConnection = 8
+	idleLimit     = 10 * time.Second
+)
 
 // A connection is the one that a flow's messages travel on.
 type connection struct {
 	net.Conn
 	answers *bufio.Reader
 	left    int
+	used    time.Time
 }
 
 // sendTCP sends a message and waits for its answer. What fails is not tried again.
@@ -33,14 +38,18 @@ func (f *flow) sendTCP(number int) {
 }
 
 func (f *flow) askTCP(number int) (answer survey.Answer, err error) {
+	if f.conn != nil && time.Since(f.conn.used) > idleLimit {
+		f.hangUp()
+	}
 	if f.conn == nil {
 		conn, err := net.DialTimeout("tcp", f.address, loadPatience)
 		if err != nil {
 			return answer, err
 		}
-		f.conn = &connection{conn, bufio.NewReader(conn), perConnection}
+		f.conn = &connection{conn, bufio.NewReader(conn), perConnection, time.Now()}
 	}
-	f.conn.SetDeadline(time.Now().Add(loadPatience))
+	f.conn.used = time.Now()
+	f.conn.SetDeadline(f.conn.used.Add(loadPatience))
 	if _, err := f.conn.Write([]byte(f.message(number).String() + "\n")); err != nil {
 		return answer, err
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -55,6 +56,24 @@ func TestLoadCountsEveryMessage(t *testing.T) {
 		t.Errorf("at its end it lost messages: %+v", last)
 	}
 	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// A server that ends is not ready, and goes on answering.
+func TestServerThatEndsFailsItsProbe(t *testing.T) {
+	target := mustServeTCP(t)
+	ending.Store(true)
+	defer ending.Store(false)
+	response, err := http.Get(strings.Replace(target, "tcp://", "http://", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("got %s", response.Status)
+	}
+	if _, err := askOnce(netip.Addr{}, amount{}, target); err != nil {
 		t.Error(err)
 	}
 }

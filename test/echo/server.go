@@ -26,8 +26,8 @@ const (
 	saidLimit     = 100
 )
 
-// serve answers on all ports until it is told to end, and then until no message of a
-// load came for as long as it lingers.
+// serve answers on all ports until it is told to end, and then, with failing probes,
+// until no message of a load came for as long as it lingers.
 func serve(name, tcp, udp string, linger time.Duration) error {
 	tcpPorts, tcpErr := ports(tcp)
 	udpPorts, udpErr := ports(udp)
@@ -49,11 +49,16 @@ func serve(name, tcp, udp string, linger time.Duration) error {
 		go serveUDP(conn, name)
 	}
 	waitForSignal()
+	ending.Store(true)
 	for told := time.Now(); time.Since(told) < linger || sinceMessage() < linger; {
 		time.Sleep(linger / 10)
 	}
 	return nil
 }
+
+// ending is true when the server was told to end: probes hear that it is not ready, so
+// that datagrams, which need no new connection, are led elsewhere while it still answers.
+var ending atomic.Bool
 
 // lastMessage is when the last message of a load came, in Unix nanoseconds.
 var lastMessage atomic.Int64
@@ -96,8 +101,11 @@ func answerTCP(conn net.Conn, name string, port int) {
 	seen, question := conn.RemoteAddr().String(), bufio.NewReaderSize(conn, questionLimit)
 	if verb, _ := question.Peek(len("GET ")); string(verb) == "GET " {
 		if _, err := http.ReadRequest(question); err == nil {
-			line := answer(name, seen, port, "GET")
-			fmt.Fprintf(conn, "HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(line), line)
+			line, status := answer(name, seen, port, "GET"), http.StatusOK
+			if ending.Load() {
+				status = http.StatusServiceUnavailable
+			}
+			fmt.Fprintf(conn, "HTTP/1.0 %d %s\r\nContent-Length: %d\r\n\r\n%s", status, http.StatusText(status), len(line), line)
 		}
 		return
 	}

@@ -12,7 +12,7 @@ type Load struct {
 	Client string `json:"client"`
 	Flows  []Flow `json:"flows"`
 	Order  int    `json:"order"` // the number of the last order that it follows
-	Rests  bool   `json:"rests"` // told to pause, and waits for no answer
+	Rests  bool   `json:"rests"` // told to pause, and waits for no answer any more
 	Ended  bool   `json:"ended"` // its last word
 }
 

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"os"
+	"strings"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sfunnel-io/funnel-operator/test/survey"
+)
+
+// The ports of config/samples/telemetry.yaml: BGP, which the Service leads to another
+// number, NetFlow, IPFIX and sFlow; and the ports where they arrive.
+var (
+	telemetryPorts = []string{"tcp/179", "udp/2055", "udp/4739", "udp/6343"}
+	collectorPorts = []string{"1179", "2055", "4739", "6343"}
+)
+
+// expectTelemetry runs the sample as it is: each exporter, in a pod or behind the
+// gateway, reaches one collector with all it sends, and is known there by its address.
+func (c *cluster) expectTelemetry() {
+	GinkgoHelper()
+	c.kubectl("apply", "-f", "config/samples/telemetry.yaml")
+	t := c.within("telemetry")
+	t.balance("collector", `[{"ip": "10.94.0.3"}]`)
+	t.running("collector")
+	t.settled("collector")
+	c.route("10.94.0.3", t.pods("collector"))
+	Eventually(t.condition("exporter", "ResolvedRefs")).Should(Equal("True/ResolvedRefs"))
+	t.roll("exporter") // those that started before the collectors have no rules
+	for _, policy := range []string{"collector", "exporter"} {
+		Eventually(t.condition(policy, "Attached")).Should(Equal("True/Attached"))
+	}
+	c.attachGateway(t.external("collector"))
+
+	inside := telemetryTargets(t.service("collector").Spec.ClusterIP)
+	expectCollected(t.askPods("app=exporter", 4, inside, 0), inside)
+	outside := telemetryTargets("10.94.0.3")
+	expectCollected(t.askOutside(4, outside, 0), outside)
+}
+
+func telemetryTargets(address string) (targets []string) {
+	for _, port := range telemetryPorts {
+		targets = append(targets, strings.Replace(port, "/", "://"+address+":", 1))
+	}
+	return targets
+}
+
+func expectCollected(clients []survey.Client, targets []string) {
+	GinkgoHelper()
+	report(func() { survey.Print(os.Stdout, clients) })
+	Expect(clients).NotTo(BeEmpty())
+	for _, client := range clients {
+		Expect(client.Errors).To(BeEmpty(), client.Name)
+		Expect(client.Split()).To(BeFalse(), client.Name)
+		expectSeen(client, targets, collectorPorts, false)
+	}
+}
+
+// route leads a load balancer's address to the nodes that have these pods, as one that
+// asks nodes for their health does.
+func (c *cluster) route(address string, pods []corev1.Pod) {
+	GinkgoHelper()
+	args := []string{"exec", "-name", c.name, "control", "--", "ip", "route", "replace", address}
+	nodes := map[string]bool{}
+	for _, p := range pods {
+		if !nodes[p.Status.HostIP] {
+			nodes[p.Status.HostIP] = true
+			args = append(args, "nexthop", "via", p.Status.HostIP)
+		}
+	}
+	mustRun(program("cluster"), args...)
+}

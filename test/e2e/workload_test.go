@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"sync"
+	"sync/atomic"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// read reads an object of the workloads' namespace.
+func (c *cluster) read(into client.Object, name string) {
+	GinkgoHelper()
+	Expect(c.api.Get(GinkgoT().Context(), c.keyOf(name), into)).To(Succeed())
+}
+
+func (c *cluster) service(name string) (s corev1.Service) {
+	GinkgoHelper()
+	c.read(&s, name)
+	return s
+}
+
+// pods lists the pods of an app, those that are ending included.
+func (c *cluster) pods(app string) []corev1.Pod {
+	GinkgoHelper()
+	var list corev1.PodList
+	Expect(c.api.List(GinkgoT().Context(), &list, client.InNamespace(c.namespace), client.MatchingLabels{"app": app})).To(Succeed())
+	return list.Items
+}
+
+// injected counts the pods of an app that carry our init container, all of which come
+// from the image that was installed.
+func (c *cluster) injected(app string) int {
+	GinkgoHelper()
+	count := 0
+	for _, p := range c.pods(app) {
+		for _, container := range p.Spec.InitContainers {
+			if container.Name == "sfunnel-attach" {
+				Expect(container.Image).To(Equal(built.attacher))
+				count++
+			}
+		}
+	}
+	return count
+}
+
+// roll replaces the pods of a Deployment of the app's name.
+func (c *cluster) roll(app string) {
+	GinkgoHelper()
+	c.kubectl("-n", c.namespace, "rollout", "restart", "deployment/"+app)
+	c.running(app)
+}
+
+// running waits until a Deployment is as wanted and old pods are gone.
+func (c *cluster) running(app string) {
+	GinkgoHelper()
+	Eventually(func() string {
+		var d appsv1.Deployment
+		c.read(&d, app)
+		want, pods := *d.Spec.Replicas, int32(len(c.pods(app)))
+		if d.Status.ObservedGeneration < d.Generation || d.Status.UpdatedReplicas != want ||
+			d.Status.AvailableReplicas != want || pods != want {
+			return fmt.Sprintf("%d of %d pods updated, %d available, %d exist",
+				d.Status.UpdatedReplicas, want, d.Status.AvailableReplicas, pods)
+		}
+		return ""
+	}).Should(BeEmpty(), app)
+}
+
+// settled waits until every node's kube-proxy leads a Service to exactly the pods of the
+// app that it selects.
+func (c *cluster) settled(service string) {
+	GinkgoHelper()
+	s := c.service(service)
+	arguments := []string{"settled", "-name", c.name, c.namespace + "/" + service}
+	for _, p := range c.pods(s.Spec.Selector["app"]) {
+		for _, address := range p.Status.PodIPs[:len(s.Spec.IPFamilies)] {
+			arguments = append(arguments, address.IP)
+		}
+	}
+	mustRun(program("cluster"), arguments...)
+}
+
+// health is what the kubelets think of an app's pods: since when each is ready, and how
+// often it was started again.
+func (c *cluster) health(app string) map[string]string {
+	GinkgoHelper()
+	health := map[string]string{}
+	for _, p := range c.pods(app) {
+		for _, condition := range p.Status.Conditions {
+			if condition.Type == corev1.PodReady {
+				health[p.Name] = fmt.Sprint(condition.Status, condition.LastTransitionTime, p.Status.ContainerStatuses[0].RestartCount)
+			}
+		}
+	}
+	return health
+}
+
+// askPod lets a client pod do something and decodes what it says. The query is that of
+// test/echo.
+func (c *cluster) askPod(into any, p corev1.Pod, what string, query url.Values) {
+	GinkgoHelper()
+	address := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:%d/proxy/%s?%s", p.Namespace, p.Name, clientPort, what, query.Encode())
+	Expect(json.Unmarshal([]byte(c.kubectl("get", "--raw", address)), into)).To(Succeed())
+}
+
+// concurrently runs checks at the same time and returns when all have passed.
+func concurrently(checks ...func()) {
+	GinkgoHelper()
+	var all sync.WaitGroup
+	var passed atomic.Int32
+	for _, check := range checks {
+		all.Go(func() {
+			defer GinkgoRecover()
+			check()
+			passed.Add(1)
+		})
+	}
+	all.Wait()
+	Expect(passed.Load()).To(BeEquivalentTo(len(checks)), "checks that passed; the others' failures are reported by themselves")
+}
