@@ -191,8 +191,10 @@ func (r *FunnelPolicyReconciler) pace(unseen, settled bool) pace {
 	return pace{first: r.soon()}
 }
 
-// next is the listing after one that found these pods. While lists find the same
-// they become rarer, or end when the pace has no longest.
+// next is the listing after one that found these pods. While nothing changes and
+// lists find the same they become rarer, or end when the pace has no longest. A
+// rollout whose first pods are in place is no such time: its last ones take away
+// what is missing, and nothing else would tell.
 func (l listing) next(pods *status.Census, at time.Time, now present, p pace) listing {
 	after := listing{
 		at: at, of: now.of, injected: now.injected, goodFor: p.first,
@@ -201,7 +203,7 @@ func (l listing) next(pods *status.Census, at time.Time, now present, p pace) li
 	if pods.Counts() != (v1alpha1.PodCounts{}) {
 		after.pods = pods
 	}
-	if !l.at.IsZero() && l.of == now.of && l.counts() == after.counts() {
+	if !l.at.IsZero() && l.of == now.of && l.injected == now.injected && l.counts() == after.counts() {
 		after.goodFor = min(2*l.goodFor, p.longest)
 	}
 	if after.goodFor > 0 {
