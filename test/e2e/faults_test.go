@@ -11,17 +11,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// onePolicy is a policy "fault" with one egress rule, from the rule's fields in YAML's
-// flow style. It selects no pod.
-func onePolicy(rule string) string {
+// onePolicy is a policy with one egress rule, from the rule's fields in YAML's flow
+// style. It selects no pod.
+func onePolicy(name, rule string) string {
 	return fmt.Sprintf(`
 apiVersion: sfunnel.io/v1alpha1
 kind: FunnelPolicy
-metadata: {name: fault, namespace: demo}
+metadata: {name: %s, namespace: demo}
 spec:
   podSelector: {matchLabels: {app: nobody}}
   rules: {egress: [%s]}
-`, rule)
+`, name, rule)
 }
 
 // textPolicy is a policy "fault" whose egress rules are text.
@@ -49,7 +49,7 @@ func (c *cluster) expectNotAccepted() {
 		`{match: {protocol: UDP, destinationPorts: {values: ["http"]}}, ` + funnelAction + `}`:      "destinationPorts.values[0]",
 		`{match: {protocol: UDP}, funnel: {protocol: TCP, sourcePorts: "540", destinationPort: 0}}`: "destinationPort",
 	} {
-		_, err := c.tryKubectl(onePolicy(rule), "apply", "-f", "-")
+		_, err := c.tryKubectl(onePolicy("refused", rule), "apply", "-f", "-")
 		Expect(err).To(MatchError(ContainSubstring(message)), rule)
 	}
 }
@@ -62,7 +62,7 @@ func (c *cluster) expectNamed() {
 	Eventually(c.condition("fault", "Accepted")).Should(Equal("False/Invalid"))
 	Expect(c.message("fault", "Accepted")).To(And(ContainSubstring("text.egress"), ContainSubstring(`"http"`)))
 
-	c.apply(onePolicy(`{match: {protocol: UDP, destination: {service: {name: later}}}, ` + funnelAction + `}`))
+	c.apply(onePolicy("fault", `{match: {protocol: UDP, destination: {service: {name: later}}}, `+funnelAction+`}`))
 	Eventually(c.condition("fault", "Accepted")).Should(Equal("True/Accepted"))
 	Eventually(c.condition("fault", "ResolvedRefs")).Should(Equal("False/ServiceNotFound"))
 	Eventually(c.condition("fault", "Ready")).Should(Equal("False/ServiceNotFound"))
