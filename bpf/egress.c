@@ -8,7 +8,6 @@
 #include "act.h"
 #include "backend.h"
 #include "classify.h"
-#include "complete.h"
 #include "config.h"
 #include "count.h"
 #include "icmp.h"

@@ -6,7 +6,6 @@
 #include "act.h"
 #include "backend.h"
 #include "classify.h"
-#include "complete.h"
 #include "config.h"
 #include "count.h"
 #include "csum.h"
@@ -23,13 +22,15 @@ static __always_inline int funnel_at_ingress(struct __sk_buff *skb, struct packe
 					     const struct action *a)
 {
 	enum reason reason = rewritable(p);
+	bool whole;
 
 	if (reason)
 		return untouched(reason);
 	if (skb->gso_size)
 		return dropped(REASON_NO_SEGMENT);
-	p->partial = !checksum_is_whole(skb) && is_completable(skb, p);
-	if (!p->partial && !checksum_is_whole(skb) && csum_is_pseudo(p))
+	whole = checksum_is_whole(skb);
+	p->partial = !whole && is_completable(skb, p);
+	if (!whole && !p->partial && csum_is_pseudo(p))
 		return dropped(REASON_NO_SEGMENT);
 	if (p->l3_len + l4_header_len(a->protocol) > 0xffff)
 		return dropped(REASON_TOO_BIG);
