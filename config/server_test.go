@@ -5,14 +5,12 @@ package config_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -136,7 +134,7 @@ func (c *cluster) controllers(t *testing.T) {
 	t.Helper()
 	dir, err := kubetest.Assets()
 	must(t, err)
-	output := &log{}
+	output := &kubetest.Log{}
 	command := exec.Command(filepath.Join(dir, "kube-controller-manager"), "--kubeconfig="+c.admin, "--leader-elect=false",
 		"--secure-port="+freePort(t), "--bind-address=127.0.0.1", "--cert-dir="+t.TempDir(),
 		"--controllers=deployment-controller,replicaset-controller,namespace-controller,garbage-collector-controller")
@@ -178,7 +176,7 @@ func (c *cluster) kubeconfig(t *testing.T) string {
 type manager struct {
 	command                  *exec.Cmd
 	webhook, metrics, probes string // ports
-	log                      *log
+	log                      *kubetest.Log
 	ended                    chan struct{}
 }
 
@@ -192,7 +190,7 @@ func (c *cluster) run(t *testing.T, more ...string) *manager {
 	variables := environment(container)
 	variables["POD_NAMESPACE"] = own
 
-	m := &manager{webhook: freePort(t), metrics: freePort(t), probes: freePort(t), log: &log{}, ended: make(chan struct{})}
+	m := &manager{webhook: freePort(t), metrics: freePort(t), probes: freePort(t), log: &kubetest.Log{}, ended: make(chan struct{})}
 	args := []string{
 		"--kubeconfig=" + c.kubeconfig(t),
 		"--webhook-port=" + m.webhook,
@@ -231,30 +229,11 @@ func (m *manager) stop(t *testing.T) {
 	}
 }
 
-// log collects what a process writes.
-type log struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 func freePort(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := kubetest.FreePort()
 	must(t, err)
-	defer listener.Close()
-	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
+	return strconv.Itoa(port)
 }
 
 // patience is how long anything may take, on the slowest machine.

@@ -5,7 +5,6 @@ package controllers
 import (
 	"crypto/tls"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 
@@ -26,6 +25,7 @@ import (
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
+	"github.com/sfunnel-io/funnel-operator/internal/kubetest"
 )
 
 const (
@@ -85,10 +85,9 @@ func (r replica) presented() []byte {
 
 func freePort() int {
 	GinkgoHelper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := kubetest.FreePort()
 	Expect(err).NotTo(HaveOccurred())
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 // installWebhook installs the generated configuration for the namespaces of these

@@ -8,14 +8,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -23,6 +21,8 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sfunnel-io/funnel-operator/internal/kubetest"
 )
 
 // Manager is one replica.
@@ -30,7 +30,7 @@ type Manager struct {
 	command                  *exec.Cmd
 	webhook, metrics, probes string // ports
 	token                    string
-	log                      *log
+	log                      *kubetest.Log
 	ended                    chan struct{}
 }
 
@@ -50,7 +50,7 @@ func (c *Cluster) RunWith(ctx context.Context, extra map[string]string, more ...
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{token: token, log: &log{}, ended: make(chan struct{})}
+	m := &Manager{token: token, log: &kubetest.Log{}, ended: make(chan struct{})}
 	for _, port := range []*string{&m.webhook, &m.metrics, &m.probes} {
 		if *port, err = freePort(); err != nil {
 			return nil, err
@@ -237,29 +237,7 @@ func (m *Manager) Memory() (now, peak uint64, err error) {
 	return now, peak, nil
 }
 
-// log collects what a process writes.
-type log struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 func freePort() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer listener.Close()
-	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port), nil
+	port, err := kubetest.FreePort()
+	return strconv.Itoa(port), err
 }
