@@ -68,7 +68,9 @@ var _ = Describe("A client's flows to four ports of a Service", Ordered, func() 
 			c.expectNamed,
 			c.expectAttachFailed,
 			c.expectBareRefuses,
-			func() { c.running("site"); c.expectLastGoodRules(); c.expectStatus() },
+			// The status first: the site's clients rolled under a policy that had found them
+			// uninjected, and nothing else may make it look again.
+			func() { c.running("site"); c.expectStatus(); c.expectLastGoodRules() },
 			c.expectReserve,
 			c.expectTelemetry,
 		)
