@@ -37,7 +37,11 @@ test-envtest: ## Tests on a real kube-apiserver and etcd.
 
 .PHONY: e2e
 e2e: deps ## The demo's claims as assertions, on 3 real nodes, in nftables and iptables mode (root).
-	hack/e2e.sh
+	hack/e2e.sh -ginkgo.label-filter='!faults'
+
+.PHONY: test-faults-nodes
+test-faults-nodes: deps ## Break things on real nodes, under load (root): FAULTS_TIMES=100 managers killed, FAULTS_OUTAGE=60 s, FAULTS_SEED=.
+	hack/e2e.sh -ginkgo.label-filter=faults
 
 .PHONY: test-kernels
 test-kernels: ## The datapath's tests under Debian's 6.1 and 6.12 kernels, in qemu.

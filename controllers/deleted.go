@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,7 +29,10 @@ func (r *FunnelPolicyReconciler) reconcileDeleted(ctx context.Context, of types.
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if left == nil || !owned(left) {
+	if left == nil {
+		return r.releaseWaiting(ctx, of, known)
+	}
+	if !owned(left) {
 		r.memory.forget(of)
 		return ctrl.Result{}, nil
 	}
@@ -50,21 +54,59 @@ func (r *FunnelPolicyReconciler) reconcileDeleted(ctx context.Context, of types.
 // remove deletes the ConfigMap unless it is still needed. It decides by what the
 // API server says, not by the cache, and deletes only what it saw.
 func (r *FunnelPolicyReconciler) remove(ctx context.Context, of types.NamespacedName, left *corev1.ConfigMap) (removed bool, err error) {
-	mounted, err := r.mounted(ctx, left)
+	mounted, err := r.mounted(ctx, rulesName(of))
 	if err != nil || mounted {
 		return false, err
 	}
-	err = r.Live.Get(ctx, of, &v1alpha1.FunnelPolicy{})
-	if !apierrors.IsNotFound(err) {
+	if gone, err := r.gone(ctx, of); err != nil || !gone {
 		return false, err // it is back: its own event follows
 	}
 	err = r.Delete(ctx, left, client.Preconditions{UID: &left.UID, ResourceVersion: &left.ResourceVersion})
 	return err == nil, client.IgnoreNotFound(err)
 }
 
+// releaseAfter is how long pods wait for the rules of a policy that was deleted before it
+// had any: somebody may be about to make it again.
+const releaseAfter = 30 * time.Second
+
+// releaseWaiting lets pods start that wait for the first rules of a policy that is gone,
+// because it was never accepted or there was no time: none of these would ever come, and
+// nobody replaces pods that wait. They get an empty rule set, as pods have that are created
+// now, beside the rules of other policies.
+func (r *FunnelPolicyReconciler) releaseWaiting(ctx context.Context, of types.NamespacedName, known *known) (ctrl.Result, error) {
+	mounted, err := r.mounted(ctx, rulesName(of))
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if !mounted {
+		r.memory.forget(of)
+		return ctrl.Result{}, nil
+	}
+	now := r.Clock.Now()
+	if known.orphanedAt.IsZero() {
+		known.orphanedAt = now
+	}
+	if rest := releaseAfter - now.Sub(known.orphanedAt); rest > 0 {
+		return ctrl.Result{RequeueAfter: rest}, nil
+	}
+	if gone, err := r.gone(ctx, of); err != nil || !gone {
+		return ctrl.Result{}, err
+	}
+	p := &v1alpha1.FunnelPolicy{}
+	p.Namespace, p.Name = of.Namespace, of.Name
+	nothing, _ := empty(p)
+	return ctrl.Result{}, r.apply(ctx, p, rulesName(of).Name, nil, nothing, &known.configMap)
+}
+
+// gone reports whether the API server knows no policy of that name.
+func (r *FunnelPolicyReconciler) gone(ctx context.Context, of types.NamespacedName) (bool, error) {
+	err := r.Live.Get(ctx, of, &v1alpha1.FunnelPolicy{})
+	return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+}
+
 // mounted reports whether an unfinished pod mounts the ConfigMap, injected or
 // not: manifests may name it too.
-func (r *FunnelPolicyReconciler) mounted(ctx context.Context, c *corev1.ConfigMap) (found bool, err error) {
+func (r *FunnelPolicyReconciler) mounted(ctx context.Context, c types.NamespacedName) (found bool, err error) {
 	err = r.eachPod(ctx, c.Namespace, labels.Everything(), func(pod *corev1.Pod) bool {
 		found = slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return brings(v, c.Name) })
 		return !found

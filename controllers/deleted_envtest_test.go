@@ -9,6 +9,8 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
 
@@ -130,6 +132,28 @@ var _ = Describe("Rules of a deleted policy", Ordered, func() {
 		look(rulesOf(p))
 		Eventually(func() *corev1.ConfigMap { return rulesOf(p) }).Should(BeNil())
 		Expect(api.Get(suite, keyOf(theirs), theirs)).To(Succeed())
+	})
+
+	It("are an empty set for pods that wait for those of a policy that never had any", func() {
+		s := newShop()
+		p := s.policy("collector", ingress("tcp dport http drop"))
+		Eventually(condition(p, v1alpha1.ConditionAccepted)).Should(HavePrefix("False"))
+		s.pod("web-1", injected("collector"))
+		Expect(api.Delete(suite, p)).To(Succeed())
+		Eventually(func() bool { return o.orphaned(p) }).Should(BeTrue())
+		Expect(rulesOf(p)).To(BeNil(), "somebody may make it again")
+
+		o.clock.advance(releaseAfter)
+		_, err := o.Reconcile(suite, reconcile.Request{NamespacedName: keyOf(p)})
+		Expect(err).NotTo(HaveOccurred())
+		released := rulesOf(p)
+		Expect(released).NotTo(BeNil())
+		Expect(released.Data[v1alpha1.FileIngress] + released.Data[v1alpha1.FileEgress]).To(BeEmpty())
+
+		By("which a policy of that name adopts")
+		again := s.policy("collector", ingress("tcp dport 22 drop"))
+		digestOf(again)
+		Expect(rulesOf(again).Data[v1alpha1.FileIngress]).To(Equal("tcp dport 22 actions drop\n"))
 	})
 
 	It("do not keep a policy from being deleted", func() {

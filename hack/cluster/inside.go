@@ -9,7 +9,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -82,18 +84,23 @@ func (m *machine) setUp() error {
 // reaps what was orphaned.
 type supervisor struct {
 	*machine
+	lock    sync.Mutex
 	running map[int]program // by process number
 }
 
 // start starts a program with its output in its log. A program that can't be
 // started is as one that ended at once.
 func (s *supervisor) start(p program) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
 	pid, err := s.spawn(p)
+	if err == nil {
+		s.running[pid] = p
+		err = os.WriteFile(pidFile(s.Files, s.Name, p.Name), []byte(strconv.Itoa(pid)), 0o644)
+	}
 	if err != nil {
 		log.Printf("start %s: %v", p.Name, err)
-		return
 	}
-	s.running[pid] = p
 }
 
 func (s *supervisor) spawn(p program) (int, error) {
@@ -114,8 +121,7 @@ func (s *supervisor) spawn(p program) (int, error) {
 	})
 }
 
-// reap waits for children for ever, and starts a program that ended again after a
-// second: the control plane's parts end when the API server is late.
+// reap waits for children for ever, and has programs that ended started again.
 func (s *supervisor) reap() {
 	for {
 		var status unix.WaitStatus
@@ -127,15 +133,30 @@ func (s *supervisor) reap() {
 			time.Sleep(time.Second) // no child now; one may be adopted
 			continue
 		}
-		p, ours := s.running[pid]
-		if !ours {
-			continue
+		if p, ours := s.ended(pid); ours {
+			log.Printf("%s ended with status %d, signal %d; starting it again", p.Name, status.ExitStatus(), status.Signal())
+			go s.startAgain(p)
 		}
-		delete(s.running, pid)
-		log.Printf("%s ended with status %d, signal %d; starting it again", p.Name, status.ExitStatus(), status.Signal())
-		time.Sleep(time.Second)
-		s.start(p)
 	}
+}
+
+// ended forgets the program that this process was, if it was one.
+func (s *supervisor) ended(pid int) (p program, ours bool) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	p, ours = s.running[pid]
+	delete(s.running, pid)
+	return p, ours
+}
+
+// startAgain starts a program after a second, since the control plane's parts end when
+// the API server is late; or when it may be there again.
+func (s *supervisor) startAgain(p program) {
+	time.Sleep(time.Second)
+	for isAway(s.Files, s.Name, p.Name) {
+		time.Sleep(100 * time.Millisecond)
+	}
+	s.start(p)
 }
 
 // mount gives the machine its own /proc, /sys and private directories, none of which

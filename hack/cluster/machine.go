@@ -30,6 +30,7 @@ type machine struct {
 	Programs   []program         // kept running: started again a second after they end
 	Forward    string            // where connections to the inherited listener go
 	Logs       string            // directory for NAME.log and NAME-PROGRAM.log
+	Files      string            // directory for what others ask about programs: see outage.go
 }
 
 // A networkInterface is one end of a wire, or a bridge when it has ports.

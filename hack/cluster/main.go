@@ -28,6 +28,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 const usage = `usage: cluster COMMAND [-name NAME] …
@@ -42,6 +43,11 @@ const usage = `usage: cluster COMMAND [-name NAME] …
                      change kube-proxy's mode on every node; returns when the other's rules are gone
   settled NAMESPACE/SERVICE ADDRESS…
                      wait until every node sends the Service's traffic to exactly these pods
+  outage [-for TIME] MACHINE PROGRAM
+                     kill one of a machine's programs, and start it again after that time
+  kill NODE CONTAINER
+                     kill a container of a node, by its number in the pod's status
+  reboot NODE        kill every process of a node at once; the node's programs start again
   snapshot [-since FILE]
                      list what the host shows of namespaces, links, mounts, cgroups
                      and sysctls; with -since, only what FILE does not list (exit 1)
@@ -74,17 +80,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&cfg.Families, "families", "4", "")
 	flags.IntVar(&cfg.Outside, "outside", 12, "")
 	since := flags.String("since", "", "")
+	away := flags.Duration("for", 0, "")
 	if err := flags.Parse(args[1:]); err != nil {
 		return 2
 	}
-	if err := command(ctx, args[0], cfg, flags.Args(), *since, stdout, stderr); err != nil {
+	if err := command(ctx, args[0], cfg, flags.Args(), options{*since, *away}, stdout, stderr); err != nil {
 		fmt.Fprintf(stderr, "cluster %s: %v\n", args[0], err)
 		return 1
 	}
 	return 0
 }
 
-func command(ctx context.Context, name string, cfg Config, args []string, since string, stdout, stderr io.Writer) error {
+// options are those that are no cluster's.
+type options struct {
+	since string
+	away  time.Duration
+}
+
+func command(ctx context.Context, name string, cfg Config, args []string, opts options, stdout, stderr io.Writer) error {
 	dir, err := directory(cfg.Name)
 	if err != nil {
 		return err
@@ -112,10 +125,25 @@ func command(ctx context.Context, name string, cfg Config, args []string, since 
 			return errors.New("which Service?")
 		}
 		return settled(ctx, dir, args[0], args[1:])
+	case "outage":
+		if len(args) != 2 {
+			return errors.New("which machine and which program?")
+		}
+		return outage(ctx, dir, args[0], args[1], opts.away)
+	case "kill":
+		if len(args) != 2 {
+			return errors.New("which node and which container?")
+		}
+		return killContainer(ctx, dir, args[0], args[1])
+	case "reboot":
+		if len(args) != 1 || !isNode(args[0]) {
+			return errors.New("which node?")
+		}
+		return reboot(ctx, dir, args[0])
 	case "snapshot":
-		return printSnapshot(stdout, since)
+		return printSnapshot(stdout, opts.since)
 	}
-	return fmt.Errorf("no such command; one of up, down, load, kubeconfig, exec, proxy-mode, settled, snapshot")
+	return fmt.Errorf("no such command; one of up, down, load, kubeconfig, exec, proxy-mode, settled, outage, kill, reboot, snapshot")
 }
 
 // cacheDirectory is where everything is kept that is worth keeping outside the

@@ -116,6 +116,8 @@ func (c *cluster) kubeletConfig(name string) map[string]any {
 		"failCgroupV1":             false,
 		"failSwapOn":               false,
 		"resolvConf":               "",
+		// Tests kill containers more often than is their turn.
+		"crashLoopBackOff": object{"maxContainerRestartPeriod": "5s"},
 		// The disk is the host's business: no image is collected, no pod evicted.
 		"imageGCHighThresholdPercent": 100,
 		"evictionHard": object{

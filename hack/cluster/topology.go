@@ -63,6 +63,7 @@ func (c *cluster) topology() topology {
 	for i := range t.machines {
 		t.machines[i].Keep = []string{c.cache}
 		t.machines[i].Logs = filepath.Join(c.dir, "logs")
+		t.machines[i].Files = c.dir
 	}
 	return t
 }

@@ -24,16 +24,16 @@ spec:
 `, name, rule)
 }
 
-// textPolicy is a policy "fault" whose egress rules are text.
-func textPolicy(rules string) string {
+// textPolicy is a policy whose egress rules are text. It selects no pod.
+func textPolicy(name, rules string) string {
 	return fmt.Sprintf(`
 apiVersion: sfunnel.io/v1alpha1
 kind: FunnelPolicy
-metadata: {name: fault, namespace: demo}
+metadata: {name: %s, namespace: demo}
 spec:
   podSelector: {matchLabels: {app: nobody}}
   rules: {text: {egress: %q}}
-`, rules)
+`, name, rules)
 }
 
 const funnelAction = `funnel: {protocol: TCP, sourcePorts: "540", destinationPort: 80}`
@@ -58,7 +58,7 @@ func (c *cluster) expectNotAccepted() {
 // and that the condition goes when the fault does.
 func (c *cluster) expectNamed() {
 	GinkgoHelper()
-	c.apply(textPolicy("udp dport 2055 funnel tcp dport 80 sport 540\ntcp dport http drop"))
+	c.apply(textPolicy("fault", "udp dport 2055 funnel tcp dport 80 sport 540\ntcp dport http drop"))
 	Eventually(c.condition("fault", "Accepted")).Should(Equal("False/Invalid"))
 	Expect(c.message("fault", "Accepted")).To(And(ContainSubstring("text.egress"), ContainSubstring(`"http"`)))
 

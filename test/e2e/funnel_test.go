@@ -73,6 +73,7 @@ var _ = Describe("A client's flows to four ports of a Service", Ordered, func() 
 			func() { c.running("site"); c.expectStatus(); c.expectLastGoodRules() },
 			c.expectReserve,
 			c.expectTelemetry,
+			c.expectForgedDropped,
 		)
 	})
 

@@ -94,7 +94,8 @@ func (t *tally) awaitAnswers(c *cluster) {
 				waiting = append(waiting, p.Name+" has not reported")
 			}
 			for i, answered := range now[p.Name] {
-				if p.DeletionTimestamp == nil && answered > at(base[p.Name], i) {
+				// Fewer than before are those of a client that was started again.
+				if before := at(base[p.Name], i); p.DeletionTimestamp == nil && answered > 0 && answered != before {
 					continue
 				}
 				waiting = append(waiting, fmt.Sprintf("%s: flow %d: %d", p.Name, i, answered))
@@ -123,9 +124,8 @@ func (t *tally) answered() map[string][]int {
 	return counts
 }
 
-// expectNothingLost pauses the load and checks that every message of every client, those
-// that have ended meanwhile included, was answered at the port that it was for.
-func (t *tally) expectNothingLost(c *cluster, during string) {
+// rest pauses the load and returns when every client is answered, or will not be.
+func (t *tally) rest(c *cluster) {
 	GinkgoHelper()
 	t.order("pause")
 	Eventually(func() (working []string) {
@@ -141,6 +141,20 @@ func (t *tally) expectNothingLost(c *cluster, during string) {
 		}
 		return append(working, slices.Collect(maps.Keys(running))...)
 	}).Should(BeEmpty(), "clients that did not report that they rest, or their end")
+}
+
+// forgetEnded forgets the clients that have ended.
+func (t *tally) forgetEnded() {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	maps.DeleteFunc(t.last, func(_ string, load survey.Load) bool { return load.Ended })
+}
+
+// expectNothingLost pauses the load and checks that every message of every client, those
+// that have ended meanwhile included, was answered at the port that it was for.
+func (t *tally) expectNothingLost(c *cluster, during string) {
+	GinkgoHelper()
+	t.rest(c)
 	sums := survey.Sum(t.loads())
 	for protocol, sum := range sums {
 		fmt.Printf("%s: %s: %d messages, %d lost, %d misdelivered\n", during, protocol, sum.Sent, sum.Lost(), sum.Wrong)
@@ -152,9 +166,7 @@ func (t *tally) expectNothingLost(c *cluster, during string) {
 			Expect(f.Wrong).To(BeZero(), "%s of %s: %+v", during, load.Client, f)
 		}
 	}
-	t.lock.Lock()
-	defer t.lock.Unlock()
-	maps.DeleteFunc(t.last, func(_ string, load survey.Load) bool { return load.Ended })
+	t.forgetEnded()
 }
 
 // expectNoneMisdelivered checks what the servers themselves say.

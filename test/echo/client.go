@@ -148,6 +148,7 @@ func serveQuestions(listen, name, tally string, targets []string) error {
 		}
 		reply(w, mtu)
 	})
+	http.HandleFunc("GET /forge", serveForgery)
 	failed := make(chan error, 1)
 	go func() { failed <- http.ListenAndServe(listen, nil) }()
 	go func() {

@@ -41,6 +41,7 @@ type flow struct {
 	lock    sync.Mutex
 	seen    survey.Flow
 	waiting map[int]bool // numbers of messages that may still be answered
+	failed  map[int]bool // of those that were given up
 }
 
 // runLoad sends until the context ends, as the tally at that URL orders, and reports to
@@ -50,7 +51,7 @@ func runLoad(ctx context.Context, name, tally string, destinations []destination
 	for i, d := range destinations {
 		l.flows = append(l.flows, &flow{
 			destination: d, client: name, index: i,
-			seen: survey.Flow{Target: d.target}, waiting: map[int]bool{},
+			seen: survey.Flow{Target: d.target}, waiting: map[int]bool{}, failed: map[int]bool{},
 		})
 	}
 	l.sends.Lock() // until the first order
@@ -161,16 +162,22 @@ func (f *flow) message(number int) message {
 	return message{f.client, f.index, number, f.port}
 }
 
-// take notes an answer. The second one to a message, or one to somebody else's, is none.
+// take notes an answer. One to somebody else's message is none, and the second one to a
+// message is counted by itself.
 func (f *flow) take(answer survey.Answer) {
 	m, ok := parseMessage(answer.Said)
 	f.lock.Lock()
 	defer f.lock.Unlock()
-	if !ok || m != f.message(m.number) || !f.waiting[m.number] {
+	switch {
+	case !ok || m != f.message(m.number) || m.number > f.seen.Sent || f.failed[m.number]:
+		return
+	case !f.waiting[m.number]:
+		f.seen.Twice++
 		return
 	}
 	delete(f.waiting, m.number)
 	f.seen.Answered++
+	f.seen.Pod = answer.Pod
 	if answer.Port != f.port {
 		f.seen.Wrong++
 	}
@@ -181,6 +188,7 @@ func (f *flow) fail(number int, err error) {
 	f.lock.Lock()
 	defer f.lock.Unlock()
 	delete(f.waiting, number)
+	f.failed[number] = true
 	if f.seen.Failure == "" {
 		f.seen.Failure = err.Error()
 	}

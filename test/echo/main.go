@@ -33,7 +33,9 @@ const usage = `usage:
   echo client [-listen ADDR] [-tally URL TARGET[/CONTAINERPORT]…]
                      ask on demand: GET /ask?target=tcp://ADDR:PORT&target=…[&bytes=N][&datagram=N]; send
                      numbered datagrams, and tell who answers: GET /stream?target=udp://ADDR:PORT&…;
-                     the largest packet: GET /mtu?target=udp://ADDR:PORT. With targets, send each of
+                     the largest packet: GET /mtu?target=udp://ADDR:PORT; forge funneled packets to a
+                     host's ports inside another one, and tell which answer until the last does:
+                     GET /forge?kind=udp-in-tcp|…|inline&host=ADDR&through=PORT&port=N&… With targets, send each of
                      them messages at a steady pace, as the tally orders
   echo ask [-source ADDR,…] [-bytes N] [-datagram N] TARGET…
                      ask each target once from each source and print the answers as JSON; with

@@ -22,6 +22,8 @@ type Flow struct {
 	Sent     int    `json:"sent"`
 	Answered int    `json:"answered"`
 	Wrong    int    `json:"wrong"`             // answered at another port than the message was for
+	Twice    int    `json:"twice"`             // answers to messages that had been answered
+	Pod      string `json:"pod,omitempty"`     // the one that gave the last answer
 	Failure  string `json:"failure,omitempty"` // the first one
 }
 
@@ -36,7 +38,8 @@ func Sum(loads []Load) map[string]Flow {
 			protocol, _, _ := strings.Cut(f.Target, "://")
 			sum := sums[protocol]
 			sum.Target = protocol
-			sum.Sent, sum.Answered, sum.Wrong = sum.Sent+f.Sent, sum.Answered+f.Answered, sum.Wrong+f.Wrong
+			sum.Sent, sum.Answered = sum.Sent+f.Sent, sum.Answered+f.Answered
+			sum.Wrong, sum.Twice = sum.Wrong+f.Wrong, sum.Twice+f.Twice
 			if sum.Failure == "" && f.Failure != "" {
 				sum.Failure = fmt.Sprintf("%s to %s: %s", load.Client, f.Target, f.Failure)
 			}
