@@ -58,17 +58,18 @@ settled() {
 roll() {
 	show kubectl -n demo rollout restart deployment/echo
 	settled
+	[[ ${1:-} != with-policies ]] || show kubectl -n demo wait --for=condition=ResolvedRefs fp/client --timeout=20m
 	show kubectl -n demo rollout restart deployment/client
 	settled
 }
 
 # attach_gateway: the router of the clients outside the cluster gets the rules that the
-# operator made for pods, by the same attacher, and funnels what it forwards.
+# operator made for it, by the same attacher, and funnels what it forwards.
 attach_gateway() {
 	local direction
 	mkdir -p "$work/rules"
 	for direction in ingress egress; do
-		kubectl -n demo get configmap client-funnel -o jsonpath="{.data.$direction\\.rules}" >"$work/rules/$direction.rules"
+		kubectl -n demo get configmap echo-external -o jsonpath="{.data.$direction\\.rules}" >"$work/rules/$direction.rules"
 	done
 	printf '\n$ attacher attach --interface eth0 --rules %s   (on the outside clients'"'"' gateway)\n' "$work/rules"
 	"$work/cluster" exec gateway -- "$work/attacher" attach --interface eth0 --rules "$work/rules"
@@ -108,8 +109,10 @@ hack/render.sh "$(<"$work/manager.digest")" "$(<"$work/attacher.digest")" >"$wor
 show kubectl apply --server-side -f "$work/install.yaml" | tail -n 3
 kubectl -n sfunnel-system rollout status deployment/sfunnel-manager --timeout=20m >/dev/null
 show kubectl apply -f hack/demo/policies.yaml
-kubectl -n demo wait --for=condition=Ready fp/echo fp/client --timeout=20m >/dev/null
-roll
+kubectl -n demo wait --for=condition=Ready fp/echo --timeout=20m >/dev/null
+printf '\nthe rules of clients wait for the servers:\n'
+kubectl -n demo get fp
+roll with-policies
 attach_gateway
 kubectl -n demo wait --for=condition=Attached fp/echo fp/client --timeout=20m >/dev/null
 show kubectl -n demo get pods -L sfunnel.io/injected
@@ -119,7 +122,7 @@ for policy in echo client; do
 	kubectl -n demo get fp $policy -o jsonpath='{range .status.conditions[*]}{.type}{"="}{.status}{" "}{.reason}{"\n"}{end}' | sed 's/^/  /'
 done
 printf '\nwhat the operator made of the client policy:\n'
-kubectl -n demo get configmap client-funnel -o jsonpath='{.data.egress\.rules}{.data.ingress\.rules}' | sed 's/^/  /'
+kubectl -n demo get configmap client-funnel -o jsonpath='{.data.egress\.rules}' | sed 's/^/  /'
 
 step "6. The cure: all flows travel as TCP port 80, and every client has one pod"
 survey none
