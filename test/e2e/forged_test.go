@@ -22,6 +22,8 @@ const (
 	networkPolicyTable = "network-policy"
 )
 
+const gatePods = 3
+
 // throughOf is the port through which each kind of forged packet travels.
 var throughOf = map[string]string{
 	"udp-in-tcp": gateTCP, "tcp-in-tcp": gateTCP, "inline": gateTCP,
@@ -34,7 +36,7 @@ func (c *cluster) expectForgedDropped() {
 	GinkgoHelper()
 	c.kubectl("apply", "-f", "test/e2e/testdata/gate.yaml")
 	concurrently(func() { c.running("gate") }, func() { c.running("forger") })
-	Expect(c.injected("gate")).To(Equal(1))
+	Expect(c.injected("gate")).To(Equal(gatePods))
 	gate, forger := c.pods("gate")[0], c.pods("forger")[0]
 	c.permit(forger, gate, map[string]string{"tcp": gateTCP, "udp": gateUDP})
 	var checks []func()
@@ -50,7 +52,6 @@ func (c *cluster) expectForgedDropped() {
 		}
 	}
 	concurrently(checks...)
-	c.kubectl("delete", "-f", "test/e2e/testdata/gate.yaml", "--wait=false")
 }
 
 // permit lets one pod send to these ports of another, by protocol, and to no others. The

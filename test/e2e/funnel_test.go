@@ -72,8 +72,10 @@ var _ = Describe("A client's flows to four ports of a Service", Ordered, func() 
 			// uninjected, and nothing else may make it look again.
 			func() { c.running("site"); c.expectStatus(); c.expectLastGoodRules() },
 			c.expectReserve,
-			c.expectTelemetry,
-			c.expectForgedDropped,
+			func() {
+				concurrently(c.expectTelemetry, c.expectForgedDropped)
+				c.expectExternalIP()
+			},
 		)
 	})
 

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,27 +19,30 @@ import (
 type forgery struct {
 	outer, inner string // tcp or udp
 	inline       bool
+	source       int // the first of the ports inside that it sends from: no two share flows
 }
 
 var forgeries = map[string]forgery{
-	"udp-in-tcp": {outer: "tcp", inner: "udp"},
-	"tcp-in-tcp": {outer: "tcp", inner: "tcp"},
-	"tcp-in-udp": {outer: "udp", inner: "tcp"},
-	"udp-in-udp": {outer: "udp", inner: "udp"},
-	"inline":     {outer: "tcp", inner: "tcp", inline: true},
+	"udp-in-tcp": {outer: "tcp", inner: "udp", source: 50000},
+	"tcp-in-tcp": {outer: "tcp", inner: "tcp", source: 50100},
+	"tcp-in-udp": {outer: "udp", inner: "tcp", source: 50200},
+	"udp-in-udp": {outer: "udp", inner: "udp", source: 50300},
+	"inline":     {outer: "tcp", inner: "tcp", source: 50400, inline: true},
 }
 
-// The outer source ports that tell TCP from UDP inside, and where inner ones begin.
+// The outer source ports that tell TCP from UDP inside.
 var forgedSources = map[string]int{"tcp": 541, "udp": 549}
-
-const forgedFrom = 50000
 
 // protocolNumbers are those of IP.
 var protocolNumbers = map[string]int{"tcp": 6, "udp": 17}
 
-// forge sends packets to a host's through port, one for each of the inner ports, as often as
-// needed until the last of these answers, and returns those that did. What comes before the
-// last one has had its chance then: packets don't overtake each other on the way.
+// rounds is how often each packet is sent: servers may answer in another order than they
+// were asked, but none waits for several rounds.
+const rounds = 5
+
+// forge sends packets to a host's through port, one for each of the inner ports, in some
+// rounds, and returns the ports that answered. Each round goes on until the last of them
+// does.
 func forge(f forgery, host string, through int, ports []int) (answered []int, err error) {
 	to, err := net.ResolveIPAddr("ip", host)
 	if err != nil {
@@ -53,28 +57,43 @@ func forge(f forgery, host string, through int, ports []int) (answered []int, er
 		return nil, err
 	}
 	defer conn.Close()
-	from := conn.LocalAddr().(*net.IPAddr).IP
-	last := ports[len(ports)-1]
+	seen := map[int]bool{}
+	for round := range rounds {
+		if err := f.round(conn, through, f.source+round*len(ports), ports, seen); err != nil {
+			return nil, fmt.Errorf("port %d inside %s:%d: %w", ports[len(ports)-1], host, through, err)
+		}
+	}
+	return slices.Sorted(maps.Keys(seen)), nil
+}
+
+// round sends one packet to each port and notes which answer, until the last one does.
+// What is lost is sent again.
+func (f forgery) round(conn *net.IPConn, through, source int, ports []int, seen map[int]bool) error {
+	from, to := conn.LocalAddr().(*net.IPAddr).IP, conn.RemoteAddr().(*net.IPAddr).IP
+	last := source + len(ports) - 1
+	var err error
 	for range tries {
 		for i, port := range ports {
-			if _, err := conn.Write(f.packet(from, to.IP, through, port, forgedFrom+i)); err != nil {
-				return nil, err
+			if _, err := conn.Write(f.packet(from, to, through, port, source+i)); err != nil {
+				return err
 			}
 		}
 		conn.SetReadDeadline(time.Now().Add(patience))
-		for answer := make([]byte, questionLimit); err == nil && !slices.Contains(answered, last); {
+		for packet := make([]byte, questionLimit); ; {
 			var size int
-			if size, err = conn.Read(answer); err == nil {
-				if port, ok := f.answeredBy(answer[:size], through); ok && !slices.Contains(answered, port) {
-					answered = append(answered, port)
-				}
+			if size, _, err = conn.ReadFromIP(packet); err != nil {
+				break
+			}
+			port, asked, ok := f.answeredBy(packet[:size], through)
+			if ok {
+				seen[port] = true
+			}
+			if ok && asked == last {
+				return nil
 			}
 		}
-		if err == nil {
-			return answered, nil
-		}
 	}
-	return answered, fmt.Errorf("port %d inside %s:%d: %w", last, host, through, err)
+	return err
 }
 
 // packet is one from the outer header on.
@@ -148,28 +167,26 @@ func bytesOf(address net.IP) net.IP {
 	return address
 }
 
-// answeredBy is the inner port that an answer comes from: a SYN-ACK, or a datagram.
-func (f forgery) answeredBy(packet []byte, through int) (port int, ok bool) {
-	field := func(at int) int { return int(binary.BigEndian.Uint16(packet[at:])) }
+// answeredBy is the inner port that an answer comes from, a SYN-ACK or a datagram, and the
+// one that had asked.
+func (f forgery) answeredBy(packet []byte, through int) (port, asked int, ok bool) {
 	length := map[string]int{"tcp": 20, "udp": 8}
 	size := length[f.outer]
 	if !f.inline {
 		size += length[f.inner]
 	}
-	if len(packet) < size || field(0) != through {
-		return 0, false
+	if len(packet) < size || number16(packet) != through {
+		return 0, 0, false
+	}
+	if f.inline {
+		return number16(packet[18:]), number16(packet[2:]), isSynAck(packet)
 	}
 	inner := packet[length[f.outer]:]
-	switch {
-	case f.inline:
-		return field(18), isSynAck(packet)
-	case field(2) != forgedSources[f.inner]:
-		return 0, false
-	case f.inner == "tcp" && !isSynAck(inner):
-		return 0, false
-	}
-	return int(binary.BigEndian.Uint16(inner)), true
+	ok = number16(packet[2:]) == forgedSources[f.inner] && (f.inner == "udp" || isSynAck(inner))
+	return number16(inner), number16(inner[2:]), ok
 }
+
+func number16(octets []byte) int { return int(binary.BigEndian.Uint16(octets)) }
 
 func isSynAck(segment []byte) bool { return segment[13]&0x3f == 0x12 }
 
