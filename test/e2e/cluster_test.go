@@ -126,13 +126,6 @@ func (c *cluster) balance(service, ingress string) {
 		`{"status": {"loadBalancer": {"ingress": `+ingress+`}}}`)
 }
 
-// installOperator installs what "make deploy" installs.
-func (c *cluster) installOperator() {
-	GinkgoHelper()
-	c.apply(mustRun("hack/render.sh", built.manager, built.attacher))
-	c.kubectl("-n", "sfunnel-system", "rollout", "status", "deployment/sfunnel-manager", "--timeout="+soon.String())
-}
-
 // in runs a command of the suite in a machine.
 func (c *cluster) in(machine, name string, args ...string) string {
 	GinkgoHelper()

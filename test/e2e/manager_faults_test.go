@@ -18,8 +18,6 @@ import (
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
 
-const operatorNamespace = "sfunnel-system"
-
 // managerPods are those of the operator that have a running container.
 func (c *cluster) managerPods() (running []corev1.Pod) {
 	GinkgoHelper()
@@ -149,12 +147,10 @@ spec:
 
 // loseWebhook takes every manager away. Opted-in pods wait for it; pods elsewhere, and those
 // that opt out, start.
-func (c *cluster) loseWebhook(managers int) {
+func (c *cluster) loseWebhook() {
 	GinkgoHelper()
-	scale := func(to int) {
-		c.kubectl("-n", operatorNamespace, "scale", "deployment/sfunnel-manager", fmt.Sprint("--replicas=", to))
-	}
-	scale(0)
+	before := len(c.managerPods())
+	c.scaleManagers(0)
 	Eventually(c.managerPods).Should(BeEmpty())
 	Expect(c.tryPod()).To(MatchError(ContainSubstring("webhook")))
 	c.kubectl("-n", c.namespace, "rollout", "restart", "deployment/loaded")
@@ -171,7 +167,7 @@ func (c *cluster) loseWebhook(managers int) {
 		}
 		return reasons
 	}).Should(ContainElement("FailedCreate"), "pods of loaded are expected to wait")
-	scale(managers)
+	c.scaleManagers(before)
 	c.running("loaded")
 	c.kubectl("delete", "namespace/elsewhere", "--wait=false")
 	c.kubectl("-n", c.namespace, "delete", "deployment/bystander", "--wait=false")

@@ -48,7 +48,9 @@ func (c *cluster) introduce(t *tally) {
 	phase(c.mode + ": roll the clients with policies, under load")
 	// Whether their policies say so is looked at later: pods that were not injected are
 	// listed more and more slowly.
-	concurrently(func() { c.roll("client") }, func() { c.roll("loaded") })
+	c.perhapsWithoutManager(func() {
+		concurrently(func() { c.roll("client") }, func() { c.roll("loaded") })
+	})
 	Expect(c.injected("client") + c.injected("loaded")).To(Equal(podClients))
 	t.awaitAnswers(c)
 	t.expectNothingLost(c, "policies, rollout of servers, rollout of clients")

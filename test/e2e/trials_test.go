@@ -38,7 +38,6 @@ var _ = Describe("With faults all around, and under load", Ordered, Label("fault
 	var c *cluster
 	var load *tally
 	var chance *rand.Rand
-	const managers = 2
 	well := func() { c.well(siteApps...) }
 	runs := func() {
 		for _, app := range siteApps {
@@ -130,7 +129,7 @@ var _ = Describe("With faults all around, and under load", Ordered, Label("fault
 
 	It("the webhook can't be reached", func() {
 		c.suffer(load, &trial{fault: "the webhook is away while clients are rolled"}, well, func() int {
-			c.loseWebhook(managers)
+			c.loseWebhook()
 			return 1
 		})
 	})
