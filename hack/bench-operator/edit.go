@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -48,8 +49,9 @@ func (l *lab) edit(ctx context.Context, r *result) error {
 	if err != nil {
 		return err
 	}
-	r.Edits.Edits, r.Edits.Rolled = len(watch.took), rolls.rolled()
+	r.Edits.Asked, r.Edits.Edits, r.Edits.Rolled, r.Edits.Refused = l.opts.rolls, len(watch.took), rolls.rolled(), rolls.refused()
 	r.Edits.P50, r.Edits.P99, r.Edits.Max = watch.took.Quantile(0.5), watch.took.Quantile(0.99), watch.took.Quantile(1)
+	r.Edits.OwnP50, r.Edits.OwnP99 = watch.own.Quantile(0.5), watch.own.Quantile(0.99)
 	_, err = l.untilQuiet(ctx)
 	return err
 }
@@ -75,36 +77,68 @@ func pace(ctx context.Context, rate float64, d time.Duration, do func(context.Co
 	return group.Wait()
 }
 
-// stopwatch measures from an edit's request to the ConfigMap's event.
+// stopwatch measures from an edit's request to the ConfigMap's event, and of that
+// from the edit's own event, which the manager sees at the same time as we do.
 type stopwatch struct {
-	mu      sync.Mutex
-	running map[types.NamespacedName]lap
-	took    benchpage.Samples
+	mu        sync.Mutex
+	running   map[types.NamespacedName]lap
+	took, own benchpage.Samples
 }
 
-// lap is one measurement: since when, and the rules that end it.
+// lap is one measurement: since when, and the rules that end it. edited is when
+// they were seen in the policy.
 type lap struct {
-	since time.Time
-	rules string
+	since, edited time.Time
+	rules         string
 }
 
 func (w *stopwatch) attach(ctx context.Context, l *lab) error {
-	informer, err := l.seen.GetInformer(ctx, &corev1.ConfigMap{})
-	if err != nil {
-		return err
+	for _, follow := range []struct {
+		kind   client.Object
+		update func(any)
+	}{
+		{&v1alpha1.FunnelPolicy{}, func(now any) { w.sawEdit(now.(*v1alpha1.FunnelPolicy)) }},
+		{&corev1.ConfigMap{}, func(now any) { w.saw(now.(*corev1.ConfigMap)) }},
+	} {
+		informer, err := l.seen.GetInformer(ctx, follow.kind)
+		if err != nil {
+			return err
+		}
+		handler := toolscache.ResourceEventHandlerFuncs{UpdateFunc: func(_, now any) { follow.update(now) }}
+		if _, err = informer.AddEventHandler(handler); err != nil {
+			return err
+		}
 	}
-	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{UpdateFunc: func(_, now any) { w.saw(now.(*corev1.ConfigMap)) }})
-	return err
+	return nil
 }
 
+func (w *stopwatch) sawEdit(p *v1alpha1.FunnelPolicy) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	name := types.NamespacedName{Namespace: p.Namespace, Name: v1alpha1.ConfigMapName(p.Name)}
+	run, ok := w.running[name]
+	if !ok || !run.edited.IsZero() || p.Spec.Rules.Text == nil || !strings.Contains(p.Spec.Rules.Text.Ingress, run.rules) {
+		return
+	}
+	run.edited = time.Now()
+	w.running[name] = run
+}
+
+// saw ends a lap. A ConfigMap whose policy's event has not come yet was written in no time.
 func (w *stopwatch) saw(c *corev1.ConfigMap) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	name := client.ObjectKeyFromObject(c)
-	if run, ok := w.running[name]; ok && strings.Contains(c.Data[v1alpha1.FileIngress], run.rules) {
-		w.took = append(w.took, time.Since(run.since).Seconds())
-		delete(w.running, name)
+	run, ok := w.running[name]
+	if !ok || !strings.Contains(c.Data[v1alpha1.FileIngress], run.rules) {
+		return
 	}
+	own := 0.0
+	if !run.edited.IsZero() {
+		own = time.Since(run.edited).Seconds()
+	}
+	w.took, w.own = append(w.took, time.Since(run.since).Seconds()), append(w.own, own)
+	delete(w.running, name)
 }
 
 // edit changes the rules of one of the policies that have them as text, unless its
@@ -129,7 +163,7 @@ func (w *stopwatch) begin(at place, rules string) bool {
 	if _, ok := w.running[name]; ok {
 		return false
 	}
-	w.running[name] = lap{time.Now(), rules}
+	w.running[name] = lap{since: time.Now(), rules: rules}
 	return true
 }
 
@@ -154,6 +188,7 @@ type roller struct {
 	*lab
 	mu sync.Mutex
 	n  int
+	no atomic.Int64 // refusals
 }
 
 // roll deletes a pod and makes another in its place, through the webhook; its init
@@ -169,7 +204,7 @@ func (r *roller) roll(ctx context.Context, i int) error {
 	}
 	next := placed{old.place, fmt.Sprintf("%s-r%d", old.name, i)}
 	made := pod(next.namespace, next.pod, next.name)
-	if err := r.Create(ctx, made); err != nil {
+	if err := r.insist(ctx, made, &r.no); err != nil {
 		return err
 	}
 	if made.Labels[v1alpha1.LabelInjected] != v1alpha1.InjectedTrue {
@@ -183,6 +218,8 @@ func (r *roller) roll(ctx context.Context, i int) error {
 	r.pods[at], r.n = next, r.n+1
 	return nil
 }
+
+func (r *roller) refused() int { return int(r.no.Load()) }
 
 func (r *roller) rolled() int {
 	r.mu.Lock()

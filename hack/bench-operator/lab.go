@@ -6,15 +6,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -229,18 +232,40 @@ func (l *lab) memory(ctx context.Context) (memory, error) {
 // profilesAddress is where the manager serves profiles when they are wanted.
 const profilesAddress = "127.0.0.1:6061"
 
-// profile saves one of the manager's profiles; seconds are those of a CPU profile.
+// profile saves one of the manager's profiles, and the API server's of the same
+// time: a latency may be that of either. seconds are those of a CPU profile.
 func (l *lab) profile(ctx context.Context, name, kind string, seconds int) {
 	if l.opts.profiles == "" {
 		return
 	}
-	url := fmt.Sprintf("http://%s/debug/pprof/%s", profilesAddress, kind)
-	if seconds > 0 {
-		url += fmt.Sprintf("?seconds=%d", seconds)
-	}
-	if err := download(ctx, url, filepath.Join(l.opts.profiles, fmt.Sprintf("%d-%s.pprof", l.Policies, name))); err != nil {
+	server, err := rest.HTTPClientFor(l.Server.Config)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "profile:", err)
+		return
 	}
+	var both sync.WaitGroup
+	for of, from := range map[string]source{
+		"manager":   {http.DefaultClient, "http://" + profilesAddress},
+		"apiserver": {server, strings.TrimSuffix(l.Server.Config.Host, "/")},
+	} {
+		url := fmt.Sprintf("%s/debug/pprof/%s", from.url, kind)
+		if seconds > 0 {
+			url += fmt.Sprintf("?seconds=%d", seconds)
+		}
+		file := filepath.Join(l.opts.profiles, fmt.Sprintf("%d-%s-%s.pprof", l.Policies, of, name))
+		both.Go(func() {
+			if err := download(ctx, from.client, url, file); err != nil {
+				fmt.Fprintln(os.Stderr, "profile:", err)
+			}
+		})
+	}
+	both.Wait()
+}
+
+// source is a server with profiles.
+type source struct {
+	client *http.Client
+	url    string
 }
 
 // namespace makes one; opted in, its pods are asked about.

@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string) error {
 }
 
 func parseFlags(args []string) (options, error) {
-	opts := options{rolls: 100, creates: []float64{100, 500}, settle: 3 * time.Second}
+	opts := options{creates: []float64{100, 500}, settle: 3 * time.Second}
 	var common size
 	var policies string
 	flags := flag.NewFlagSet("bench-operator", flag.ExitOnError)
@@ -83,10 +83,11 @@ func parseFlags(args []string) (options, error) {
 	flags.IntVar(&common.PerNamespace, "per-namespace", 100, "policies in a namespace")
 	flags.DurationVar(&opts.steady, "steady", 30*time.Second, "how long nothing happens; the whole of it is -steady 10m")
 	flags.DurationVar(&opts.edits, "edits", 20*time.Second, "how long policies are edited while pods roll")
+	flags.Float64Var(&opts.rolls, "rolls", 100, "pods that roll in a second meanwhile")
 	flags.DurationVar(&opts.creating, "webhook", 10*time.Second, "how long pods are created at each rate")
 	flags.StringVar(&opts.out, "out", filepath.Join("docs", "benchmarks"), "folder to write to; empty: print only")
 	flags.StringVar(&opts.name, "machine", benchpage.DefaultName()+"-operator", "name of the page")
-	flags.StringVar(&opts.profiles, "profiles", "", "folder for the manager's CPU and heap profiles")
+	flags.StringVar(&opts.profiles, "profiles", "", "folder for CPU and heap profiles of the manager and the API server")
 	quick := flags.Bool("quick", false, "-policies 100,500 -pods 500 -other-pods 1000 -other-configmaps 250 -steady 10s -edits 8s -webhook 4s -out '': a look within two minutes")
 	_ = flags.Parse(args)
 	if flags.NArg() > 0 {

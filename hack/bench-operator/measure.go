@@ -55,7 +55,7 @@ func measure(ctx context.Context, s size, opts options) (r result, err error) {
 // its pods.
 func (l *lab) coldStart(ctx context.Context, r *result) error {
 	each := int32(l.Pods / l.Policies)
-	return l.begin(ctx, &r.Cold, func() error {
+	return l.begin(ctx, &r.Cold, "cold", func() error {
 		return l.untilAll(ctx, "programmed", func(p *v1alpha1.FunnelPolicy) bool {
 			return p.Status.ObservedGeneration == p.Generation && p.Status.RulesDigest != "" && p.Status.Pods.Matched >= each
 		})
@@ -63,7 +63,7 @@ func (l *lab) coldStart(ctx context.Context, r *result) error {
 }
 
 // begin starts a manager and waits for it to do what there is to do.
-func (l *lab) begin(ctx context.Context, b *began, until func() error) (err error) {
+func (l *lab) begin(ctx context.Context, b *began, name string, until func() error) (err error) {
 	b.phase, err = l.during(func() error {
 		begin := time.Now()
 		if err := l.run(ctx); err != nil {
@@ -76,13 +76,13 @@ func (l *lab) begin(ctx context.Context, b *began, until func() error) (err erro
 			return err
 		}
 		b.Ready = time.Since(begin).Seconds()
-		go l.profile(ctx, "start-cpu", "profile", 5)
+		go l.profile(ctx, name+"-cpu", "profile", 5)
 		return until()
 	})
 	if err != nil {
 		return err
 	}
-	l.profile(ctx, "start-heap", "heap", 0)
+	l.profile(ctx, name+"-heap", "heap", 0)
 	_, peak, err := l.manager.Memory()
 	b.Peak = float64(peak) / (1 << 20)
 	return err
@@ -158,7 +158,7 @@ func (l *lab) warmStart(ctx context.Context, r *result) error {
 	}
 	begin := time.Now()
 	var last time.Time
-	err := l.begin(ctx, &r.Restart, func() (err error) {
+	err := l.begin(ctx, &r.Restart, "restart", func() (err error) {
 		last, err = l.untilQuiet(ctx)
 		return err
 	})

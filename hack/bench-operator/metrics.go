@@ -83,12 +83,12 @@ func (h histogram) within(bound float64) float64 {
 	return 1
 }
 
-func download(ctx context.Context, url, file string) error {
+func download(ctx context.Context, from *http.Client, url, file string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(req)
+	response, err := from.Do(req)
 	if err != nil {
 		return err
 	}

@@ -65,11 +65,15 @@ func (c calls) total() int {
 type memory struct{ Resident, Live float64 }
 
 // editing is a phase in which pods roll. Latencies are in seconds from the edit's
-// request to the ConfigMap's event.
+// request to the ConfigMap's event; Own ones begin at the edit's own event. Refused
+// are creations that the API server could not ask the webhook about, and that were
+// tried again.
 type editing struct {
 	phase
-	Edits, Rolled int
-	P50, P99, Max float64
+	Asked                  float64 // pods a second
+	Edits, Rolled, Refused int
+	P50, P99, Max          float64
+	OwnP50, OwnP99         float64
 }
 
 // creating is a phase in which pods are created. Times are milliseconds: the
@@ -77,6 +81,7 @@ type editing struct {
 type creating struct {
 	Asked, Reached         float64 // a second
 	Created, Missed        int
+	Refused                int
 	OwnP50, OwnP99         float64
 	OwnIn10, P50, P99, CPU float64
 }

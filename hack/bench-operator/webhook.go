@@ -10,7 +10,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/hack/benchpage"
@@ -37,13 +41,14 @@ func (l *lab) createAt(ctx context.Context, rate float64) (creating, error) {
 	var mu sync.Mutex
 	var times benchpage.Samples
 	missed := 0
+	var refused atomic.Int64
 	go l.profile(ctx, fmt.Sprintf("webhook-%.0f-cpu", rate), "profile", int(l.opts.creating.Seconds()))
 	begin := time.Now()
 	err = pace(ctx, rate, l.opts.creating, func(ctx context.Context, i int) error {
 		at := l.place(rand.IntN(l.Policies))
 		made := pod(at.namespace, fmt.Sprintf("%s-w%.0f-%d", at.name, rate, i), at.name)
 		sent := time.Now()
-		if err := l.Create(ctx, made); err != nil {
+		if err := l.insist(ctx, made, &refused); err != nil {
 			return err
 		}
 		mu.Lock()
@@ -62,10 +67,29 @@ func (l *lab) createAt(ctx context.Context, rate float64) (creating, error) {
 	after, err := l.manager.Scrape(ctx)
 	own := between(before, after, "sfunnel_webhook_duration_seconds")
 	return creating{
-		Asked: rate, Reached: float64(len(times)) / took, Created: len(times), Missed: missed,
+		Asked: rate, Reached: float64(len(times)) / took, Created: len(times), Missed: missed, Refused: int(refused.Load()),
 		OwnP50: 1000 * own.quantile(0.5), OwnP99: 1000 * own.quantile(0.99), OwnIn10: own.within(0.01),
 		P50: 1000 * times.Quantile(0.5), P99: 1000 * times.Quantile(0.99), CPU: busy / took,
 	}, err
+}
+
+// insist creates a pod as a controller does: again when the API server could not ask
+// the webhook, which it counts.
+func (l *lab) insist(ctx context.Context, made *corev1.Pod, refused *atomic.Int64) error {
+	const tries = 5
+	var err error
+	for range tries {
+		attempt := made.DeepCopy()
+		if err = l.Create(ctx, attempt); err == nil {
+			*made = *attempt
+			return nil
+		}
+		if !apierrors.IsInternalError(err) {
+			return err
+		}
+		refused.Add(1)
+	}
+	return err
 }
 
 // cpuSeconds is what a process has used, 0 when it can't be read.
