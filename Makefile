@@ -101,8 +101,9 @@ deps: ## Debian packages that the other targets use, when missing (root).
 
 ##@ Install on the cluster of the current kubeconfig
 .PHONY: build-installer
-build-installer: ## dist/install.yaml for IMG and ATTACHER_IMG.
+build-installer: ## dist/install.yaml and the Helm chart, for IMG and ATTACHER_IMG.
 	hack/render.sh $(IMG) $(ATTACHER_IMG) > dist/install.yaml
+	go run ./hack/chart -manager $(IMG) -attacher $(ATTACHER_IMG)
 
 .PHONY: deploy
 deploy: ## Install the operator with IMG and ATTACHER_IMG; OVERLAY=ha, admission-policy, … (docs/install.md).

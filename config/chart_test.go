@@ -27,6 +27,7 @@ func TestChartIsTheInstall(t *testing.T) {
 	for value, folder := range map[string]string{
 		"injection=webhook": "default", "injection=admission-policy": "overlays/admission-policy", "injection=none": "overlays/no-webhook",
 		"monitoring=true": "overlays/monitoring",
+		"inPlace=true":    "overlays/in-place",
 	} {
 		t.Run(value, func(t *testing.T) {
 			got, want := template(t, "--set", value), overlay(t, folder)

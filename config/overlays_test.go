@@ -21,6 +21,7 @@ func TestOverlays(t *testing.T) {
 	rows := map[string][]string{
 		"ha":         nil,
 		"no-webhook": without,
+		"in-place":   {"+ClusterRole sfunnel-manager-in-place", "+ClusterRoleBinding sfunnel-manager-in-place"},
 		"monitoring": {
 			"+ClusterRoleBinding sfunnel-metrics-reader", "+sfunnel-system/ConfigMap sfunnel-dashboard",
 			"+sfunnel-system/PrometheusRule sfunnel", "+sfunnel-system/ServiceMonitor sfunnel",

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/inject"
 	"github.com/sfunnel-io/funnel-operator/internal/status"
 )
 
@@ -86,10 +87,15 @@ func cutPod(pod *corev1.Pod) {
 			HostNetwork:    pod.Spec.HostNetwork,
 			HostUsers:      pod.Spec.HostUsers,
 			OS:             pod.Spec.OS,
+			Volumes:        ourVolume(pod.Spec.Volumes),
+
+			EphemeralContainers: ourRefreshes(pod.Spec.EphemeralContainers),
 		},
 		Status: corev1.PodStatus{
 			Phase:                 pod.Status.Phase,
 			InitContainerStatuses: ourStatus(pod.Status.InitContainerStatuses),
+
+			EphemeralContainerStatuses: refreshStatuses(pod.Status.EphemeralContainerStatuses),
 		},
 	}
 }
@@ -113,11 +119,64 @@ func cutMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 
 func oursAlone(containers []corev1.Container) []corev1.Container {
 	for i := range containers {
-		if containers[i].Name == v1alpha1.InitContainerName {
-			return []corev1.Container{{Name: v1alpha1.InitContainerName}}
+		if c := &containers[i]; c.Name == v1alpha1.InitContainerName {
+			return []corev1.Container{{Name: c.Name, Image: c.Image, ImagePullPolicy: c.ImagePullPolicy, Env: only(inject.EnvReportMax, c.Env)}}
 		}
 	}
 	return nil
+}
+
+// ourVolume keeps which policies' rules the pod mounts.
+func ourVolume(volumes []corev1.Volume) []corev1.Volume {
+	for i := range volumes {
+		v := &volumes[i]
+		if v.Name != v1alpha1.VolumeName || v.Projected == nil {
+			continue
+		}
+		kept := &corev1.ProjectedVolumeSource{}
+		for _, source := range v.Projected.Sources {
+			if source.ConfigMap != nil {
+				kept.Sources = append(kept.Sources, corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: source.ConfigMap.LocalObjectReference}})
+			}
+		}
+		return []corev1.Volume{{Name: v.Name, VolumeSource: corev1.VolumeSource{Projected: kept}}}
+	}
+	return nil
+}
+
+// ourRefreshes keeps the refresh containers with the rules that each waited for,
+// and the names of others: all take a share of the room for reports.
+func ourRefreshes(containers []corev1.EphemeralContainer) []corev1.EphemeralContainer {
+	var kept []corev1.EphemeralContainer
+	for i := range containers {
+		c := corev1.EphemeralContainerCommon{Name: containers[i].Name}
+		if inject.IsRefresh(c.Name) {
+			c.Env = only(inject.EnvAwait, containers[i].Env)
+		}
+		kept = append(kept, corev1.EphemeralContainer{EphemeralContainerCommon: c})
+	}
+	return kept
+}
+
+// only keeps the variable of that name.
+func only(name string, env []corev1.EnvVar) []corev1.EnvVar {
+	for i := range env {
+		if env[i].Name == name {
+			return []corev1.EnvVar{{Name: name, Value: env[i].Value}}
+		}
+	}
+	return nil
+}
+
+// refreshStatuses keeps how refresh containers ended and what they wait for.
+func refreshStatuses(all []corev1.ContainerStatus) []corev1.ContainerStatus {
+	var kept []corev1.ContainerStatus
+	for i := range all {
+		if s := &all[i]; inject.IsRefresh(s.Name) {
+			kept = append(kept, corev1.ContainerStatus{Name: s.Name, State: cutState(s.State)})
+		}
+	}
+	return kept
 }
 
 // namedPorts keeps in one container what Services may refer to by name.
@@ -162,8 +221,8 @@ func cutState(s corev1.ContainerState) corev1.ContainerState {
 	if s.Waiting != nil {
 		kept.Waiting = &corev1.ContainerStateWaiting{Reason: s.Waiting.Reason}
 	}
-	if s.Terminated != nil {
-		kept.Terminated = &corev1.ContainerStateTerminated{ExitCode: s.Terminated.ExitCode, Reason: s.Terminated.Reason, Message: s.Terminated.Message}
+	if t := s.Terminated; t != nil {
+		kept.Terminated = &corev1.ContainerStateTerminated{ExitCode: t.ExitCode, Reason: t.Reason, Message: t.Message, FinishedAt: t.FinishedAt}
 	}
 	return kept
 }

@@ -15,7 +15,13 @@ import (
 )
 
 func TestCutPodKeepsWhatIsRead(t *testing.T) {
-	ended := &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "report"}
+	at := metav1.Unix(1, 0)
+	ended := &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "report", FinishedAt: at}
+	ephemeral := func(name string, env ...corev1.EnvVar) corev1.EphemeralContainer {
+		return corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: name, Env: env}}
+	}
+	await, most, other := corev1.EnvVar{Name: "SFUNNEL_AWAIT", Value: "web=1"}, corev1.EnvVar{Name: "SFUNNEL_REPORT_MAX", Value: "1"}, corev1.EnvVar{Name: "X", Value: "y"}
+	rulesOf := corev1.LocalObjectReference{Name: "web-funnel"}
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "web-1", Namespace: "shop", UID: "1", ResourceVersion: "2",
@@ -30,10 +36,14 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 		},
 		Spec: corev1.PodSpec{
 			NodeName:       "node",
-			InitContainers: []corev1.Container{{Name: "istio-proxy", Image: "i"}, {Name: v1alpha1.InitContainerName, Image: "i"}},
+			InitContainers: []corev1.Container{{Name: "istio-proxy", Image: "i"}, {Name: v1alpha1.InitContainerName, Image: "i", ImagePullPolicy: "Never", Env: []corev1.EnvVar{other, most}, Command: []string{"x"}}},
 			Containers:     []corev1.Container{{Name: "web", Image: "i", Ports: []corev1.ContainerPort{{ContainerPort: 1}, {Name: "http", ContainerPort: 80, Protocol: "TCP"}}}},
-			Volumes:        []corev1.Volume{{Name: v1alpha1.VolumeName}},
-			HostNetwork:    true,
+			Volumes: []corev1.Volume{{Name: "other"}, {Name: v1alpha1.VolumeName, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+				Sources:     []corev1.VolumeProjection{{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: rulesOf, Items: []corev1.KeyToPath{{Key: "k"}}}}, {Secret: &corev1.SecretProjection{}}},
+				DefaultMode: ptr.To[int32](1),
+			}}}},
+			EphemeralContainers: []corev1.EphemeralContainer{ephemeral("debug", other), ephemeral("sfunnel-refresh-1", most, await)},
+			HostNetwork:         true,
 		},
 		Status: corev1.PodStatus{
 			Phase:      corev1.PodRunning,
@@ -42,7 +52,11 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 				{Name: "other"},
 				{Name: v1alpha1.InitContainerName, Image: "i", RestartCount: 3,
 					State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "long"}},
-					LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "report", ContainerID: "c"}}},
+					LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "report", ContainerID: "c", FinishedAt: at, StartedAt: at}}},
+			},
+			EphemeralContainerStatuses: []corev1.ContainerStatus{
+				{Name: "debug"},
+				{Name: "sfunnel-refresh-1", Image: "i", State: corev1.ContainerState{Terminated: ended.DeepCopy()}},
 			},
 		},
 	}
@@ -53,9 +67,13 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "web-5d", Controller: ptr.To(true)}},
 		},
 		Spec: corev1.PodSpec{
-			InitContainers: []corev1.Container{{Name: v1alpha1.InitContainerName}},
+			InitContainers: []corev1.Container{{Name: v1alpha1.InitContainerName, Image: "i", ImagePullPolicy: "Never", Env: []corev1.EnvVar{most}}},
 			Containers:     []corev1.Container{{Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 80, Protocol: "TCP"}}}, {Name: "istio-proxy"}},
 			HostNetwork:    true,
+			Volumes: []corev1.Volume{{Name: v1alpha1.VolumeName, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+				Sources: []corev1.VolumeProjection{{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: rulesOf}}},
+			}}}},
+			EphemeralContainers: []corev1.EphemeralContainer{ephemeral("debug"), ephemeral("sfunnel-refresh-1", await)},
 		},
 		Status: corev1.PodStatus{
 			Phase: corev1.PodRunning,
@@ -64,6 +82,7 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 				State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
 				LastTerminationState: corev1.ContainerState{Terminated: ended},
 			}},
+			EphemeralContainerStatuses: []corev1.ContainerStatus{{Name: "sfunnel-refresh-1", State: corev1.ContainerState{Terminated: ended}}},
 		},
 	}
 	for range 2 { // a transform may see an object again

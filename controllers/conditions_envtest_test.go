@@ -163,6 +163,21 @@ var _ = Describe("Conditions", Ordered, func() {
 			s.pod("web-1", fails("policy", "attach eth0 ingress: load program: permission denied"))
 			return plain(s)
 		}, "web-1 (attach eth0 ingress: load program: permission denied)"),
+		Entry(nil, "Attached", "False/PodsRefreshing", func(s shop) *v1alpha1.FunnelPolicy {
+			s.pod("web-1", reports("policy", "sha256:other"))
+			return s.policy("policy", updatedInPlace)
+		}, "Being refreshed: 1 pod: web-1; waiting for it: 0."),
+		Entry(nil, "Attached", "False/RefreshFailed", func(s shop) *v1alpha1.FunnelPolicy {
+			s.pod("web-1", reports("policy", "sha256:other"))
+			p := s.policy("policy", updatedInPlace)
+			s.endRefresh("web-1", 1, failed("the rules did not come"))
+			return p
+		}, "web-1 (the rules did not come)", "kubectl funnel refresh -n NS policy"),
+		Entry(nil, "Attached", "False/RefreshForbidden", func(s shop) *v1alpha1.FunnelPolicy {
+			s.pod("web-1", reports("policy", "sha256:other"))
+			s.refuseRefreshes()
+			return s.policy("policy", updatedInPlace)
+		}, "config/overlays/in-place", "kubectl funnel refresh -n NS policy"),
 		Entry(nil, "Attached", "False/HostNetworkPods", func(s shop) *v1alpha1.FunnelPolicy {
 			s.pod("web-1", func(p *corev1.Pod) { p.Spec.HostNetwork = true })
 			return plain(s)

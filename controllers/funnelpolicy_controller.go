@@ -113,11 +113,15 @@ func (r *FunnelPolicyReconciler) reconcilePolicy(ctx context.Context, p *v1alpha
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	refreshAgain, err := r.refresh(ctx, &facts)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
 	writeAgain, err := r.writeStatus(ctx, known, facts)
 	if err == nil {
 		err = applyErr
 	}
-	return ctrl.Result{RequeueAfter: soonest(listAgain, writeAgain, r.lookAgain(facts.ConfigMap))}, err
+	return ctrl.Result{RequeueAfter: soonest(listAgain, refreshAgain, writeAgain, r.lookAgain(facts.ConfigMap))}, err
 }
 
 // soonest returns the smallest positive duration, or 0.

@@ -21,11 +21,18 @@ import (
 // applyErrors counts failed writes by what was to be written.
 var applyErrors = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "sfunnel_apply_errors_total",
-	Help: "Failed writes of rules ConfigMaps and of FunnelPolicy statuses.",
+	Help: "Failed writes of rules ConfigMaps, of FunnelPolicy statuses, and of refresh containers of pods.",
 }, []string{"object"})
 
+// refreshes counts what was done to bring running pods new rules.
+var refreshes = prometheus.NewCounter(prometheus.CounterOpts{
+	Name: "sfunnel_refreshes_total",
+	Help: "Ephemeral containers added to running pods, to bring them the current rules.",
+})
+
 func init() {
-	metrics.Registry.MustRegister(applyErrors, buildInfo())
+	metrics.Registry.MustRegister(applyErrors, refreshes, buildInfo())
+	applyErrors.WithLabelValues("refresh")
 	applyErrors.WithLabelValues("configmap")
 	applyErrors.WithLabelValues("status")
 }

@@ -50,6 +50,9 @@ type listing struct {
 func (r *FunnelPolicyReconciler) count(ctx context.Context, facts *status.Facts, known *known) (again time.Duration, err error) {
 	p, c := facts.Policy, facts.ConfigMap
 	facts.Pods = status.NewCensus(p.Name, c.Digest, c.Overhead)
+	if p.Spec.UpdateStrategy == v1alpha1.UpdateInPlace {
+		facts.Pods.UpdateInPlace()
+	}
 	selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
 	if err != nil {
 		return 0, nil // Accepted says so
@@ -61,6 +64,7 @@ func (r *FunnelPolicyReconciler) count(ctx context.Context, facts *status.Facts,
 	for i := range pods {
 		facts.Pods.Add(&pods[i])
 	}
+	facts.Injected = pods
 	now := present{of: basis(p, facts.Namespace), injected: identity(pods), count: len(pods)}
 	known.others.see(now.count, r.Clock.Now(), r.soon())
 	if known.others.dueIn(r.Clock.Now(), now, r.ListAtMost) == 0 {

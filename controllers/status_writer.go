@@ -41,7 +41,7 @@ func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, 
 	}
 	known.podsChangedAt = time.Time{}
 	known.status, known.statusAt = written{from: facts.Policy.ResourceVersion, to: version}, r.Clock.Now()
-	r.announce(facts.Policy, status.Events(before, after))
+	r.announce(facts.Policy, status.Events(facts.Policy.Spec.UpdateStrategy, before, after))
 	return 0, nil
 }
 

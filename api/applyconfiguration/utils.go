@@ -34,6 +34,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.FunnelPolicySpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FunnelPolicyStatus"):
 		return &apiv1alpha1.FunnelPolicyStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("InPlaceUpdate"):
+		return &apiv1alpha1.InPlaceUpdateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Match"):
 		return &apiv1alpha1.MatchApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MTUStatus"):

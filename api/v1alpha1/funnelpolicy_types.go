@@ -2,7 +2,10 @@
 
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
 
 // FunnelPolicy selects pods of its namespace and declares how their packets are
 // funneled: disguised as one Service port before the load balancer, or restored
@@ -48,6 +51,7 @@ type FunnelPolicyList struct {
 // FunnelPolicySpec is the wish of the user: which pods, and in exactly one of
 // three forms what is done to their packets.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.inPlace) || self.updateStrategy == 'InPlace'",message="inPlace needs updateStrategy InPlace: set that, or leave inPlace out"
 // +kubebuilder:validation:XValidation:rule="(has(self.backend) ? 1 : 0) + (has(self.client) ? 1 : 0) + (has(self.rules) ? 1 : 0) == 1",message="give exactly one of backend (in front of these pods stands a Service), client (these pods are clients of such a Service) and rules"
 type FunnelPolicySpec struct {
 	// podSelector selects the pods, in the policy's own namespace, that this policy
@@ -101,6 +105,20 @@ type FunnelPolicySpec struct {
 	// +kubebuilder:validation:Maximum=1048576
 	Flows int32 `json:"flows,omitempty"`
 
+	// updateStrategy says how changed rules reach pods that run. OnRecreate: a pod
+	// keeps the rules that it started with until it is replaced. InPlace: the
+	// operator adds an ephemeral container to each pod with other rules, which
+	// attaches all rules that the pod mounts, those of its other policies too, and
+	// ends; live flows go on. A pod takes 5 such updates in its life. It needs a
+	// permission that the default install does not grant (config/overlays/in-place).
+	// +optional
+	// +default="OnRecreate"
+	UpdateStrategy UpdateStrategy `json:"updateStrategy,omitempty"`
+
+	// inPlace paces updateStrategy InPlace. Absent: as maxUnavailable's absence says.
+	// +optional
+	InPlace *InPlaceUpdate `json:"inPlace,omitempty"`
+
 	// priority orders the policies that select one pod: the rules of the higher
 	// one come first. Policies of equal priority follow in the order of their
 	// names.
@@ -110,6 +128,34 @@ type FunnelPolicySpec struct {
 	// +kubebuilder:validation:Maximum=1000000
 	Priority int32 `json:"priority,omitempty"`
 }
+
+// UpdateStrategy says how changed rules reach pods that run.
+//
+// +kubebuilder:validation:Enum=OnRecreate;InPlace
+type UpdateStrategy string
+
+const (
+	// UpdateOnRecreate leaves running pods as they are.
+	UpdateOnRecreate UpdateStrategy = "OnRecreate"
+	// UpdateInPlace brings running pods the current rules.
+	UpdateInPlace UpdateStrategy = "InPlace"
+)
+
+// InPlaceUpdate paces the update of running pods.
+type InPlaceUpdate struct {
+	// maxUnavailable is how many pods are updated at a time, as a number or as a
+	// percentage of the injected pods that the policy selects, rounded down, but at
+	// least 1. Pods stay available meanwhile; it bounds how many a bad update can
+	// reach, since none is begun after one that failed. Absent: 10%.
+	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=4
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? int(self) >= 1 : string(self).matches('^([1-9][0-9]?|100)%$')",message="write a number from 1, or a percentage from 1% to 100%"
+	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
+}
+
+// DefaultMaxUnavailable is what an absent spec.inPlace.maxUnavailable stands for.
+const DefaultMaxUnavailable = "10%"
 
 // MTUMode says what is done about the bytes that a pushed header adds.
 //

@@ -38,6 +38,9 @@ const (
 const (
 	// InitContainerName is the init container that attaches the rules.
 	InitContainerName = "sfunnel-attach"
+	// RefreshPrefix begins the names of the ephemeral containers that bring running
+	// pods the current rules; a number follows.
+	RefreshPrefix = "sfunnel-refresh-"
 	// VolumeName is the projected volume with one folder of rules per policy.
 	VolumeName = "sfunnel-rules"
 	// MountPath is where the init container finds VolumeName.

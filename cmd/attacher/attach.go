@@ -36,7 +36,7 @@ type attachment struct {
 }
 
 func (a *attachment) run(ctx context.Context, args []string) error {
-	if err := a.readInput(args); err != nil {
+	if err := a.readInput(ctx, args); err != nil {
 		return err
 	}
 	if err := a.checkPod(); err != nil {
@@ -58,7 +58,7 @@ func (a *attachment) run(ctx context.Context, args []string) error {
 }
 
 // readInput reads variables, flags and rules, all faults at once.
-func (a *attachment) readInput(args []string) error {
+func (a *attachment) readInput(ctx context.Context, args []string) error {
 	var all faults
 	var err error
 	a.pod, err = isSet(a.getenv, "SFUNNEL_POD")
@@ -74,7 +74,8 @@ func (a *attachment) readInput(args []string) error {
 	if len(all) > 0 {
 		return all
 	}
-	a.input, err = source{a.folder, a.getenv("SFUNNEL_RULESET"), a.choices.directions}.read()
+	from := source{a.folder, a.getenv("SFUNNEL_RULESET"), a.choices.directions}
+	a.input, err = a.awaited.read(from, timer(ctx, a.awaitAtMost))
 	a.report.Digests = a.digests()
 	return err
 }
@@ -115,6 +116,7 @@ func (a *attachment) tell(interfaces []attach.Attached) {
 		for _, f := range i.InFront {
 			a.note("warning: %s %s runs before our program and can keep packets from it", i.Name, f)
 		}
+		a.report.KeepsFlows = a.report.KeepsFlows || i.RemembersFlows
 		a.report.Interfaces = append(a.report.Interfaces, report.Interface{
 			Name: i.Name, MTU: i.MTU, Overhead: i.Overhead, Headroom: i.Headroom,
 			IngressRules: i.Ingress, EgressRules: i.Egress, InFront: i.InFront,

@@ -29,12 +29,16 @@ type choices struct {
 	flows      int  // 0 when nothing was said
 	dropFlows  bool // also when the variable says so
 	listFlows  bool
+	// awaited are the digests that the folders must hold first, for which attach
+	// waits at most awaitAtMost.
+	awaited     awaited
+	awaitAtMost time.Duration
 }
 
 // raw holds flags before they are understood.
 type raw struct {
-	folder, netns, interfaces, direction, attempts, delay, output, flows string
-	dropFlows, listFlows                                                 bool
+	folder, netns, interfaces, direction, attempts, delay, output, flows, await, awaitAtMost string
+	dropFlows, listFlows                                                                     bool
 }
 
 // readChoices reads the flags of a command; rest are the arguments behind
@@ -54,6 +58,11 @@ func readChoices(command string, args []string, getenv func(string) string) (c c
 		flags.BoolVar(&r.listFlows, "flows", false, "")
 	} else {
 		flags.StringVar(&r.flows, "flows", getenv("SFUNNEL_FLOWS"), "")
+	}
+	r.awaitAtMost = awaitAtMost
+	if command == "attach" {
+		flags.StringVar(&r.await, "await", getenv("SFUNNEL_AWAIT"), "")
+		flags.StringVar(&r.awaitAtMost, "await-at-most", withDefault(getenv("SFUNNEL_AWAIT_AT_MOST"), awaitAtMost), "")
 	}
 	dropFlows, errDrop := isSet(getenv, "SFUNNEL_DROP_FLOWS")
 	flags.BoolVar(&r.dropFlows, "drop-flows", dropFlows, "")
@@ -75,14 +84,16 @@ func withDefault(s, otherwise string) string {
 func (r raw) understand() (choices, error) {
 	c := choices{folder: r.folder, netns: r.netns, json: r.output == "json", dropFlows: r.dropFlows, listFlows: r.listFlows}
 	c.interfaces = strings.FieldsFunc(r.interfaces, func(x rune) bool { return x == ',' || x == ' ' || x == '\n' || x == '\t' })
-	var errs [5]error
+	var errs [7]error
 	c.directions, errs[0] = directions(r.direction)
 	c.attempts, errs[1] = attempts(r.attempts)
-	c.delay, errs[2] = delay(r.delay)
+	c.delay, errs[2] = seconds("retry delay", r.delay)
 	if r.output != "" && !c.json {
 		errs[3] = fmt.Errorf("output %q: want json", r.output)
 	}
 	c.flows, errs[4] = flows(r.flows)
+	c.awaited, errs[5] = parseAwaited(r.await)
+	c.awaitAtMost, errs[6] = seconds("time to wait for rules", r.awaitAtMost)
 	return c, errors.Join(errs[:]...)
 }
 
@@ -120,14 +131,14 @@ func attempts(s string) (int, error) {
 	return n, nil
 }
 
-// delay reads seconds, or a number with a unit.
-func delay(s string) (time.Duration, error) {
+// seconds reads a time in seconds, or a number with a unit.
+func seconds(what, s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if err != nil {
 		d, err = time.ParseDuration(s + "s")
 	}
 	if err != nil || d < 0 || d > time.Hour {
-		return 0, fmt.Errorf("retry delay %q: want seconds, at most an hour", s)
+		return 0, fmt.Errorf("%s %q: want seconds, at most an hour", what, s)
 	}
 	return d, nil
 }

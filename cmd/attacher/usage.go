@@ -38,6 +38,9 @@ Flags of attach:
                             when no settings file asks for more
   --drop-flows              replace programs although flows that  (SFUNNEL_DROP_FLOWS=1)
                             they remember can't be taken over
+  --await P=DIGEST[,…]      wait until the folder of policy P     (SFUNNEL_AWAIT)
+                            holds the rules of that digest, or any newer ones
+  --await-at-most SECONDS   then fail and change nothing       (SFUNNEL_AWAIT_AT_MOST) 120
 
 Rules are read from one of these; rules in two of them are an error:
   $SFUNNEL_RULESET                 rules for DIRECTION, ingress unless set

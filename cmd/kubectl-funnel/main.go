@@ -40,10 +40,11 @@ func main() {
 func run(ctx context.Context, args []string, o outside) int {
 	program := cli.Program{
 		Commands: map[string]func([]string) int{
-			"inject": func(rest []string) int { return injectCommand(rest, o) },
-			"render": func(rest []string) int { return renderCommand(rest, o) },
-			"lint":   func(rest []string) int { return lintCommand(rest, o) },
-			"status": func(rest []string) int { return statusCommand(ctx, rest, o) },
+			"inject":  func(rest []string) int { return injectCommand(rest, o) },
+			"render":  func(rest []string) int { return renderCommand(rest, o) },
+			"lint":    func(rest []string) int { return lintCommand(rest, o) },
+			"refresh": func(rest []string) int { return refreshCommand(ctx, rest, o) },
+			"status":  func(rest []string) int { return statusCommand(ctx, rest, o) },
 		},
 		Help:    o.help,
 		Unknown: func(command string) int { return o.wrong("unknown command %q; see kubectl funnel help", command) },
@@ -94,16 +95,26 @@ Usage:
         faults and warnings, with their places
   kubectl funnel status [POLICY] [-n NAMESPACE | -A]
         what is wrong with the policies of a cluster, and the next command
+  kubectl funnel refresh POLICY|pod/NAME… [-n NAMESPACE] [--dry-run]
+        brings pods that run without the current rules these rules, by an ephemeral
+        container in each, with your permissions (list pods, list funnelpolicies, patch
+        pods/ephemeralcontainers); stops at the first failure
 
 Flags:
   -f FILE             a file with YAML documents, a folder with such files (.yaml, .yml
                       and .json), or - for the standard input; may be repeated
-  -n NAMESPACE        of objects that name none; status: of the policies
+  -n NAMESPACE        of objects that name none; status, refresh: of the policies
   --image IMAGE       of the init container, best by digest (registry.example/attacher@sha256:…)
   --image-pull-policy POLICY   IfNotPresent, Always or Never
   --cpu, --memory     request and limit of the init container
   --policy NAME       may be repeated
   --address [NAMESPACE/]SERVICE=IP   a cluster IP, which files don't tell; may be repeated
+  --max-unavailable N|N%  pods to refresh at a time; 10% unless the policy says more
+  --flows keep|refuse|drop  what becomes of flows that a pod's programs remember: they are
+                      handed over, by SYS_ADMIN for that container (keep); such pods stay
+                      as they are (refuse); they break (drop)
+  --timeout DURATION  for the whole refresh; 10m
+  --dry-run           only say what would be done
   --kubeconfig FILE, --context NAME  as for kubectl
 
 Exit status: 0 done, nothing wrong; 1 something is wrong, or the input has faults (no

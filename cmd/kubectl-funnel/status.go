@@ -21,11 +21,7 @@ import (
 // something is wrong with one.
 func statusCommand(ctx context.Context, args []string, o outside) int {
 	flags := flag.NewFlagSet("status", flag.ContinueOnError)
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	var overrides clientcmd.ConfigOverrides
-	flags.StringVar(&rules.ExplicitPath, "kubeconfig", "", "")
-	flags.StringVar(&overrides.CurrentContext, "context", "", "")
-	flags.StringVar(&overrides.Context.Namespace, "n", "", "")
+	config := clusterFlags(flags)
 	all := flags.Bool("A", false, "")
 	rest, err := parse(flags, args)
 	if err == nil && (len(rest) > 1 || len(rest) == 1 && *all) {
@@ -34,8 +30,7 @@ func statusCommand(ctx context.Context, args []string, o outside) int {
 	if err != nil {
 		return o.wrong("%v", err)
 	}
-	config := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &overrides)
-	policies, err := fetch(ctx, config, append(rest, "")[0], *all)
+	policies, err := fetch(ctx, config(), append(rest, "")[0], *all)
 	if err != nil {
 		return o.wrong("%v", err)
 	}
@@ -55,6 +50,19 @@ func statusCommand(ctx context.Context, args []string, o outside) int {
 		}
 	}
 	return code
+}
+
+// clusterFlags adds the flags that say which cluster and namespace is meant, and
+// returns how to get at it once they are parsed.
+func clusterFlags(flags *flag.FlagSet) func() clientcmd.ClientConfig {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	var overrides clientcmd.ConfigOverrides
+	flags.StringVar(&rules.ExplicitPath, "kubeconfig", "", "")
+	flags.StringVar(&overrides.CurrentContext, "context", "", "")
+	flags.StringVar(&overrides.Context.Namespace, "n", "", "")
+	return func() clientcmd.ClientConfig {
+		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &overrides)
+	}
 }
 
 // fetch reads one policy, or all of the namespace or the cluster, by name.

@@ -32,15 +32,22 @@ func templates(variants []variant) map[string][]byte {
 	return files
 }
 
+// switches are the values that ask for what the other variants have besides.
+var switches = map[int]string{monitoring: "monitoring", inPlace: "inPlace"}
+
 // template is the object in all variants that have it; one that belongs to no way of
-// injection belongs to monitoring.
+// injection belongs to the variant that a switch asks for.
 func template(variants []variant, kind, name string) string {
 	var texts []string // of each variant, "" where there is none
 	for i := range ways {
 		texts = append(texts, text(variants[i].find(kind, name)))
 	}
 	if all(texts, "") {
-		return "{{- if .Values.monitoring }}\n" + text(variants[monitoring].find(kind, name)) + "{{- end }}\n"
+		for i, value := range switches {
+			if object := variants[i].find(kind, name); object != nil {
+				return "{{- if .Values." + value + " }}\n" + text(object) + "{{- end }}\n"
+			}
+		}
 	}
 	if all(texts, texts[0]) {
 		return texts[0]

@@ -21,13 +21,14 @@ type variant struct {
 	objects []*unstructured.Unstructured
 }
 
-// The variants. One of the first three is chosen by the value "injection"; the last
-// is the first one and more.
+// The variants. One of the first three is chosen by the value "injection"; each of
+// the others is the first one and more.
 const (
 	webhook = iota
 	admissionPolicy
 	noWebhook
 	monitoring
+	inPlace
 )
 
 var folders = []string{
@@ -35,6 +36,7 @@ var folders = []string{
 	admissionPolicy: "overlays/admission-policy",
 	noWebhook:       "overlays/no-webhook",
 	monitoring:      "overlays/monitoring",
+	inPlace:         "overlays/in-place",
 }
 
 // build renders all variants from a copy of config/, with marks for images and

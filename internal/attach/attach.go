@@ -61,6 +61,9 @@ type Attached struct {
 	// size: FlowEntries.
 	KeptFlows   bool
 	FlowEntries int
+	// RemembersFlows says that the programs remember flows, which who replaces them
+	// must take over.
+	RemembersFlows bool
 	// InFront describes programs of others that run before ours and can keep
 	// packets from it.
 	InFront []string

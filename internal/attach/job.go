@@ -291,7 +291,7 @@ func (j *job) describe() (Attached, error) {
 	a := Attached{
 		Name: j.name, Index: j.index, MTU: j.mtu, Overhead: j.overhead(),
 		Ingress: len(j.ingress), Egress: len(j.egress),
-		KeptFlows: j.kept, FlowEntries: j.programs.Flows.Entries,
+		KeptFlows: j.kept, FlowEntries: j.programs.Flows.Entries, RemembersFlows: j.programs.Flows.Kept,
 	}
 	var err error
 	if a.Headroom, err = measureHeadroom(j.device); err != nil {

@@ -50,7 +50,7 @@ func attacher(pod *corev1.Pod, earlier corev1.Container, opts Options) corev1.Co
 		Env:                      environment(pod, earlier.Env),
 		Resources:                resources(pod, opts),
 		VolumeMounts:             mounts(earlier.VolumeMounts),
-		SecurityContext:          privileges(),
+		SecurityContext:          privileges(attaching...),
 		TerminationMessagePath:   reportPath,
 		TerminationMessagePolicy: corev1.TerminationMessageReadFile,
 	}
@@ -63,10 +63,13 @@ func pullPolicy(opts Options) corev1.PullPolicy {
 	return opts.PullPolicy
 }
 
-// privileges are those that loading and attaching need and no more: uid 0, as
-// another gets no effective capabilities; BPF for maps and programs, NET_ADMIN
-// for filters, PERFMON for packet offsets that vary.
-func privileges() *corev1.SecurityContext {
+// attaching are the capabilities that loading and attaching need and no more: BPF
+// for maps and programs, NET_ADMIN for filters, PERFMON for packet offsets that vary.
+var attaching = []corev1.Capability{"BPF", "NET_ADMIN", "PERFMON"}
+
+// privileges are these capabilities and nothing else. The uid is 0, as another gets
+// no effective capabilities.
+func privileges(capabilities ...corev1.Capability) *corev1.SecurityContext {
 	root, no, yes := int64(0), false, true
 	return &corev1.SecurityContext{
 		RunAsUser:                &root,
@@ -75,7 +78,7 @@ func privileges() *corev1.SecurityContext {
 		ReadOnlyRootFilesystem:   &yes,
 		Capabilities: &corev1.Capabilities{
 			Drop: []corev1.Capability{"ALL"},
-			Add:  []corev1.Capability{"BPF", "NET_ADMIN", "PERFMON"},
+			Add:  slices.Clone(capabilities),
 		},
 		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
@@ -85,7 +88,7 @@ func environment(pod *corev1.Pod, earlier []corev1.EnvVar) []corev1.EnvVar {
 	ours := []corev1.EnvVar{
 		{Name: envPod, Value: "1"},
 		{Name: envReport, Value: reportPath},
-		{Name: EnvReportMax, Value: strconv.Itoa(reportMax(pod))},
+		{Name: EnvReportMax, Value: strconv.Itoa(reportMax(containers(pod)))},
 	}
 	return append(ours, slices.DeleteFunc(slices.Clone(earlier), func(v corev1.EnvVar) bool {
 		return v.Name == envPod || v.Name == envReport || v.Name == EnvReportMax
@@ -108,9 +111,13 @@ const (
 	PodMessageMax       = 12288
 )
 
-// reportMax is the number of bytes of a report that reach the pod's status, once
-// ours is among the init containers.
-func reportMax(pod *corev1.Pod) int {
-	containers := len(pod.Spec.InitContainers) + len(pod.Spec.Containers) + len(pod.Spec.EphemeralContainers)
+// reportMax is the number of bytes of a report that reach the status of a pod with
+// that many containers.
+func reportMax(containers int) int {
 	return min(ContainerMessageMax, PodMessageMax/containers)
+}
+
+// containers is how many the pod has of all kinds.
+func containers(pod *corev1.Pod) int {
+	return len(pod.Spec.InitContainers) + len(pod.Spec.Containers) + len(pod.Spec.EphemeralContainers)
 }

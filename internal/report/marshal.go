@@ -44,7 +44,7 @@ func (r Report) Marshal(size int) []byte {
 			}
 		}
 	}
-	return encode(Report{Version: Version, Result: r.Result, Omitted: r.Omitted})
+	return encode(Report{Version: Version, Result: r.Result, KeepsFlows: r.KeepsFlows, Omitted: r.Omitted})
 }
 
 func limit(size int) int {

@@ -101,6 +101,8 @@ func (p *parser) field(key string) error {
 		return p.dec.Decode(&r.Version)
 	case "result":
 		return p.dec.Decode(&r.Result)
+	case "keepsFlows":
+		return p.dec.Decode(&r.KeepsFlows)
 	case "omitted":
 		return p.dec.Decode(&r.Omitted)
 	case "digests":

@@ -29,6 +29,9 @@ type Report struct {
 	Version int `json:"version"`
 	// Result is Attached or Failed.
 	Result string `json:"result"`
+	// KeepsFlows says that a program that is attached remembers flows, so that
+	// whoever replaces it must be able to take them over.
+	KeepsFlows bool `json:"keepsFlows,omitempty"`
 	// Omitted counts the digests that did not fit into the line.
 	Omitted int `json:"omitted,omitempty"`
 	// Digests holds the rules digest of each policy by the policy's name; the

@@ -45,8 +45,9 @@ type problem struct {
 
 // attached answers whether every matched pod runs the current rules. The reason
 // is that of the problem to be solved first; the message tells of all.
-func (c *Census) attached(n Namespace) verdict {
-	problems := c.problems(n)
+// refused is why pods were not updated in place that should be, "" if they were.
+func (c *Census) attached(n Namespace, refused string) verdict {
+	problems := c.problems(n, refused)
 	if len(problems) > 0 {
 		texts := make([]string, len(problems))
 		for i, p := range problems {
@@ -63,7 +64,7 @@ func (c *Census) attached(n Namespace) verdict {
 
 // problems lists what keeps pods from running the current rules, what must be
 // solved first first.
-func (c *Census) problems(n Namespace) []problem {
+func (c *Census) problems(n Namespace, refused string) []problem {
 	var found []problem
 	add := func(wrong bool, reason, format string, args ...any) {
 		if wrong {
@@ -74,6 +75,12 @@ func (c *Census) problems(n Namespace) []problem {
 
 	add(c.counts[Failed] > 0, v1alpha1.ReasonAttachFailed,
 		"Attaching failed in %s: %s.", counted(c.counts[Failed], "pod"), c.named[Failed])
+	add(c.unrefreshed.total > 0, v1alpha1.ReasonRefreshFailed,
+		"Refreshing failed in %s: %s. %s rules from before, and no other is refreshed (%d waiting) until the policy changes or they run the current rules. Run: %s.",
+		counted(c.unrefreshed.total, "pod"), c.unrefreshed, keeps(c.unrefreshed.total), c.queued.total, c.refreshCommand(n))
+	add(refused != "" && c.queued.total > 0, v1alpha1.ReasonRefreshForbidden,
+		"The operator may not refresh %s: %s: %s. Grant it with config/overlays/in-place, or refresh them yourself. Run: %s.",
+		counted(c.queued.total, "pod"), c.queued, refused, c.refreshCommand(n))
 	add(!n.Enabled() && missing > 0, v1alpha1.ReasonNamespaceNotEnabled,
 		"The namespace is not enabled for injection. Run: %s.", n.enableCommand())
 	add(n.forbids() && (missing > 0 || matched == 0 && n.Enabled()), v1alpha1.ReasonPodSecurityForbids,
@@ -82,11 +89,37 @@ func (c *Census) problems(n Namespace) []problem {
 		"Can't be injected: %s: %s. Change that or keep them out of spec.podSelector.", counted(c.barred.total, "pod"), c.barred)
 	add(c.named[Missing].total > 0, v1alpha1.ReasonPodsNotInjected,
 		"Not injected: %s: %s. Run: %s.", counted(c.named[Missing].total, "pod"), c.named[Missing], c.renewals[Missing])
-	add(c.counts[Outdated] > 0, v1alpha1.ReasonPodsOutdated,
-		"Without the current rules: %s: %s. Run: %s.", counted(c.counts[Outdated], "pod"), c.named[Outdated], c.renewals[Outdated])
+	add(c.named[Outdated].total > 0, v1alpha1.ReasonPodsOutdated,
+		"Without the current rules: %s: %s. Run: %s.", counted(c.named[Outdated].total, "pod"), c.named[Outdated], c.renewals[Outdated])
+	waiting := 0
+	if refused == "" && c.unrefreshed.total == 0 {
+		waiting = c.queued.total
+	}
+	add(c.refreshing.total+waiting > 0, v1alpha1.ReasonPodsRefreshing,
+		"Being refreshed: %s%s; waiting for it: %d.", counted(c.refreshing.total, "pod"), colon(c.refreshing), waiting)
 	add(c.counts[Pending] > 0, v1alpha1.ReasonPodsPending,
 		"No report yet: %s: %s.", counted(c.counts[Pending], "pod"), c.named[Pending])
 	return found
+}
+
+// refreshCommand refreshes by hand what the operator does not.
+func (c *Census) refreshCommand(n Namespace) string {
+	return fmt.Sprintf("kubectl funnel refresh -n %s %s", n.Name, c.policy)
+}
+
+func keeps(pods int) string {
+	if pods == 1 {
+		return "It keeps its"
+	}
+	return "They keep their"
+}
+
+// colon lists names behind a colon, if there are any.
+func colon(names sample) string {
+	if names.total == 0 {
+		return ""
+	}
+	return ": " + names.String()
 }
 
 func (c *Census) optedOut() string {

@@ -62,7 +62,7 @@ func TestAttached(t *testing.T) {
 			no("PodsOutdated", "Without the current rules: 100 pods: pod-000, pod-001, pod-002 and 97 more. Run: kubectl -n shop delete pod pod-000; kubectl -n shop delete pod pod-001; kubectl -n shop delete pod pod-002; and likewise for the others.")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := censusOf(0, test.pods...).attached(test.namespace)
+			got := censusOf(0, test.pods...).attached(test.namespace, "")
 			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(verdict{})); diff != "" {
 				t.Error(diff)
 			}
@@ -113,7 +113,7 @@ func TestMessagesAreBounded(t *testing.T) {
 	long := strings.Repeat("ü", 5000)
 	c := censusOf(0, repeat(300, failing(long), owner("StatefulSet", long))...)
 	c.Merge(censusOf(0, repeat(300, outdated, owner("StatefulSet", long))...))
-	if got := len(c.attached(enabled).message); got > longestMessage {
+	if got := len(c.attached(enabled, "").message); got > longestMessage {
 		t.Errorf("message of %d bytes", got)
 	}
 }

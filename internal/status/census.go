@@ -21,6 +21,9 @@ type Census struct {
 	digest   string
 	overhead int
 
+	// inPlace says that running pods are to be brought the rules.
+	inPlace bool
+
 	counts   [states]int
 	named    [states]sample
 	renewals [states]commands
@@ -28,6 +31,10 @@ type Census struct {
 	barred   sample // Missing pods that can't be injected, with the reason; not in named
 	room     room
 	shapes   map[string]podShape
+
+	// Outdated pods of a policy that updates them in place; those in none of these
+	// need to be replaced, and are in named.
+	refreshing, unrefreshed, queued sample
 }
 
 // NewCensus starts a census for a policy whose ConfigMap holds rules of that
@@ -35,6 +42,9 @@ type Census struct {
 func NewCensus(policy, digest string, overhead int) *Census {
 	return &Census{policy: policy, digest: digest, overhead: overhead, shapes: map[string]podShape{}}
 }
+
+// UpdateInPlace makes the census tell of pods that are updated while they run.
+func (c *Census) UpdateInPlace() { c.inPlace = true }
 
 // Add counts one selected pod.
 func (c *Census) Add(pod *corev1.Pod) {
@@ -57,10 +67,30 @@ func (c *Census) name(pod *corev1.Pod, seen observation) {
 		c.barred.add(withDetail(pod.Name, why))
 		return
 	}
+	if seen.state == Outdated && c.inPlace && c.nameRefresh(pod.Name, &seen) {
+		return
+	}
 	c.named[seen.state].add(withDetail(pod.Name, seen.detail))
 	if seen.state == Missing || seen.state == Outdated {
 		c.renewals[seen.state].add(renew(pod))
 	}
+}
+
+// nameRefresh notes an outdated pod that need not be replaced. Of one that must be,
+// the detail says why.
+func (c *Census) nameRefresh(pod string, seen *observation) bool {
+	switch r := seen.refresh; {
+	case r.running:
+		c.refreshing.add(withDetail(pod, r.waiting))
+	case r.barrier != nil:
+		seen.detail = r.barrier.Error()
+		return false
+	case r.failure != "":
+		c.unrefreshed.add(withDetail(pod, r.failure))
+	default:
+		c.queued.add(pod)
+	}
+	return true
 }
 
 // Merge adds what another census of the same policy counted.
@@ -70,6 +100,9 @@ func (c *Census) Merge(other *Census) {
 		c.named[s].merge(other.named[s])
 		c.renewals[s].merge(other.renewals[s])
 	}
+	c.refreshing.merge(other.refreshing)
+	c.unrefreshed.merge(other.unrefreshed)
+	c.queued.merge(other.queued)
 	c.barred.merge(other.barred)
 	c.meshed.merge(other.meshed)
 	c.room.merge(other.room)

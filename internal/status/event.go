@@ -28,16 +28,23 @@ type Event struct {
 // Events tells what happened between two statuses of one policy: rules that
 // were published, conditions that turned bad, and those that turned good again.
 // Equal statuses have none.
-func Events(before, after v1alpha1.FunnelPolicyStatus) []Event {
+func Events(strategy v1alpha1.UpdateStrategy, before, after v1alpha1.FunnelPolicyStatus) []Event {
 	var events []Event
 	if after.RulesDigest != before.RulesDigest && after.RulesDigest != "" {
 		events = append(events, Event{corev1.EventTypeNormal, v1alpha1.ReasonProgrammed,
-			fmt.Sprintf("ConfigMap %s holds new rules. Running pods keep theirs until they are replaced.", after.ConfigMap)})
+			fmt.Sprintf("ConfigMap %s holds new rules. %s", after.ConfigMap, runningPods(strategy))})
 	}
 	for _, kind := range announced {
 		events = append(events, turned(kind, before.Conditions, after.Conditions)...)
 	}
 	return events
+}
+
+func runningPods(strategy v1alpha1.UpdateStrategy) string {
+	if strategy == v1alpha1.UpdateInPlace {
+		return "Running pods are brought them in place."
+	}
+	return "Running pods keep theirs until they are replaced."
 }
 
 // announced are the conditions whose turns are told, in this order. Ready and
@@ -66,6 +73,7 @@ func turned(kind string, before, after []metav1.Condition) []Event {
 	switch {
 	case bad(is):
 		event.Type = corev1.EventTypeWarning
+	case is.Reason == v1alpha1.ReasonPodsRefreshing: // that it began
 	case is.Status == metav1.ConditionUnknown, inProgress(is):
 		return nil
 	case kind == v1alpha1.ConditionProgrammed, kind == v1alpha1.ConditionWarnings:
@@ -88,7 +96,7 @@ func bad(c *metav1.Condition) bool {
 // inProgress reports whether time alone mends it, or another condition tells why.
 func inProgress(c *metav1.Condition) bool {
 	switch c.Reason {
-	case v1alpha1.ReasonPodsPending, v1alpha1.ReasonAddressPending, v1alpha1.ReasonNeverProgrammed, v1alpha1.ReasonBackendNotAttached:
+	case v1alpha1.ReasonPodsPending, v1alpha1.ReasonPodsRefreshing, v1alpha1.ReasonAddressPending, v1alpha1.ReasonNeverProgrammed, v1alpha1.ReasonBackendNotAttached:
 		return true
 	}
 	return false

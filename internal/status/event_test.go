@@ -49,6 +49,10 @@ func TestEvents(t *testing.T) {
 		{"pods start", at("a", "Attached Unknown NoMatchingPods"), at("a", "Attached False PodsPending"), nil},
 		{"pods attached", at("a", "Attached False PodsPending"), at("a", "Attached True Attached"), []Event{normal("Attached")}},
 		{"pods failed", at("a", "Attached False PodsPending"), at("a", "Attached False AttachFailed"), []Event{warning("AttachFailed")}},
+		{"an update in place begins", at("a", "Attached True Attached"), at("a", "Attached False PodsRefreshing"), []Event{normal("PodsRefreshing")}},
+		{"it goes on", at("a", "Attached False PodsRefreshing"), at("a", "Attached False PodsRefreshing"), nil},
+		{"it stops", at("a", "Attached False PodsRefreshing"), at("a", "Attached False RefreshFailed"), []Event{warning("RefreshFailed")}},
+		{"it ends", at("a", "Attached False PodsRefreshing"), at("a", "Attached True Attached"), []Event{normal("Attached")}},
 		{"pods gone", at("a", "Attached True Attached"), at("a", "Attached Unknown NoMatchingPods"), nil},
 		{"no room", at("a", "MTUWarning Unknown NoReports"), at("a", "MTUWarning True InsufficientHeadroom"), []Event{warning("InsufficientHeadroom")}},
 		{"room from the start", at("a", "MTUWarning Unknown NoReports"), at("a", "MTUWarning False HeadroomSufficient"), nil},
@@ -58,9 +62,13 @@ func TestEvents(t *testing.T) {
 		{"Ready and Stalled repeat others", at("a", "Ready True Ready"), at("a", "Ready False Invalid", "Stalled True Invalid"), nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, Events(test.before, test.after)); diff != "" {
+			if diff := cmp.Diff(test.want, Events(v1alpha1.UpdateOnRecreate, test.before, test.after)); diff != "" {
 				t.Error(diff)
 			}
 		})
+	}
+	inPlace := Events(v1alpha1.UpdateInPlace, at("a"), at("b"))
+	if want := []Event{{"Normal", "Programmed", "ConfigMap web-funnel holds new rules. Running pods are brought them in place."}}; cmp.Diff(want, inPlace) != "" {
+		t.Errorf("got %v", inPlace)
 	}
 }

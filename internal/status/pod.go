@@ -3,6 +3,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,9 +36,10 @@ func (s State) String() string {
 
 // observation is what one pod tells about one policy.
 type observation struct {
-	state  State
-	detail string // why, for Pending, Outdated and Failed; may be empty
-	report report.Report
+	state   State
+	detail  string // why, for Pending, Outdated and Failed; may be empty
+	report  report.Report
+	refresh refresh // of Outdated pods
 }
 
 // observe sorts a pod into its state. digest is that of the policy's current
@@ -55,7 +57,15 @@ func observe(pod *corev1.Pod, policy, digest string) observation {
 	if ended == nil {
 		return observation{state: Pending, detail: waiting}
 	}
-	return judge(ended, policy, digest)
+	seen := judge(ended, policy, digest)
+	if success := refreshed(pod, ended); success != nil {
+		seen = judge(success, policy, digest)
+	}
+	if seen.state == Outdated {
+		seen.refresh = refreshOf(pod, policy, digest)
+		seen.detail = cmp.Or(seen.refresh.text(), seen.detail)
+	}
+	return seen
 }
 
 func finished(pod *corev1.Pod) bool {

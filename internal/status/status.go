@@ -35,6 +35,11 @@ type Facts struct {
 	Services []*corev1.Service
 	// Pods that the policy selects.
 	Pods *Census
+	// Injected are those of them that were injected. They must not be changed.
+	Injected []corev1.Pod
+	// RefreshRefused is why the API server let the operator refresh no pod that
+	// should be, "" if it did or none should be.
+	RefreshRefused string
 	// Namespace of the policy.
 	Namespace Namespace
 	// Coverage of a backend's Service by its pods; nil for other policies.
@@ -120,7 +125,7 @@ func (f Facts) verdicts(carrying []*corev1.Service) map[string]verdict {
 		v1alpha1.ConditionProgrammed:        f.programmed(),
 		v1alpha1.ConditionSessionAffinity:   affinity(front),
 		v1alpha1.ConditionSourceIPPreserved: sourceIP(front, f.consequence()),
-		v1alpha1.ConditionAttached:          f.Pods.attached(f.Namespace),
+		v1alpha1.ConditionAttached:          f.Pods.attached(f.Namespace, f.RefreshRefused),
 		v1alpha1.ConditionMTUWarning:        f.Pods.mtuWarning(f.Policy.Spec.MTU),
 		v1alpha1.ConditionWarnings:          f.warnings(),
 		v1alpha1.ConditionReady:             f.ready(),

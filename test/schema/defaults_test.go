@@ -40,6 +40,7 @@ var _ = Describe("a fresh object", func() {
 		create(object)
 		stored := read(object).Object["spec"].(map[string]any)
 		Expect(stored).To(HaveKeyWithValue("mtu", "Warn"))
+		Expect(stored).To(HaveKeyWithValue("updateStrategy", "OnRecreate"))
 		Expect(stored).To(HaveKeyWithValue("priority", BeEquivalentTo(0)))
 	})
 	It("has its defaults as a backend", func() {

@@ -38,6 +38,11 @@ var _ = DescribeTable("refused, with the message",
 	Entry("selector Exists with values", selecting("{matchExpressions: [{key: app, operator: Exists, values: [web]}]}"),
 		"a matchExpression has values with the operators In and NotIn, and none with Exists and DoesNotExist"),
 
+	Entry("pacing without an update in place", with("inPlace: {maxUnavailable: 1}"), "spec: inPlace needs updateStrategy InPlace: set that, or leave inPlace out"),
+	Entry("an unknown update strategy", with("updateStrategy: Restart"), `spec.updateStrategy: Unsupported value: "Restart": supported values: "OnRecreate", "InPlace"`),
+	Entry("no pod at a time", with("updateStrategy: InPlace\ninPlace: {maxUnavailable: 0}"), "spec.inPlace.maxUnavailable: write a number from 1, or a percentage from 1% to 100%"),
+	Entry("more than all pods", with("updateStrategy: InPlace\ninPlace: {maxUnavailable: 101%}"), "spec.inPlace.maxUnavailable: write a number from 1, or a percentage from 1% to 100%"),
+
 	Entry("no form", spec("podSelector: {}"), "spec: "+formsMessage),
 	Entry("two forms", spec("podSelector: {}\nrules: {text: {egress: udp drop}}\nclient: {policyRef: {name: web}}"), "spec: "+formsMessage),
 	Entry("three forms", spec("podSelector: {}\nrules: {text: {egress: udp drop}}\nclient: {policyRef: {name: web}}\nbackend: {service: web, through: {port: 80}, ports: [{port: 8080}]}"), "spec: "+formsMessage),

@@ -151,6 +151,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: flows
       type:
         scalar: numeric
+    - name: inPlace
+      type:
+        namedType: com.github.sfunnel-io.funnel-operator.api.v1alpha1.InPlaceUpdate
     - name: interfaces
       type:
         list:
@@ -171,6 +174,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: rules
       type:
         namedType: com.github.sfunnel-io.funnel-operator.api.v1alpha1.Rules
+    - name: updateStrategy
+      type:
+        namedType: com.github.sfunnel-io.funnel-operator.api.v1alpha1.UpdateStrategy
+      default: OnRecreate
 - name: com.github.sfunnel-io.funnel-operator.api.v1alpha1.FunnelPolicyStatus
   map:
     fields:
@@ -219,6 +226,12 @@ var schemaYAML = typed.YAMLObject(`types:
       default: TCP
 - name: com.github.sfunnel-io.funnel-operator.api.v1alpha1.IPFamily
   scalar: string
+- name: com.github.sfunnel-io.funnel-operator.api.v1alpha1.InPlaceUpdate
+  map:
+    fields:
+    - name: maxUnavailable
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
 - name: com.github.sfunnel-io.funnel-operator.api.v1alpha1.MTUMode
   scalar: string
 - name: com.github.sfunnel-io.funnel-operator.api.v1alpha1.MTUStatus
@@ -441,6 +454,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: reply
       type:
         scalar: boolean
+- name: com.github.sfunnel-io.funnel-operator.api.v1alpha1.UpdateStrategy
+  scalar: string
 - name: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
   map:
     fields:

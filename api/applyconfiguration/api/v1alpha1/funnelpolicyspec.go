@@ -43,6 +43,15 @@ type FunnelPolicySpecApplyConfiguration struct {
 	// unfunneled. Of several policies on one interface the largest number holds.
 	// Absent: 8192.
 	Flows *int32 `json:"flows,omitempty"`
+	// updateStrategy says how changed rules reach pods that run. OnRecreate: a pod
+	// keeps the rules that it started with until it is replaced. InPlace: the
+	// operator adds an ephemeral container to each pod with other rules, which
+	// attaches all rules that the pod mounts, those of its other policies too, and
+	// ends; live flows go on. A pod takes 5 such updates in its life. It needs a
+	// permission that the default install does not grant (config/overlays/in-place).
+	UpdateStrategy *apiv1alpha1.UpdateStrategy `json:"updateStrategy,omitempty"`
+	// inPlace paces updateStrategy InPlace. Absent: as maxUnavailable's absence says.
+	InPlace *InPlaceUpdateApplyConfiguration `json:"inPlace,omitempty"`
 	// priority orders the policies that select one pod: the rules of the higher
 	// one come first. Policies of equal priority follow in the order of their
 	// names.
@@ -110,6 +119,22 @@ func (b *FunnelPolicySpecApplyConfiguration) WithMTU(value apiv1alpha1.MTUMode) 
 // If called multiple times, the Flows field is set to the value of the last call.
 func (b *FunnelPolicySpecApplyConfiguration) WithFlows(value int32) *FunnelPolicySpecApplyConfiguration {
 	b.Flows = &value
+	return b
+}
+
+// WithUpdateStrategy sets the UpdateStrategy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the UpdateStrategy field is set to the value of the last call.
+func (b *FunnelPolicySpecApplyConfiguration) WithUpdateStrategy(value apiv1alpha1.UpdateStrategy) *FunnelPolicySpecApplyConfiguration {
+	b.UpdateStrategy = &value
+	return b
+}
+
+// WithInPlace sets the InPlace field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the InPlace field is set to the value of the last call.
+func (b *FunnelPolicySpecApplyConfiguration) WithInPlace(value *InPlaceUpdateApplyConfiguration) *FunnelPolicySpecApplyConfiguration {
+	b.InPlace = value
 	return b
 }
 

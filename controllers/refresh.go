@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/inject"
+	"github.com/sfunnel-io/funnel-operator/internal/status"
+)
+
+// refresh brings the rules to pods that run, where the policy asks for that: it adds
+// an ephemeral container to as many pods as may be updated now. Which these are is
+// read off the pods alone, and the API server refuses one for a pod that has changed
+// since, so that no pod gets two, whatever the cache has not seen yet. Where the
+// permission is missing the status says so, and it is tried again after a while.
+func (r *FunnelPolicyReconciler) refresh(ctx context.Context, facts *status.Facts) (again time.Duration, err error) {
+	p, digest := facts.Policy, facts.ConfigMap.Digest
+	if p.Spec.UpdateStrategy != v1alpha1.UpdateInPlace || digest == "" {
+		return 0, nil
+	}
+	for _, pod := range status.NextRefreshes(p, facts.Injected, digest) {
+		switch err := r.refreshPod(ctx, pod, p.Name, digest); {
+		case err == nil:
+			refreshes.Inc()
+		case apierrors.IsConflict(err): // the cache is behind, and so is the list of pods
+			return r.StatusAtMost, nil
+		case apierrors.IsNotFound(err): // it has gone
+		case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
+			applyErrors.WithLabelValues("refresh").Inc()
+			facts.RefreshRefused = err.Error()
+			return r.LookAgain, nil
+		default:
+			applyErrors.WithLabelValues("refresh").Inc()
+			return 0, fmt.Errorf("refresh Pod %s: %w", pod.Name, err)
+		}
+	}
+	return 0, nil
+}
+
+// refreshPod adds one container. The pod is the cache's own and stays as it is.
+func (r *FunnelPolicyReconciler) refreshPod(ctx context.Context, pod *corev1.Pod, policy, digest string) error {
+	container, err := inject.Refresh(pod, map[string]string{policy: digest}, inject.KeepFlows, status.RemembersFlows(pod))
+	if err != nil {
+		return err
+	}
+	patch, err := inject.RefreshPatch(pod, container)
+	if err != nil {
+		return err
+	}
+	target := &corev1.Pod{}
+	target.Namespace, target.Name = pod.Namespace, pod.Name
+	return r.SubResource("ephemeralcontainers").Patch(ctx, target, client.RawPatch(types.StrategicMergePatchType, patch), client.FieldOwner(FieldManager))
+}
