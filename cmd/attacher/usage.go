@@ -40,7 +40,7 @@ Flags of attach:
                             they remember can't be taken over
   --await P=DIGEST[,…]      wait until the folder of policy P     (SFUNNEL_AWAIT)
                             holds the rules of that digest, or any newer ones
-  --await-at-most SECONDS   then fail and change nothing       (SFUNNEL_AWAIT_AT_MOST) 120
+  --await-at-most SECONDS   then fail and change nothing     (SFUNNEL_AWAIT_AT_MOST) 120
 
 Rules are read from one of these; rules in two of them are an error:
   $SFUNNEL_RULESET                 rules for DIRECTION, ingress unless set
