@@ -119,7 +119,7 @@ func (s shop) endRefresh(name string, code int32, message string) {
 // refuseRefreshes makes the API server refuse ephemeral containers in the namespace.
 func (s shop) refuseRefreshes() {
 	GinkgoHelper()
-	name := "no-refresh-"+string(s)
+	name := "no-refresh-" + string(s)
 	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
