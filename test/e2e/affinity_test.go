@@ -19,12 +19,15 @@ const affinityTimeout = 5 * time.Second
 func (c *cluster) expectAffinityTimeout() {
 	GinkgoHelper()
 	target := "tcp://" + c.service("brief").Spec.ClusterIP + ":80"
-	first, asked := c.whoAnswers(target), time.Now()
+	asked := time.Now()
+	first := c.whoAnswers(target)
 	for refreshed := time.Duration(0); refreshed < 2*affinityTimeout; {
 		time.Sleep(affinityTimeout / 5)
+		began := time.Now()
 		now := c.whoAnswers(target)
+		// From before anybody asked to after everybody has: nobody's pause is longer.
 		gap := time.Since(asked)
-		if asked = time.Now(); gap >= affinityTimeout {
+		if asked = began; gap >= affinityTimeout {
 			first, refreshed = now, 0 // too slow here to refresh anything
 			continue
 		}
