@@ -22,7 +22,7 @@ import (
 // Nothing here is measured against a clock: limits only end a run that hangs.
 const (
 	soon      = 5 * time.Minute
-	pollEvery = 250 * time.Millisecond
+	pollEvery = 500 * time.Millisecond
 )
 
 func TestEndToEnd(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 // machine: with one TCP message, and of a client that ends with answers that are
 // outstanding.
 const (
-	loadEvery    = 100 * time.Millisecond
+	loadEvery    = 200 * time.Millisecond
 	reportEvery  = 300 * time.Millisecond
 	loadPatience = time.Minute
 	lastAnswers  = 20 * time.Second
