@@ -31,7 +31,7 @@ mkdir -p "$dir"
 # source gives the same digest.
 for name in "${!package[@]}"; do
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$dir/$name" "${package[$name]}"
-	digest=$(go run ./hack/image -name "${image[$name]}" -user "${user[$name]:-65532:65532}" -commit "$commit" -o "$dir/$name.tar" "$dir/$name")
+	digest=$(go run -trimpath ./hack/image -name "${image[$name]}" -user "${user[$name]:-65532:65532}" -commit "$commit" -o "$dir/$name.tar" "$dir/$name")
 	repository=${image[$name]}
 	[[ ${repository##*/} == *:* ]] && repository=${repository%:*}
 	echo "$repository@$digest" >"$dir/$name.digest"
