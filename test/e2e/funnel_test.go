@@ -48,6 +48,18 @@ var _ = Describe("A client's flows to four ports of a Service", Ordered, func() 
 		c.introduce(load)
 	})
 
+	It("lose no message while policies are made anew, and the manager that reconciles ends", func() {
+		well := func() { c.well(siteApps...) }
+		c.suffer(load, &trial{fault: "policies are deleted and made again"}, well, func() int {
+			c.remake(func() {})
+			return 1
+		})
+		c.suffer(load, &trial{fault: "the leader's pod is deleted"}, well, func() int {
+			c.loseLeader(false)
+			return 1
+		})
+	})
+
 	It("reach the same pod with policies, in bulk, while probes and direct clients work (iptables)", func() {
 		phase("iptables: ask everybody in bulk, with us")
 		c.attachGateway()

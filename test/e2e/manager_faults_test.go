@@ -39,7 +39,7 @@ func (c *cluster) kill(p corev1.Pod) error {
 }
 
 // killManagers kills a manager at random moments, so many times, while something else
-// happens again and again.
+// happens again and again. Half of the time all of them had become ready before.
 func (c *cluster) killManagers(times int, chance *rand.Rand, other func()) {
 	GinkgoHelper()
 	rounds := meanwhile(other, func() {
@@ -48,6 +48,9 @@ func (c *cluster) killManagers(times int, chance *rand.Rand, other func()) {
 			pods := c.managerPods()
 			if len(pods) > 0 && c.kill(pods[chance.IntN(len(pods))]) == nil {
 				killed++ // otherwise it had ended already
+			}
+			if chance.IntN(2) == 0 {
+				c.operatorRuns()
 			}
 		}
 	})
