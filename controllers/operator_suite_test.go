@@ -105,15 +105,13 @@ func (o *operator) orphaned(p *v1alpha1.FunnelPolicy) bool { return !o.orphanedA
 
 func keyOf(obj client.Object) types.NamespacedName { return client.ObjectKeyFromObject(obj) }
 
-// operatorUser may do what the generated ClusterRole says, and nothing else.
+// operatorUser may do what the generated ClusterRole says, with what the component
+// in-place adds to it, and nothing else.
 var operatorUser = sync.OnceValue(func() *rest.Config {
 	GinkgoHelper()
 	const name = "operator-under-test"
-	role := &rbacv1.ClusterRole{}
-	text, err := os.ReadFile(filepath.Join("..", "config", "rbac", "role.yaml"))
-	Expect(err).NotTo(HaveOccurred())
-	first, _, _ := strings.Cut(strings.TrimPrefix(string(text), "---\n"), "\n---\n")
-	Expect(yaml.UnmarshalStrict([]byte(first), role)).To(Succeed())
+	role := firstRole("rbac", "role.yaml")
+	role.Rules = append(role.Rules, firstRole("components", "in-place", "role.yaml").Rules...)
 	role.Name = name
 	Expect(api.Create(suite, role)).To(Succeed())
 	Expect(api.Create(suite, &rbacv1.ClusterRoleBinding{
@@ -125,6 +123,17 @@ var operatorUser = sync.OnceValue(func() *rest.Config {
 	Expect(err).NotTo(HaveOccurred())
 	return user.Config()
 })
+
+// firstRole is the ClusterRole with which a file of config/ begins.
+func firstRole(path ...string) *rbacv1.ClusterRole {
+	GinkgoHelper()
+	role := &rbacv1.ClusterRole{}
+	text, err := os.ReadFile(filepath.Join(append([]string{"..", "config"}, path...)...))
+	Expect(err).NotTo(HaveOccurred())
+	first, _, _ := strings.Cut(strings.TrimPrefix(string(text), "---\n"), "\n---\n")
+	Expect(yaml.UnmarshalStrict([]byte(first), role)).To(Succeed())
+	return role
+}
 
 // skewedClock runs as the real one does, ahead of it by what a case adds.
 type skewedClock struct{ ahead atomic.Int64 }

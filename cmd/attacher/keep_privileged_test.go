@@ -198,7 +198,7 @@ func TestWithoutPrivilegeFlowsAreNotBroken(t *testing.T) {
 	}
 	c := client.dial(t, server)
 	got := client.attacherWith(t, three, "", "--rules", root)
-	if got.code != exitFailed || !strings.Contains(got.stderr, "--drop-flows") || strings.Count(got.stderr, "\n") != 1 {
+	if got.code != exitFailed || !strings.HasPrefix(got.stderr, "attacher: attach eth0: the ingress program remembers flows") || !strings.Contains(got.stderr, "--drop-flows") || strings.Count(got.stderr, "\n") != 1 {
 		t.Errorf("attach again: %v", got)
 	}
 	if got := client.filters(t); got != "ingress egress" {

@@ -80,6 +80,9 @@ func Attach(ctx context.Context, o Options) ([]Attached, error) {
 	var attached []Attached
 	err := inNamespace(o.Netns, func() (err error) {
 		attached, err = o.attach(ctx)
+		if flows := new(FlowsError); errors.As(err, &flows) {
+			return err // it says itself what is missing
+		}
 		return datapath.Explain(err)
 	})
 	return attached, err
