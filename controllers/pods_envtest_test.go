@@ -39,7 +39,9 @@ var _ = Describe("Pods", Ordered, func() {
 
 	It("are not in memory unless they were injected, and then cut", func() {
 		s := newShop()
-		s.pod("cached", injected("policy"))
+		s.pod("cached", injected("policy"), func(pod *corev1.Pod) {
+			pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "scratch", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+		})
 		s.pod("plain")
 		var cached corev1.PodList
 		Eventually(func() int {
@@ -47,7 +49,7 @@ var _ = Describe("Pods", Ordered, func() {
 			return len(cached.Items)
 		}).Should(Equal(1))
 		Expect(cached.Items[0].Name).To(Equal("cached"))
-		Expect(cached.Items[0].Spec.Volumes).To(BeEmpty())
+		Expect(cached.Items[0].Spec.Volumes).To(HaveExactElements(HaveField("Name", v1alpha1.VolumeName)))
 		Expect(cached.Items[0].ManagedFields).To(BeEmpty())
 	})
 

@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -189,16 +190,21 @@ func (p *place) endpoints(pods []corev1.Pod) *discoveryv1.EndpointSlice {
 	return slice
 }
 
-// insist tries until it works, as every controller does.
+// insist tries until it works, as every controller does. What it says when there is no
+// more time is what went wrong before that.
 func (w *world) insist(ctx context.Context, what string, do func() error) error {
+	var last error
 	for {
 		err := do()
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", what, err)
+			return fmt.Errorf("%s: %w", what, cmp.Or(last, err))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
