@@ -37,7 +37,11 @@ test-envtest: ## Tests on a real kube-apiserver and etcd.
 
 .PHONY: e2e
 e2e: deps ## The demo's claims as assertions, on 3 real nodes, in nftables and iptables mode (root).
-	hack/e2e.sh -ginkgo.label-filter='!faults'
+	hack/e2e.sh -ginkgo.label-filter='!faults && !in-place'
+
+.PHONY: test-in-place
+test-in-place: deps ## Rules come to running pods on real nodes, under load (root): FUNNEL_INPLACE_TIMES=20 both sides at once.
+	hack/e2e.sh -ginkgo.label-filter=in-place
 
 .PHONY: test-faults-nodes
 test-faults-nodes: deps ## Break things on real nodes, under load (root): FAULTS_TIMES=100 managers killed, FAULTS_OUTAGE=60 s, FAULTS_SEED=.

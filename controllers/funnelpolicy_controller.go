@@ -52,6 +52,10 @@ type FunnelPolicyReconciler struct {
 	// StatusAtMost is the least time between two status writes of one policy, and how
 	// long what pods do is gathered before it is written. Default 1 second.
 	StatusAtMost time.Duration
+	// SettleFor is how long all ready endpoints of a Service must have run the rules
+	// before its clients are updated in place: the time that nodes may take to learn
+	// which endpoints have gone. Default 10 seconds.
+	SettleFor time.Duration
 
 	// CiliumConfig is the ConfigMap by which Cilium says how it balances. Default
 	// kube-system/cilium-config. It is read live, for policies with clients, at most
@@ -121,7 +125,7 @@ func (r *FunnelPolicyReconciler) reconcilePolicy(ctx context.Context, p *v1alpha
 	if err == nil {
 		err = applyErr
 	}
-	return ctrl.Result{RequeueAfter: soonest(listAgain, refreshAgain, writeAgain, r.lookAgain(facts.ConfigMap))}, err
+	return ctrl.Result{RequeueAfter: soonest(listAgain, refreshAgain, writeAgain, r.settling(known), r.lookAgain(facts.ConfigMap))}, err
 }
 
 // soonest returns the smallest positive duration, or 0.

@@ -23,7 +23,7 @@ func (r *FunnelPolicyReconciler) gather(ctx context.Context, p *v1alpha1.FunnelP
 	if err != nil {
 		return facts, err
 	}
-	if c, err = r.gate(ctx, p, c, in); err != nil {
+	if c, err = r.gate(ctx, p, c, in, known); err != nil {
 		return facts, err
 	}
 	facts.Program, facts.Faults = c.program, c.faults

@@ -33,6 +33,8 @@ type known struct {
 	statusAt, podsChangedAt time.Time
 	// conflicts are those with older policies.
 	conflicts verdict
+	// covered is how long a client's backend has been ready for its rules.
+	covered covered
 	// others are the pods that were not injected.
 	others listing
 }

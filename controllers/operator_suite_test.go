@@ -44,6 +44,7 @@ func startOperator(edits ...func(*FunnelPolicyReconciler)) (o *operator, stop fu
 	o.FunnelPolicyReconciler = &FunnelPolicyReconciler{
 		Clock:        o.clock,
 		StatusAtMost: 50 * time.Millisecond,
+		SettleFor:    50 * time.Millisecond,
 		ListAtMost:   100 * time.Millisecond,
 		LookAgain:    200 * time.Millisecond,
 	}

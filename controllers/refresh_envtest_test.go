@@ -4,6 +4,7 @@ package controllers
 
 import (
 	"fmt"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -11,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -152,3 +154,38 @@ func (s shop) refuseRefreshes() {
 		return api.SubResource("ephemeralcontainers").Update(suite, pod.DeepCopy(), client.DryRunAll)
 	}).Should(MatchError(ContainSubstring("no ephemeral containers here")))
 }
+
+var _ = Describe("A client that is updated in place", Ordered, func() {
+	var o *operator
+	BeforeAll(func() {
+		o, _ = startOperator(withoutPolling, func(r *FunnelPolicyReconciler) { r.SettleFor = time.Hour })
+	})
+
+	It("gets its rules when all backends have been able to undo them for a while", func() {
+		s := newShop()
+		s.service("collector")
+		backend := s.policy("collector", behind("collector"))
+		p := s.policy("client", clientOf(s, "collector"), func(p *v1alpha1.FunnelPolicy) { p.Spec.UpdateStrategy = v1alpha1.UpdateInPlace })
+		pod := s.pod("web-1", reports("collector", digestOf(backend)))
+		slice := s.endpoints("collector", "web-1")
+		Eventually(message(p, "ResolvedRefs")).Should(ContainSubstring("have just come to run its current rules"))
+		Expect(condition(p, "ResolvedRefs")()).To(Equal("False/BackendNotAttached"))
+
+		By("an endpoint without rules, which starts it anew")
+		o.clock.advance(59 * time.Minute)
+		change(slice, func() { slice.Endpoints = readyEndpoints([]string{pod.Name, "web-2"}) })
+		Eventually(message(p, "ResolvedRefs")).Should(ContainSubstring("1 of 2 ready endpoints"))
+		change(slice, func() { slice.Endpoints = readyEndpoints([]string{pod.Name}) })
+		Eventually(message(p, "ResolvedRefs")).Should(ContainSubstring("have just come"))
+		o.clock.advance(59 * time.Minute)
+		_, err := o.Reconcile(suite, ctrl.Request{NamespacedName: keyOf(p)})
+		Expect(err).NotTo(HaveOccurred())
+		Consistently(egressOf(p), "300ms").Should(BeEmpty())
+
+		o.clock.advance(2 * time.Minute)
+		_, err = o.Reconcile(suite, ctrl.Request{NamespacedName: keyOf(p)})
+		Expect(err).NotTo(HaveOccurred())
+		Eventually(condition(p, "Ready")).Should(Equal("True/Ready"))
+		Expect(egressOf(p)()).To(ContainSubstring("funnel"))
+	})
+})

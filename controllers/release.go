@@ -5,6 +5,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -19,7 +20,11 @@ import (
 // gate holds a client's rules back until every ready endpoint of the Service runs
 // the current rules of the backend policy. What was released stays: rules for
 // which that was so once, and what of them follows addresses only.
-func (r *FunnelPolicyReconciler) gate(ctx context.Context, p *v1alpha1.FunnelPolicy, c compiled, in policy.Cluster) (compiled, error) {
+//
+// Pods that are updated in place funnel within a second, and the nodes' proxies may
+// still lead them to endpoints that have just gone: there, that must have lasted for
+// a while.
+func (r *FunnelPolicyReconciler) gate(ctx context.Context, p *v1alpha1.FunnelPolicy, c compiled, in policy.Cluster, known *known) (compiled, error) {
 	if p.Spec.Client == nil || c.program.Data == nil {
 		return c, nil
 	}
@@ -39,14 +44,50 @@ func (r *FunnelPolicyReconciler) gate(ctx context.Context, p *v1alpha1.FunnelPol
 		return c, nil
 	}
 	coverage, err := r.coverage(ctx, in.Backend, theirs.program.Digest)
-	if err != nil || coverage.Complete() {
+	if err != nil {
 		return c, err
+	}
+	if coverage.Complete() && p.Spec.UpdateStrategy != v1alpha1.UpdateInPlace {
+		return c, nil
+	}
+	known.covered.see(coverage.Complete(), theirs.program.Digest, r.Clock.Now())
+	lacks := coverage.Lacks
+	if coverage.Complete() {
+		if r.settling(known) == 0 {
+			return c, nil
+		}
+		lacks = coverage.JustComplete
 	}
 	gated.Data, gated.Unresolved = nil, []policy.Unresolved{{
 		Reason:  v1alpha1.ReasonBackendNotAttached,
-		Message: fmt.Sprintf("FunnelPolicy %s: %s", gated.Backend, coverage.Lacks()),
+		Message: fmt.Sprintf("FunnelPolicy %s: %s", gated.Backend, lacks()),
 	}}
 	return c, nil
+}
+
+// covered is since when every ready endpoint of a client's backend runs its rules of
+// that digest; zero while some don't.
+type covered struct {
+	since  time.Time
+	digest string
+}
+
+func (c *covered) see(complete bool, digest string, now time.Time) {
+	switch {
+	case !complete:
+		*c = covered{}
+	case c.since.IsZero() || c.digest != digest:
+		*c = covered{now, digest}
+	}
+}
+
+// settling is how long the rules of a client that updates in place wait yet, 0 when
+// nothing like that holds them back.
+func (r *FunnelPolicyReconciler) settling(known *known) time.Duration {
+	if known.covered.since.IsZero() {
+		return 0
+	}
+	return max(r.SettleFor-r.Clock.Since(known.covered.since), 0)
 }
 
 // releasedFor is for which backend a ConfigMap of ours holds rules.

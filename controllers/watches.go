@@ -84,6 +84,7 @@ func (r *FunnelPolicyReconciler) fillIn(mgr ctrl.Manager) {
 	r.ListAtMost = cmp.Or(r.ListAtMost, 2*time.Second)
 	r.ListSlowly = cmp.Or(r.ListSlowly, 10*time.Minute)
 	r.StatusAtMost = cmp.Or(r.StatusAtMost, time.Second)
+	r.SettleFor = cmp.Or(r.SettleFor, 10*time.Second)
 	r.LookAgain = cmp.Or(r.LookAgain, time.Minute)
 	r.podsPerPage = cmp.Or(r.podsPerPage, 500)
 }

@@ -85,6 +85,11 @@ func (c Coverage) Lacks() string {
 	return fmt.Sprintf("%d of %s of Service %s don't run its current rules: %s", c.without.total, counted(c.ready, "ready endpoint"), c.Service, c.without)
 }
 
+// JustComplete says that it has not been complete for long.
+func (c Coverage) JustComplete() string {
+	return fmt.Sprintf("all of %s of Service %s have just come to run its current rules; nodes may not know yet which others have gone", counted(c.ready, "ready endpoint"), c.Service)
+}
+
 // covered answers whether every ready endpoint of a backend's Service undoes what
 // clients funnel.
 func (c Coverage) covered() verdict {
