@@ -63,6 +63,10 @@ var _ = Describe("Rules in running pods", Ordered, Label("in-place"), func() {
 			load.awaitAnswers(c)
 			load.expectNothingLost(c, "both sides at once")
 			c.expectNoneMisdelivered(c.pods("site"))
+			for _, file := range []string{"site-backends.yaml", "site-clients.yaml"} {
+				_, err := c.tryKubectl(inPlace(file), "diff", "-f", "-")
+				Expect(err).NotTo(HaveOccurred(), "the cluster has drifted from %s", file)
+			}
 		}
 	})
 
@@ -73,11 +77,9 @@ var _ = Describe("Rules in running pods", Ordered, Label("in-place"), func() {
 		for _, policy := range sitePolicies {
 			before[policy] = c.policy(policy).Status.RulesDigest
 		}
+		workloads := c.generations()
 		began := time.Now()
-		for _, policy := range []string{"site", "site-cluster"} {
-			c.kubectl("-n", c.namespace, "patch", "fp", policy, "--type=json", "-p",
-				`[{"op": "add", "path": "/spec/backend/ports/-", "value": {"port": 9443, "protocol": "TCP"}}]`)
-		}
+		c.editBackends(`{"op": "add", "path": "/spec/backend/ports/-", "value": {"port": 9443, "protocol": "TCP"}}`)
 		for _, policy := range sitePolicies {
 			Eventually(func() string { return c.policy(policy).Status.RulesDigest }).ShouldNot(Equal(before[policy]))
 		}
@@ -93,8 +95,42 @@ var _ = Describe("Rules in running pods", Ordered, Label("in-place"), func() {
 			}
 		}
 		Expect(handed).To(BeNumerically(">", 0), "pods whose flows were handed over")
+		Expect(c.generations()).To(Equal(workloads), "what Git holds has changed")
+	})
+
+	It("are brought by hand where a policy does not ask for it", func() {
+		phase("in place: kubectl funnel refresh, under load")
+		mustRun("go", "build", "-o", program("kubectl-funnel"), "./cmd/kubectl-funnel")
+		load.begin(c)
+		c.editBackends(`{"op": "remove", "path": "/spec/inPlace"}, {"op": "replace", "path": "/spec/updateStrategy", "value": "OnRecreate"},
+			{"op": "add", "path": "/spec/backend/ports/-", "value": {"port": 9444, "protocol": "TCP"}}`)
+		for _, policy := range []string{"site", "site-cluster"} {
+			Eventually(c.condition(policy, "Attached")).Should(Equal("False/PodsOutdated"), policy)
+		}
+		told, err := runWith([]string{"KUBECONFIG=" + c.kubeconfig}, "", program("kubectl-funnel"),
+			"refresh", "-n", c.namespace, "--max-unavailable=50%", "site", "site-cluster")
+		GinkgoWriter.Println(told)
+		Expect(err).NotTo(HaveOccurred())
+		c.expectAttached(sitePolicies...)
+		load.awaitAnswers(c)
+		load.expectNothingLost(c, "kubectl funnel refresh")
+		c.expectNoneMisdelivered(c.pods("site"))
 	})
 })
+
+// editBackends applies JSON patch operations to the policies of both Services.
+func (c *cluster) editBackends(operations string) {
+	GinkgoHelper()
+	for _, policy := range []string{"site", "site-cluster"} {
+		c.kubectl("-n", c.namespace, "patch", "fp", policy, "--type=json", "-p", "["+operations+"]")
+	}
+}
+
+// generations are those of the workloads: they grow with every change of a spec.
+func (c *cluster) generations() string {
+	GinkgoHelper()
+	return c.kubectl("-n", c.namespace, "get", "deployments", "-o", `jsonpath={range .items[*]}{.metadata.name} {.metadata.generation}{"\n"}{end}`)
+}
 
 func times() int {
 	n, err := strconv.Atoi(os.Getenv(inPlaceTimes))
