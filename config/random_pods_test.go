@@ -17,7 +17,7 @@ import (
 )
 
 // randomPods differ in all that injection looks at. None has a fault, and none
-// requires a policy.
+// requires a policy. The first is opted out: few others are.
 func randomPods(t *testing.T, n int) []*corev1.Pod {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -26,6 +26,7 @@ func randomPods(t *testing.T, n int) []*corev1.Pod {
 	for range n {
 		pods = append(pods, draw.pod())
 	}
+	pods[0].Labels = map[string]string{"app": "web", v1alpha1.LabelInject: v1alpha1.InjectFalse}
 	return pods
 }
 
