@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/clientcmd"
@@ -44,12 +45,8 @@ var (
 
 // policies are those of the namespace, by name.
 func (c cluster) policies(ctx context.Context) (map[string]*v1alpha1.FunnelPolicy, error) {
-	got, err := c.api.Resource(policyResource).Namespace(c.namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, permission(err, c.namespace)
-	}
 	var list v1alpha1.FunnelPolicyList
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(got.UnstructuredContent(), &list); err != nil {
+	if err := c.list(ctx, policyResource, metav1.ListOptions{}, &list); err != nil {
 		return nil, err
 	}
 	byName := map[string]*v1alpha1.FunnelPolicy{}
@@ -61,14 +58,9 @@ func (c cluster) policies(ctx context.Context) (map[string]*v1alpha1.FunnelPolic
 
 // pods are the injected ones of the namespace, by name.
 func (c cluster) pods(ctx context.Context) (map[string]*corev1.Pod, error) {
-	got, err := c.api.Resource(podResource).Namespace(c.namespace).List(ctx, metav1.ListOptions{
-		LabelSelector: v1alpha1.LabelInjected + "=" + v1alpha1.InjectedTrue,
-	})
-	if err != nil {
-		return nil, permission(err, c.namespace)
-	}
 	var list corev1.PodList
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(got.UnstructuredContent(), &list); err != nil {
+	injected := metav1.ListOptions{LabelSelector: v1alpha1.LabelInjected + "=" + v1alpha1.InjectedTrue}
+	if err := c.list(ctx, podResource, injected, &list); err != nil {
 		return nil, err
 	}
 	byName := map[string]*corev1.Pod{}
@@ -76,6 +68,15 @@ func (c cluster) pods(ctx context.Context) (map[string]*corev1.Pod, error) {
 		byName[list.Items[i].Name] = &list.Items[i]
 	}
 	return byName, nil
+}
+
+// list reads objects of the namespace into a list of their kind.
+func (c cluster) list(ctx context.Context, of schema.GroupVersionResource, options metav1.ListOptions, into any) error {
+	got, err := c.api.Resource(of).Namespace(c.namespace).List(ctx, options)
+	if err != nil {
+		return permission(err, c.namespace)
+	}
+	return runtime.DefaultUnstructuredConverter.FromUnstructured(got.UnstructuredContent(), into)
 }
 
 // add gives a pod the container.

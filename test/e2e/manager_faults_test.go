@@ -60,12 +60,7 @@ func (c *cluster) killManagers(times int, chance *rand.Rand, other func()) {
 // leader is the name of the pod that reconciles.
 func (c *cluster) leader() string {
 	GinkgoHelper()
-	var lease coordinationv1.Lease
-	Expect(c.api.Get(GinkgoT().Context(), client.ObjectKey{Namespace: operatorNamespace, Name: "sfunnel-manager"}, &lease)).To(Succeed())
-	if lease.Spec.HolderIdentity == nil {
-		return ""
-	}
-	name, _, _ := strings.Cut(*lease.Spec.HolderIdentity, "_")
+	name, _, _ := strings.Cut(c.leaseHolder(), "_")
 	return name
 }
 
