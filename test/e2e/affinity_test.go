@@ -15,9 +15,11 @@ const affinityTimeout = 5 * time.Second
 
 // expectAffinityTimeout checks how affinity ends: new connections refresh it, so that a
 // client stays longer than the timeout; and it is gone when there were none for that
-// long.
+// long. A pod that goes meanwhile would move its clients, so it waits for those first.
 func (c *cluster) expectAffinityTimeout() {
 	GinkgoHelper()
+	c.running("site")
+	c.settled("brief")
 	target := "tcp://" + c.service("brief").Spec.ClusterIP + ":80"
 	asked := time.Now()
 	first := c.whoAnswers(target)
