@@ -3,6 +3,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -54,7 +55,11 @@ func (r *FunnelPolicyReconciler) publish(ctx context.Context, facts status.Facts
 	if have != nil && holds(have, want) {
 		return after, nil
 	}
-	if err := r.apply(ctx, p, v1alpha1.ConfigMapName(p.Name), have, want, &known.configMap); err != nil {
+	err = r.apply(ctx, p, v1alpha1.ConfigMapName(p.Name), have, want, &known.configMap)
+	if err != nil && known.configMap.hidden {
+		return r.publish(ctx, facts, known) // which looks live
+	}
+	if err != nil {
 		applyErrors.WithLabelValues("configmap").Inc()
 		after := held(have)
 		after.Failure = applyFailed(p, err)
@@ -106,14 +111,23 @@ func rulesName(of types.NamespacedName) types.NamespacedName {
 	return types.NamespacedName{Namespace: of.Namespace, Name: v1alpha1.ConfigMapName(of.Name)}
 }
 
-// configMap returns the ConfigMap of that name, nil when there is none. When the
-// cache has none, or is behind our last write, it looks live: a foreign one is
-// not in the cache.
+// configMap returns the ConfigMap of that name, nil when there is none that is known
+// of. It looks live when the cache is behind our last write, or when the last write
+// met one that the cache does not show, as a foreign one.
 func (r *FunnelPolicyReconciler) configMap(ctx context.Context, name types.NamespacedName, last *written) (*corev1.ConfigMap, error) {
 	have, err := getConfigMap(ctx, r.Client, name)
-	if err == nil && (have == nil || last.stale(have.ResourceVersion)) {
-		return getConfigMap(ctx, r.Live, name)
+	if err != nil {
+		return nil, err
 	}
+	version := ""
+	if have != nil {
+		version, last.hidden = have.ResourceVersion, false
+	}
+	if !last.hidden && !last.stale(version) {
+		return have, nil
+	}
+	have, err = getConfigMap(ctx, r.Live, name)
+	last.hidden = last.hidden && (have != nil || err != nil)
 	return have, err
 }
 
@@ -155,9 +169,13 @@ func holdsData(c *corev1.ConfigMap, data map[string]string) bool {
 // labelManagedBy tells people and tools who writes an object.
 const labelManagedBy = "app.kubernetes.io/managed-by"
 
+// neverWritten is a version that no object has: an apply that names it makes an
+// object, and is refused with a conflict where there is one.
+const neverWritten = "1"
+
 // apply writes a ConfigMap of the policy. One that is there is only replaced while
-// it is the one that was seen to be ours; where none was seen, one that appears
-// meanwhile is not overwritten.
+// it is the one that was seen to be ours; where none was seen, one that is there
+// nevertheless is left alone, and last says so.
 func (r *FunnelPolicyReconciler) apply(ctx context.Context, p *v1alpha1.FunnelPolicy, name string, have *corev1.ConfigMap, c content, last *written) error {
 	want := applycorev1.ConfigMap(name, p.Namespace).
 		WithLabels(map[string]string{v1alpha1.LabelPolicy: p.Name, labelManagedBy: FieldManager}).
@@ -172,14 +190,16 @@ func (r *FunnelPolicyReconciler) apply(ctx context.Context, p *v1alpha1.FunnelPo
 	before := ""
 	if have != nil {
 		before = have.ResourceVersion
-		want = want.WithResourceVersion(before)
 		opts = append(opts, client.ForceOwnership)
 	}
-	if err := r.Client.Apply(ctx, want, opts...); err != nil {
+	want = want.WithResourceVersion(cmp.Or(before, neverWritten))
+	err := r.Client.Apply(ctx, want, opts...)
+	last.hidden = have == nil && apierrors.IsConflict(err)
+	if err != nil {
 		return err
 	}
 	if want.ResourceVersion != nil {
-		*last = written{from: before, to: *want.ResourceVersion}
+		last.from, last.to = before, *want.ResourceVersion
 	}
 	return nil
 }

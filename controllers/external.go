@@ -39,7 +39,11 @@ func (r *FunnelPolicyReconciler) publishExternal(ctx context.Context, facts *sta
 	case have != nil && holds(have, content{data: data}):
 		return nil
 	}
-	if err := r.apply(ctx, p, name.Name, have, content{data: data, owned: true}, &known.external); err != nil {
+	err = r.apply(ctx, p, name.Name, have, content{data: data, owned: true}, &known.external)
+	if err != nil && known.external.hidden {
+		return r.publishExternal(ctx, facts, known) // which looks live
+	}
+	if err != nil {
 		applyErrors.WithLabelValues("configmap").Inc()
 		return err
 	}

@@ -39,9 +39,13 @@ type known struct {
 	others listing
 }
 
-// written is one write to an object: a cached copy that still has the version
+// written is the last write to an object: a cached copy that still has the version
 // before it is stale.
-type written struct{ from, to string }
+type written struct {
+	from, to string
+	// hidden says that it met an object that the cache does not show.
+	hidden bool
+}
 
 func (w written) stale(version string) bool { return w.to != w.from && w.from == version }
 

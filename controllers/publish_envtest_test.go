@@ -162,7 +162,7 @@ var _ = Describe("Rules", Ordered, func() {
 		p := s.policy("collector", ingress("nonsense")) // so that the operator itself writes nothing
 		theirs := &corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "collector-funnel"},
-			Data:       map[string]string{v1alpha1.FileIngress: "theirs"},
+			Data:       map[string]string{"file": "theirs"}, // nothing that an apply could conflict with
 		}
 		Expect(api.Create(suite, theirs)).To(Succeed())
 		ours := content{data: map[string]string{v1alpha1.FileIngress: "ours"}}

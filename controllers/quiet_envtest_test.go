@@ -107,6 +107,7 @@ var _ = Describe("An operator with much to do", Ordered, func() {
 		o.untilQuiet()
 		for _, s := range shops {
 			Expect(o.requests.writing("configmaps", string(s))).To(HaveLen(each))
+			Expect(o.requests.reading("configmaps", string(s))).To(BeEmpty())
 			Expect(o.requests.writing("/status", string(s))).To(HaveLen(each))
 			Expect(len(o.requests.writing("events", string(s)))).To(BeNumerically("<=", each))
 		}
