@@ -64,7 +64,6 @@ func (r *FunnelPolicyReconciler) count(ctx context.Context, facts *status.Facts,
 	for i := range pods {
 		facts.Pods.Add(&pods[i])
 	}
-	facts.Injected = pods
 	now := present{of: basis(p, facts.Namespace), injected: identity(pods), count: len(pods)}
 	known.others.see(now.count, r.Clock.Now(), r.soon())
 	if known.others.dueIn(r.Clock.Now(), now, r.ListAtMost) == 0 {

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -27,7 +28,11 @@ func (r *FunnelPolicyReconciler) refresh(ctx context.Context, facts *status.Fact
 	if p.Spec.UpdateStrategy != v1alpha1.UpdateInPlace || digest == "" {
 		return 0, nil
 	}
-	for _, pod := range status.NextRefreshes(p, facts.Injected, digest) {
+	var atATime *intstr.IntOrString
+	if p.Spec.InPlace != nil {
+		atATime = p.Spec.InPlace.MaxUnavailable
+	}
+	for _, pod := range facts.Pods.NextRefreshes(atATime) {
 		switch err := r.refreshPod(ctx, pod, p.Name, digest); {
 		case err == nil:
 			refreshes.Inc()

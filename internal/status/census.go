@@ -12,7 +12,8 @@ import (
 
 // Census sums up the selected pods of one policy. It keeps counts and a few
 // names, so that its size does not grow with the number of pods, and the order
-// in which pods are added does not show.
+// in which pods are added does not show. Where they are updated while they run, it
+// keeps the pods, too, that are to be.
 //
 // Injected pods are counted anew each time; the others are listed rarely, and
 // their Census is kept and merged.
@@ -35,6 +36,9 @@ type Census struct {
 	// Outdated pods of a policy that updates them in place; those in none of these
 	// need to be replaced, and are in named.
 	refreshing, unrefreshed, queued sample
+	// refreshable are the queued ones, halted says that a refresh failed.
+	refreshable []*corev1.Pod
+	halted      bool
 }
 
 // NewCensus starts a census for a policy whose ConfigMap holds rules of that
@@ -43,7 +47,8 @@ func NewCensus(policy, digest string, overhead int) *Census {
 	return &Census{policy: policy, digest: digest, overhead: overhead, shapes: map[string]podShape{}}
 }
 
-// UpdateInPlace makes the census tell of pods that are updated while they run.
+// UpdateInPlace makes the census tell of pods that are updated while they run. It
+// keeps the ones that are to be, as they were added.
 func (c *Census) UpdateInPlace() { c.inPlace = true }
 
 // Add counts one selected pod.
@@ -67,7 +72,7 @@ func (c *Census) name(pod *corev1.Pod, seen observation) {
 		c.barred.add(withDetail(pod.Name, why))
 		return
 	}
-	if seen.state == Outdated && c.inPlace && c.nameRefresh(pod.Name, &seen) {
+	if seen.state == Outdated && c.inPlace && c.nameRefresh(pod, &seen) {
 		return
 	}
 	c.named[seen.state].add(withDetail(pod.Name, seen.detail))
@@ -78,17 +83,20 @@ func (c *Census) name(pod *corev1.Pod, seen observation) {
 
 // nameRefresh notes an outdated pod that need not be replaced. Of one that must be,
 // the detail says why.
-func (c *Census) nameRefresh(pod string, seen *observation) bool {
-	switch r := seen.refresh; {
+func (c *Census) nameRefresh(pod *corev1.Pod, seen *observation) bool {
+	r := seen.refresh
+	c.halted = c.halted || !r.running && r.failure != ""
+	switch {
 	case r.running:
-		c.refreshing.add(withDetail(pod, r.waiting))
+		c.refreshing.add(withDetail(pod.Name, r.waiting))
 	case r.barrier != nil:
 		seen.detail = r.barrier.Error()
 		return false
 	case r.failure != "":
-		c.unrefreshed.add(withDetail(pod, r.failure))
+		c.unrefreshed.add(withDetail(pod.Name, r.failure))
 	default:
-		c.queued.add(pod)
+		c.queued.add(pod.Name)
+		c.refreshable = append(c.refreshable, pod)
 	}
 	return true
 }
@@ -103,6 +111,8 @@ func (c *Census) Merge(other *Census) {
 	c.refreshing.merge(other.refreshing)
 	c.unrefreshed.merge(other.unrefreshed)
 	c.queued.merge(other.queued)
+	c.refreshable = append(c.refreshable, other.refreshable...)
+	c.halted = c.halted || other.halted
 	c.barred.merge(other.barred)
 	c.meshed.merge(other.meshed)
 	c.room.merge(other.room)

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
@@ -188,17 +189,22 @@ func TestNextRefreshes(t *testing.T) {
 		{"none after a failure", "7", fleet(broken, stale), ""},
 		{"none after the last refresh of a pod failed", "7", fleet(both(stale, gotOld(1), gotOld(2), gotOld(3), gotOld(4), failedTo("boom")), stale), ""},
 		{"again when other rules failed", "7", fleet(both(stale, refreshing("web=older", endedAfter(9, 1, failedWith("boom")))), stale), "ab"},
+		{"none after a failure of one that can't be refreshed again", "7", fleet(both(broken, mounts("dns")), stale), ""},
 		{"not those that can't be", "7", fleet(spent, unmounted, injectedPod, failing("boom"), label("x", "y"), stale), "f"},
 		{"nothing to do", "", fleet(startedWith(currentDigest), both(stale, gotNew(9))), ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := webPolicy()
+			var limit *intstr.IntOrString
 			if test.limit != "" {
-				limit := intstr.Parse(test.limit)
-				p.Spec.InPlace = &v1alpha1.InPlaceUpdate{MaxUnavailable: &limit}
+				limit = ptr.To(intstr.Parse(test.limit))
+			}
+			census := NewCensus(testPolicy, currentDigest, 0)
+			census.UpdateInPlace()
+			for i := range test.pods {
+				census.Add(&test.pods[i])
 			}
 			var names strings.Builder
-			for _, next := range NextRefreshes(p, test.pods, currentDigest) {
+			for _, next := range census.NextRefreshes(limit) {
 				names.WriteString(next.Name)
 			}
 			if names.String() != test.want {

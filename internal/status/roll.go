@@ -13,40 +13,19 @@ import (
 )
 
 // NextRefreshes returns the pods that are to be refreshed now, in the order of
-// their names: those without the rules of that digest, as many as the policy lets
-// be updated at a time, less those that are; none when one failed. All of it is read
-// off the pods, so that whoever asks after a restart gets no pod a second time.
-// The policy updates in place, and the pods are those that it selects.
-func NextRefreshes(p *v1alpha1.FunnelPolicy, pods []corev1.Pod, digest string) []*corev1.Pod {
-	var ready []*corev1.Pod
-	matched, running, failed := 0, 0, 0
-	for i := range pods {
-		seen := observe(&pods[i], p.Name, digest)
-		if seen.state == Gone || seen.state == OptedOut || seen.state == Missing {
-			continue
-		}
-		matched++
-		switch r := seen.refresh; {
-		case seen.state != Outdated:
-		case r.running:
-			running++
-		case r.failure != "":
-			failed++
-		case r.barrier != nil:
-		default:
-			ready = append(ready, &pods[i])
-		}
-	}
-	if failed > 0 {
+// their names: those with older rules, as many as maxUnavailable lets be updated at a
+// time, less those that are; none when one failed. All of it is read off the pods, so
+// that whoever asks after a restart gets no pod a second time. The census must tell of
+// pods that are updated while they run, and have counted all of them; pods that were
+// not injected don't matter.
+func (c *Census) NextRefreshes(maxUnavailable *intstr.IntOrString) []*corev1.Pod {
+	if c.halted {
 		return nil
 	}
-	slices.SortFunc(ready, func(a, b *corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
-	var limit *intstr.IntOrString
-	if p.Spec.InPlace != nil {
-		limit = p.Spec.InPlace.MaxUnavailable
-	}
-	free := max(AtATime(limit, matched)-running, 0)
-	return ready[:min(free, len(ready))]
+	slices.SortFunc(c.refreshable, func(a, b *corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
+	injected := c.counts[Attached] + c.counts[Pending] + c.counts[Outdated] + c.counts[Failed]
+	free := max(AtATime(maxUnavailable, injected)-c.refreshing.total, 0)
+	return c.refreshable[:min(free, len(c.refreshable))]
 }
 
 // AtATime is how many of that many pods are refreshed at a time, where maxUnavailable

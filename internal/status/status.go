@@ -35,8 +35,6 @@ type Facts struct {
 	Services []*corev1.Service
 	// Pods that the policy selects.
 	Pods *Census
-	// Injected are those of them that were injected. They must not be changed.
-	Injected []corev1.Pod
 	// RefreshRefused is why the API server let the operator refresh no pod that
 	// should be, "" if it did or none should be.
 	RefreshRefused string
