@@ -52,6 +52,11 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if opts.profiles != "" {
+		if err := os.MkdirAll(opts.profiles, 0o755); err != nil {
+			return err
+		}
+	}
 	book, err := openBook(opts.out, opts.name)
 	if err != nil {
 		return err
@@ -72,7 +77,7 @@ func run(ctx context.Context, args []string) error {
 }
 
 func parseFlags(args []string) (options, error) {
-	opts := options{creates: []float64{100, 500}, settle: 3 * time.Second}
+	opts := options{creates: []float64{30, 100, 500}, settle: 3 * time.Second}
 	var common size
 	var policies string
 	flags := flag.NewFlagSet("bench-operator", flag.ExitOnError)

@@ -84,7 +84,13 @@ func (l *lab) begin(ctx context.Context, b *began, name string, until func() err
 	}
 	l.profile(ctx, name+"-heap", "heap", 0)
 	_, peak, err := l.manager.Memory()
+	if err != nil {
+		return err
+	}
+	families, err := l.manager.Scrape(ctx)
 	b.Peak = float64(peak) / (1 << 20)
+	b.Reconciles = gauge(families, "controller_runtime_reconcile_total", "controller", "funnelpolicy")
+	b.CPU = cpuSeconds(l.manager.PID())
 	return err
 }
 

@@ -45,8 +45,10 @@ type phase struct {
 // began is how a manager started.
 type began struct {
 	phase
-	Ready float64 // seconds until the webhook answers
-	Peak  float64 // resident set, MiB
+	Ready      float64 // seconds until the webhook answers
+	Peak       float64 // resident set, MiB
+	Reconciles float64 // of policies
+	CPU        float64 // seconds of the manager
 }
 
 // calls counts by managertest.Call.What; those for the lease and reviews of whoever
@@ -77,8 +79,9 @@ type editing struct {
 }
 
 // creating is a phase in which pods are created. Times are milliseconds: the
-// webhook's own, and of the whole request.
+// webhook's own, and of the whole request. Calls are those that the manager made.
 type creating struct {
+	Calls                  calls
 	Asked, Reached         float64 // a second
 	Created, Missed        int
 	Refused                int

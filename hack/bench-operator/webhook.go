@@ -37,6 +37,10 @@ func (l *lab) createAt(ctx context.Context, rate float64) (creating, error) {
 	if err != nil {
 		return creating{}, err
 	}
+	mark, err := l.Audit.Now()
+	if err != nil {
+		return creating{}, err
+	}
 	busy := cpuSeconds(l.manager.PID())
 	var mu sync.Mutex
 	var times benchpage.Samples
@@ -64,10 +68,14 @@ func (l *lab) createAt(ctx context.Context, rate float64) (creating, error) {
 		return creating{}, err
 	}
 	busy = cpuSeconds(l.manager.PID()) - busy
+	made, err := l.Audit.Since(mark)
+	if err != nil {
+		return creating{}, err
+	}
 	after, err := l.manager.Scrape(ctx)
 	own := between(before, after, "sfunnel_webhook_duration_seconds")
 	return creating{
-		Asked: rate, Reached: float64(len(times)) / took, Created: len(times), Missed: missed, Refused: int(refused.Load()),
+		Calls: ours(made), Asked: rate, Reached: float64(len(times)) / took, Created: len(times), Missed: missed, Refused: int(refused.Load()),
 		OwnP50: 1000 * own.quantile(0.5), OwnP99: 1000 * own.quantile(0.99), OwnIn10: own.within(0.01),
 		P50: 1000 * times.Quantile(0.5), P99: 1000 * times.Quantile(0.99), CPU: busy / took,
 	}, err
