@@ -22,7 +22,7 @@ func (rs RuleSet) Canonical() RuleSet {
 
 // Canonical returns the one form of the rule in which Parse gives it and
 // String prints it. It matches the same packets. The rule itself stays as it
-// is.
+// is; sets that are canonical already are shared with it.
 func (r Rule) Canonical() Rule {
 	r.Source = r.Source.canonical()
 	r.Destination = r.Destination.canonical()
@@ -48,6 +48,9 @@ func (r Rule) addressFamily() Family {
 
 // canonical masks host bits, sorts, and drops what another prefix contains.
 func (s AddrSet) canonical() AddrSet {
+	if s.isCanonical() {
+		return AddrSet{Prefixes: slices.Clip(s.Prefixes), Not: s.Not}
+	}
 	sorted := make([]netip.Prefix, len(s.Prefixes))
 	for i, p := range s.Prefixes {
 		sorted[i] = p.Masked()
@@ -62,6 +65,18 @@ func (s AddrSet) canonical() AddrSet {
 	return AddrSet{Prefixes: kept, Not: s.Not}
 }
 
+func (s AddrSet) isCanonical() bool {
+	for i, p := range s.Prefixes {
+		if p != p.Masked() {
+			return false
+		}
+		if i > 0 && (comparePrefixes(s.Prefixes[i-1], p) >= 0 || containsPrefix(s.Prefixes[i-1], p)) {
+			return false
+		}
+	}
+	return s.Prefixes == nil || len(s.Prefixes) > 0
+}
+
 // comparePrefixes orders by address, the wider prefix first.
 func comparePrefixes(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
@@ -74,6 +89,9 @@ func containsPrefix(outer, inner netip.Prefix) bool {
 
 // canonical sorts the ranges and joins those that overlap or touch.
 func (s PortSet) canonical() PortSet {
+	if s.isCanonical() {
+		return PortSet{Ranges: slices.Clip(s.Ranges), Not: s.Not}
+	}
 	sorted := slices.Clone(s.Ranges)
 	slices.SortFunc(sorted, func(a, b PortRange) int { return cmp.Compare(a.First, b.First) })
 	var joined []PortRange
@@ -86,4 +104,14 @@ func (s PortSet) canonical() PortSet {
 		joined[last].Last = max(joined[last].Last, r.Last)
 	}
 	return PortSet{Ranges: joined, Not: s.Not}
+}
+
+func (s PortSet) isCanonical() bool {
+	for i := 1; i < len(s.Ranges); i++ {
+		before, r := s.Ranges[i-1], s.Ranges[i]
+		if r.First <= before.First || uint32(r.First) <= uint32(before.Last)+1 {
+			return false
+		}
+	}
+	return s.Ranges == nil || len(s.Ranges) > 0
 }

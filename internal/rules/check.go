@@ -5,7 +5,6 @@ package rules
 import (
 	"fmt"
 	"net/netip"
-	"reflect"
 )
 
 // part names a piece of a rule, so that a fault can be shown where it stands
@@ -104,7 +103,7 @@ func (s AddrSet) faults(where part, family Family) []fault {
 
 func familyMismatch(p netip.Prefix, family Family) string {
 	names := map[Family]string{IPv4: "IPv4", IPv6: "IPv6"}
-	text := prefixTexts([]netip.Prefix{p})[0]
+	text := appendPrefix(nil, p)
 	return fmt.Sprintf("%s is an %s address in an %s rule", text, names[FamilyOf(p.Addr())], names[family])
 }
 
@@ -160,7 +159,7 @@ func rangeFaults(where part, r PortRange) []fault {
 func (r Rule) actionFaults() []fault {
 	switch r.Action.Verb {
 	case Accept, Drop:
-		if !reflect.DeepEqual(r.Action, Action{Verb: r.Action.Verb}) {
+		if !r.Action.isVerbOnly() {
 			return []fault{{partVerb, r.Action.Verb.String() + " takes nothing else", ""}}
 		}
 		return nil
@@ -170,6 +169,12 @@ func (r Rule) actionFaults() []fault {
 		return append(r.unfunnelFaults(), r.inlineFaults()...)
 	}
 	return []fault{{partVerb, fmt.Sprintf("unknown %v", r.Action.Verb), expectedVerb}}
+}
+
+// isVerbOnly reports whether the action uses no field but Verb.
+func (a Action) isVerbOnly() bool {
+	return a.Protocol == 0 && !a.Inline && a.Port == 0 && a.SourcePorts == (PortRange{}) &&
+		len(a.Ports.Ranges) == 0 && !a.Ports.Not && !a.Reply
 }
 
 func (r Rule) funnelFaults() []fault {

@@ -5,7 +5,6 @@ package rules
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // Mismatch is one way in which a flow and a rule of its receiver differ.
@@ -104,8 +103,9 @@ func (s PortSet) text() string {
 	if ranges[0].First == 0 {
 		ranges[0].First = 1
 	}
-	words := appendPorts(nil, "", PortSet{Ranges: ranges, Not: s.Not})
-	return strings.TrimSpace(strings.Join(words, " "))
+	var p printer
+	p.ports("", PortSet{Ranges: ranges, Not: s.Not})
+	return string(p)
 }
 
 // answers compares what the sides do with answers to a pushed flow that is

@@ -27,7 +27,8 @@ func Parse(text string) (RuleSet, error) {
 
 // ParsePositions is Parse and also tells where each rule begins.
 func ParsePositions(text string) (RuleSet, []Position, error) {
-	p := parser{tokens: scan(text)}
+	p := parser{scanner: scan(text)}
+	p.next()
 	p.ruleSet()
 	slices.SortStableFunc(p.faults, func(a, b *SyntaxError) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
@@ -40,10 +41,11 @@ func ParsePositions(text string) (RuleSet, []Position, error) {
 
 // parser turns tokens into rules and collects faults on the way.
 type parser struct {
-	tokens []token
-	rules  RuleSet
-	starts []Position
-	faults Errors
+	scanner scanner
+	ahead   token
+	rules   RuleSet
+	starts  []Position
+	faults  Errors
 
 	// The rule in the making: where its parts stand, and which of them are
 	// known to be wrong, so that one mistake is reported once.
@@ -55,7 +57,7 @@ type parser struct {
 }
 
 func (p *parser) ruleSet() {
-	for ; len(p.tokens) > 0; p.next() {
+	for ; !p.ahead.last(); p.next() {
 		if p.peek().kind == tokenEnd {
 			continue
 		}
@@ -64,11 +66,11 @@ func (p *parser) ruleSet() {
 	}
 }
 
-func (p *parser) peek() token { return p.tokens[0] }
+func (p *parser) peek() token { return p.ahead }
 
 func (p *parser) next() token {
-	t := p.tokens[0]
-	p.tokens = p.tokens[1:]
+	t := p.ahead
+	p.ahead = p.scanner.next()
 	return t
 }
 
@@ -89,6 +91,10 @@ func (p *parser) oneRule() {
 	}
 	if len(p.rules) == MaxRules {
 		p.fault(p.start, tooManyRules, "")
+	}
+	if p.rules == nil { // room for a rule in each line
+		lines := min(MaxRules, strings.Count(p.scanner.text, "\n")+1)
+		p.rules, p.starts = make(RuleSet, 0, lines), make([]Position, 0, lines)
 	}
 	p.rules = append(p.rules, p.rule.Canonical())
 	p.starts = append(p.starts, Position{p.start.line, p.start.column})
@@ -174,7 +180,7 @@ func (p *parser) qualifiers() bool {
 		case t.text == "actions":
 			p.next()
 			return true
-		case isVerb(t.text):
+		case isVerb(t):
 			return true
 		case t.kind == tokenEnd:
 			return p.unexpected(t, expectedQualifier)
@@ -183,11 +189,6 @@ func (p *parser) qualifiers() bool {
 			return false
 		}
 	}
-}
-
-func isVerb(word string) bool {
-	_, ok := verbs[word]
-	return ok
 }
 
 // qualifier reads one condition of the match; t is its keyword.
@@ -200,7 +201,7 @@ func (p *parser) qualifier(t token) bool {
 		p.rule.Family = IPv6
 		return p.note(partFamily, t)
 	case "tcp", "udp":
-		p.rule.Protocol = protocols[t.text]
+		p.rule.Protocol, _ = protocolOf(t)
 		return p.note(partProtocol, t)
 	case "pushed":
 		p.rule.Pushed = true
@@ -217,13 +218,41 @@ func (p *parser) qualifier(t token) bool {
 	return p.unexpected(t, expectedQualifier)
 }
 
-var (
-	protocols = map[string]Protocol{"tcp": TCP, "udp": UDP}
-	verbs     = map[string]Verb{"accept": Accept, "drop": Drop, "funnel": Funnel, "unfunnel": Unfunnel}
-	// keywords are the words that can't be a value.
-	keywords = map[string]bool{
-		"ip": true, "ip6": true, "saddr": true, "daddr": true, "tcp": true, "udp": true, "sport": true,
-		"dport": true, "pushed": true, "actions": true, "accept": true, "drop": true, "funnel": true,
-		"unfunnel": true, "inline": true, "reply": true,
+func protocolOf(t token) (Protocol, bool) {
+	switch t.text {
+	case "tcp":
+		return TCP, true
+	case "udp":
+		return UDP, true
 	}
-)
+	return 0, false
+}
+
+func verbOf(t token) (Verb, bool) {
+	switch t.text {
+	case "accept":
+		return Accept, true
+	case "drop":
+		return Drop, true
+	case "funnel":
+		return Funnel, true
+	case "unfunnel":
+		return Unfunnel, true
+	}
+	return 0, false
+}
+
+func isVerb(t token) bool {
+	_, ok := verbOf(t)
+	return ok
+}
+
+// isKeyword reports whether the word can't be a value.
+func isKeyword(t token) bool {
+	switch t.text {
+	case "ip", "ip6", "saddr", "daddr", "tcp", "udp", "sport", "dport", "pushed", "actions",
+		"accept", "drop", "funnel", "unfunnel", "inline", "reply":
+		return true
+	}
+	return false
+}

@@ -5,7 +5,7 @@ package rules
 // action reads the verb and what belongs to it, up to the end of the rule.
 func (p *parser) action() bool {
 	t := p.peek()
-	verb, ok := verbs[t.text]
+	verb, ok := verbOf(t)
 	if !ok {
 		return p.unexpected(t, expectedVerb)
 	}
@@ -29,7 +29,7 @@ func (p *parser) endOfRule() bool {
 
 func (p *parser) actionProtocol() bool {
 	t := p.peek()
-	protocol, ok := protocols[t.text]
+	protocol, ok := protocolOf(t)
 	if !ok {
 		return p.unexpected(t, "tcp or udp")
 	}

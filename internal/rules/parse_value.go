@@ -69,7 +69,7 @@ func (p *parser) set(where part, not *bool, expected string, element func(token)
 
 func (p *parser) element(where part, expected string, element func(token) bool) bool {
 	t := p.peek()
-	if t.kind != tokenWord || isPlaceholder(t.text) || keywords[t.text] {
+	if t.kind != tokenWord || isPlaceholder(t.text) || isKeyword(t) {
 		return p.unexpected(t, expected)
 	}
 	if !element(p.next()) {

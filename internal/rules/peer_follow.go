@@ -5,7 +5,6 @@ package rules
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // follow finds the receiver's rules for packets with one outer header, in the
@@ -73,13 +72,11 @@ func (w way) leaves(outer Rule, rules []int) bool {
 
 // conditions prints what a rule asks of addresses and of the family.
 func conditions(r *Rule) string {
-	words := appendWord(nil, r.Family != AnyFamily, r.Family.String())
-	words = appendSet(words, "saddr", r.Source.Not, prefixTexts(r.Source.Prefixes))
-	words = appendSet(words, "daddr", r.Destination.Not, prefixTexts(r.Destination.Prefixes))
-	if len(words) == 0 {
+	var p printer
+	if p.addresses(r); len(p) == 0 {
 		return "any address"
 	}
-	return strings.Join(words, " ")
+	return string(p)
 }
 
 // nearest names the unfunnel rule that differs least.

@@ -5,7 +5,6 @@ package rules
 import (
 	"net/netip"
 	"strconv"
-	"strings"
 )
 
 // String prints the rule set in canonical form, one rule per line, each line
@@ -15,96 +14,132 @@ import (
 // A rule that the earlier sfunnel program can express is printed in a form
 // which that program reads too, hence the word "actions".
 func (rs RuleSet) String() string {
-	var b strings.Builder
+	var p printer
 	for _, r := range rs {
-		b.WriteString(r.String())
-		b.WriteByte('\n')
+		p.rule(r)
+		p = append(p, '\n')
 	}
-	return b.String()
+	return string(p)
 }
 
 // String prints the rule in canonical form, without a newline.
 func (r Rule) String() string {
-	r = r.Canonical()
-	words := make([]string, 0, 16)
-	words = appendWord(words, r.Family != AnyFamily, r.Family.String())
-	words = appendSet(words, "saddr", r.Source.Not, prefixTexts(r.Source.Prefixes))
-	words = appendSet(words, "daddr", r.Destination.Not, prefixTexts(r.Destination.Prefixes))
-	words = append(words, r.Protocol.String())
-	words = appendPorts(words, "sport", r.SourcePorts)
-	words = appendPorts(words, "dport", r.DestinationPorts)
-	words = appendWord(words, r.Pushed, "pushed")
-	words = append(words, "actions", r.Action.String())
-	return strings.Join(words, " ")
+	var p printer
+	p.rule(r)
+	return string(p)
 }
 
 // String prints the action in canonical form.
 func (a Action) String() string {
-	words := []string{a.Verb.String()}
-	switch a.Verb {
-	case Funnel:
-		words = append(words, a.Protocol.String(), "dport", portText(a.Port))
-		words = appendWord(words, !a.Inline, "sport "+a.SourcePorts.String())
-		words = appendWord(words, a.Inline, "inline")
-		words = appendWord(words, a.Reply, "reply")
-	case Unfunnel:
-		words = append(words, a.Protocol.String())
-		words = appendWord(words, a.Inline, "inline")
-		words = appendPorts(words, "dport", a.Ports)
-		words = appendWord(words, a.Reply, "reply")
-	}
-	return strings.Join(words, " ")
+	var p printer
+	p.action(a)
+	return string(p)
 }
 
 // String prints "first-last", or one port when they are equal.
 func (r PortRange) String() string {
-	if r.First == r.Last {
-		return portText(r.First)
+	return string(appendRange(nil, r))
+}
+
+// printer gathers lines of words.
+type printer []byte
+
+// word adds a word, with a space in front unless it begins a line.
+func (p *printer) word(word string) {
+	p.space()
+	*p = append(*p, word...)
+}
+
+func (p *printer) space() {
+	if n := len(*p); n > 0 && (*p)[n-1] != '\n' {
+		*p = append(*p, ' ')
 	}
-	return portText(r.First) + "-" + portText(r.Last)
+}
+
+func (p *printer) wordIf(say bool, word string) {
+	if say {
+		p.word(word)
+	}
+}
+
+func (p *printer) rule(r Rule) {
+	r = r.Canonical()
+	p.addresses(&r)
+	p.word(r.Protocol.String())
+	p.ports("sport", r.SourcePorts)
+	p.ports("dport", r.DestinationPorts)
+	p.wordIf(r.Pushed, "pushed")
+	p.word("actions")
+	p.action(r.Action)
+}
+
+// addresses prints what a rule asks of the addresses of a packet.
+func (p *printer) addresses(r *Rule) {
+	p.wordIf(r.Family != AnyFamily, r.Family.String())
+	printSet(p, "saddr", r.Source.Not, r.Source.Prefixes, appendPrefix)
+	printSet(p, "daddr", r.Destination.Not, r.Destination.Prefixes, appendPrefix)
+}
+
+func (p *printer) ports(keyword string, s PortSet) {
+	printSet(p, keyword, s.Not, s.Ranges, appendRange)
+}
+
+func (p *printer) action(a Action) {
+	p.word(a.Verb.String())
+	switch a.Verb {
+	case Funnel:
+		p.word(a.Protocol.String())
+		p.word("dport")
+		p.word(portText(a.Port))
+		p.wordIf(a.Inline, "inline")
+		if !a.Inline {
+			p.ports("sport", PortSet{Ranges: []PortRange{a.SourcePorts}})
+		}
+		p.wordIf(a.Reply, "reply")
+	case Unfunnel:
+		p.word(a.Protocol.String())
+		p.wordIf(a.Inline, "inline")
+		p.ports("dport", a.Ports)
+		p.wordIf(a.Reply, "reply")
+	}
+}
+
+// printSet prints "keyword [!=] element" or "keyword [!=] { element, … }";
+// nothing for an empty set, which does not restrict the rule.
+func printSet[E any](p *printer, keyword string, not bool, elements []E, appendElement func([]byte, E) []byte) {
+	if len(elements) == 0 {
+		return
+	}
+	p.wordIf(keyword != "", keyword)
+	p.wordIf(not, "!=")
+	p.wordIf(len(elements) > 1, "{")
+	for i, e := range elements {
+		if i > 0 {
+			*p = append(*p, ',')
+		}
+		p.space()
+		*p = appendElement(*p, e)
+	}
+	p.wordIf(len(elements) > 1, "}")
+}
+
+func appendRange(text []byte, r PortRange) []byte {
+	text = strconv.AppendUint(text, uint64(r.First), 10)
+	if r.First == r.Last {
+		return text
+	}
+	text = append(text, '-')
+	return strconv.AppendUint(text, uint64(r.Last), 10)
 }
 
 func portText(port uint16) string {
 	return strconv.Itoa(int(port))
 }
 
-func appendWord(words []string, say bool, word string) []string {
-	if !say {
-		return words
+// appendPrefix prints a prefix that holds one address as that address.
+func appendPrefix(text []byte, p netip.Prefix) []byte {
+	if p.IsSingleIP() {
+		return p.Addr().AppendTo(text)
 	}
-	return append(words, word)
-}
-
-func appendPorts(words []string, keyword string, s PortSet) []string {
-	texts := make([]string, len(s.Ranges))
-	for i, r := range s.Ranges {
-		texts[i] = r.String()
-	}
-	return appendSet(words, keyword, s.Not, texts)
-}
-
-// appendSet prints "keyword [!=] element" or "keyword [!=] { element, … }";
-// nothing for an empty set, which does not restrict the rule.
-func appendSet(words []string, keyword string, not bool, elements []string) []string {
-	if len(elements) == 0 {
-		return words
-	}
-	words = append(words, keyword)
-	words = appendWord(words, not, "!=")
-	if len(elements) == 1 {
-		return append(words, elements[0])
-	}
-	return append(words, "{ "+strings.Join(elements, ", ")+" }")
-}
-
-// prefixTexts prints a prefix that holds one address as that address.
-func prefixTexts(prefixes []netip.Prefix) []string {
-	texts := make([]string, len(prefixes))
-	for i, p := range prefixes {
-		texts[i] = p.String()
-		if p.IsSingleIP() {
-			texts[i] = p.Addr().String()
-		}
-	}
-	return texts
+	return p.AppendTo(text)
 }

@@ -31,6 +31,11 @@ func (t token) String() string {
 	return t.text
 }
 
+// last reports whether it is the end of the text.
+func (t token) last() bool {
+	return t.kind == tokenEnd && t.text == ""
+}
+
 // scanner cuts rule text into tokens. The text of every token is a part of
 // the input.
 type scanner struct {
@@ -38,26 +43,28 @@ type scanner struct {
 	line, column int
 }
 
-// scan returns all tokens of the text; the last one is a tokenEnd.
-func scan(text string) []token {
-	s := scanner{text: strings.TrimPrefix(text, "\ufeff"), line: 1, column: 1}
-	var tokens []token
-	for s.skipBlank(); s.text != ""; s.skipBlank() {
-		tokens = append(tokens, s.next())
-	}
-	return append(tokens, s.token(tokenEnd, 0))
+func scan(text string) scanner {
+	return scanner{text: strings.TrimPrefix(text, "\ufeff"), line: 1, column: 1}
 }
 
 // skipBlank steps over spaces and over a comment, not over a newline.
 func (s *scanner) skipBlank() {
-	s.advance(len(s.text) - len(strings.TrimLeft(s.text, " \t\r\f\v")))
+	n := 0
+	for n < len(s.text) && characters[s.text[n]] == blank {
+		n++
+	}
+	s.advance(n)
 	if strings.HasPrefix(s.text, "#") {
-		s.advance(lengthUntil(s.text, "\n"))
+		s.advance(lengthUntil(s.text, '\n'))
 	}
 }
 
-// next reads one token; the text is not empty.
+// next reads one token; the last one is a tokenEnd without text.
 func (s *scanner) next() token {
+	s.skipBlank()
+	if s.text == "" {
+		return s.token(tokenEnd, 0)
+	}
 	switch s.text[0] {
 	case '\n':
 		end := s.token(tokenEnd, 1)
@@ -81,11 +88,16 @@ func (s *scanner) next() token {
 // placeholder is reported as a whole.
 func (s *scanner) wordLength() int {
 	if strings.HasPrefix(s.text, "${") {
-		if n := lengthUntil(s.text, "}\n"); n < len(s.text) && s.text[n] == '}' {
+		line := s.text[:lengthUntil(s.text, '\n')]
+		if n := lengthUntil(line, '}'); n < len(line) {
 			return n + 1
 		}
 	}
-	return lengthUntil(s.text, " \t\r\f\v\n;{},!#")
+	n := 0
+	for n < len(s.text) && characters[s.text[n]] == inWord {
+		n++
+	}
+	return n
 }
 
 // not reads "!="; a lone "!" becomes a word that no rule expects.
@@ -108,10 +120,22 @@ func (s *scanner) advance(n int) {
 	s.column += n
 }
 
-// lengthUntil is the number of bytes before the first of the stop characters.
-func lengthUntil(text, stops string) int {
-	if n := strings.IndexAny(text, stops); n >= 0 {
+// lengthUntil is the number of bytes before the first stop character.
+func lengthUntil(text string, stop byte) int {
+	if n := strings.IndexByte(text, stop); n >= 0 {
 		return n
 	}
 	return len(text)
+}
+
+// What a byte is to the scanner.
+const (
+	inWord = iota
+	blank  // between tokens
+	mark   // a token by itself, or the beginning of one that is no word
+)
+
+var characters = [256]uint8{
+	' ': blank, '\t': blank, '\r': blank, '\f': blank, '\v': blank,
+	'\n': mark, ';': mark, '{': mark, '}': mark, ',': mark, '!': mark, '#': mark,
 }
