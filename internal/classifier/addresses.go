@@ -24,83 +24,90 @@ var (
 	everything6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 )
 
+// addressesOf is a field of a rule.
+type addressesOf func(*rules.Rule) *rules.AddrSet
+
 // compilePrefixes returns every prefix within everything that some rule names,
 // and everything itself, with their classes, wider prefixes before those that
 // they contain. It returns nothing when no rule names one.
 //
 // A set of the other family counts as satisfied: the packet's kind tells such a
 // rule from its own.
-func (c *compiler) compilePrefixes(everything netip.Prefix, sets []rules.AddrSet) ([]PrefixClass, error) {
-	members := memberships(everything, sets)
-	if len(members) == 0 {
+func (c *compiler) compilePrefixes(everything netip.Prefix, rs rules.RuleSet, of addressesOf) ([]PrefixClass, error) {
+	named := memberships(everything, rs, of)
+	if len(named) == 0 {
 		return nil, nil
 	}
-	var out []PrefixClass
-	around := []enclosing{{everything, outside(everything, sets)}}
-	for _, prefix := range sortedPrefixes(everything, members) {
-		for !contains(around[len(around)-1].prefix, prefix) {
-			around = around[:len(around)-1]
+	out := make([]PrefixClass, 0, len(named)+1)
+	satisfied := outside(everything, rs, of)
+	var around []enclosing
+	for prefix := everything; ; prefix = named[0].prefix {
+		for last := len(around) - 1; last >= 0 && !contains(around[last].prefix, prefix); last-- {
+			around[last].change(satisfied) // back
+			around = around[:last]
 		}
-		satisfied := slices.Clone(around[len(around)-1].satisfied)
-		for _, m := range members[prefix] {
-			satisfied.set(m.rule, m.on)
+		n := 0
+		for n < len(named) && named[n].prefix == prefix {
+			n++
 		}
-		class, err := c.class(satisfied)
+		within := enclosing{prefix, named[:n]}
+		within.change(satisfied)
+		class, err := c.classes.number(satisfied)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, PrefixClass{prefix, class})
-		around = append(around, enclosing{prefix, satisfied})
+		around = append(around, within)
+		if named = named[n:]; len(named) == 0 {
+			return out, nil
+		}
 	}
-	return out, nil
 }
 
-// enclosing is a prefix around the one in hand, and the rules that its
-// addresses satisfy.
+// enclosing is a prefix around the one in hand, with the rules that name it.
 type enclosing struct {
-	prefix    netip.Prefix
-	satisfied bitmap
+	prefix netip.Prefix
+	named  []membership
 }
 
-// membership is a rule that names a prefix, and what that makes of its
-// addresses.
+// change goes into the prefix, or out of it: for the rules that name it the answer
+// is the other one.
+func (e enclosing) change(satisfied *bitmap) {
+	for _, m := range e.named {
+		satisfied.flip(m.rule)
+	}
+}
+
+// membership is a rule that names a prefix.
 type membership struct {
-	rule int
-	on   bool
+	prefix netip.Prefix
+	rule   int
 }
 
-func memberships(everything netip.Prefix, sets []rules.AddrSet) map[netip.Prefix][]membership {
-	members := map[netip.Prefix][]membership{}
-	for i, s := range sets {
-		for _, p := range s.Prefixes {
+// memberships are sorted by prefix, containing ones first.
+func memberships(everything netip.Prefix, rs rules.RuleSet, of addressesOf) []membership {
+	var found []membership
+	for i := range rs {
+		for _, p := range of(&rs[i]).Prefixes {
 			if contains(everything, p) {
-				members[p] = append(members[p], membership{i, !s.Not})
+				found = append(found, membership{p, i})
 			}
 		}
 	}
-	return members
-}
-
-// sortedPrefixes returns everything and all members, containing ones first.
-func sortedPrefixes(everything netip.Prefix, members map[netip.Prefix][]membership) []netip.Prefix {
-	sorted := []netip.Prefix{everything}
-	for p := range members {
-		if p != everything {
-			sorted = append(sorted, p)
-		}
-	}
-	slices.SortFunc(sorted, func(a, b netip.Prefix) int {
-		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	slices.SortFunc(found, func(a, b membership) int {
+		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), cmp.Compare(a.prefix.Bits(), b.prefix.Bits()))
 	})
-	return sorted
+	return found
 }
 
 // outside is the set of rules that are satisfied by an address in no prefix
 // that any rule names.
-func outside(everything netip.Prefix, sets []rules.AddrSet) bitmap {
-	b := newBitmap(len(sets))
-	for i, s := range sets {
-		b.set(i, len(s.Prefixes) == 0 || s.Not || !contains(everything, s.Prefixes[0]))
+func outside(everything netip.Prefix, rs rules.RuleSet, of addressesOf) *bitmap {
+	b := newBitmap(len(rs))
+	for i := range rs {
+		if s := of(&rs[i]); len(s.Prefixes) == 0 || s.Not || !contains(everything, s.Prefixes[0]) {
+			b.flip(i)
+		}
 	}
 	return b
 }

@@ -4,54 +4,146 @@ package classifier
 
 import (
 	"encoding/binary"
-	"slices"
+	"math/bits"
 )
 
-// bitmap is a set of rules: bit i%64 of word i/64 stands for rule i.
-type bitmap []uint64
+// blockWords is the number of words in a block, the unit in which sets of rules
+// are numbered, compared and shared.
+const blockWords = 8
 
-func newBitmap(rules int) bitmap {
-	return make(bitmap, (rules+63)/64)
-}
+const (
+	blockRules = 64 * blockWords
+	maxBlocks  = MaxRules / blockRules
+)
 
-func (b bitmap) set(rule int, on bool) {
-	bit := uint64(1) << (rule % 64)
-	if on {
-		b[rule/64] |= bit
-	} else {
-		b[rule/64] &^= bit
+// block is a part of a set of rules: bit i%64 of word i/64 stands for its rule i.
+type block [blockWords]uint64
+
+// summary has bit w when word w is not empty.
+func (b *block) summary() (s uint8) {
+	for w, word := range b {
+		if word != 0 {
+			s |= 1 << w
+		}
 	}
+	return s
 }
 
-// classes numbers the different bitmaps of a table. Numbers are shared by all
-// dimensions, so that equal sets are stored once.
+// bitmap is a set of rules that changes rule by rule while a dimension is
+// compiled, so that only the blocks which changed are numbered again.
+type bitmap struct {
+	blocks  []block
+	numbers [maxBlocks]uint16 // of the blocks that are not stale
+	stale   uint              // bit b: block b has changed
+}
+
+func newBitmap(rules int) *bitmap {
+	n := blocksOf(rules)
+	return &bitmap{blocks: make([]block, n), stale: 1<<n - 1}
+}
+
+// blocksOf is how many blocks a set of so many rules has, at least one.
+func blocksOf(rules int) int {
+	return max(1, (rules+blockRules-1)/blockRules)
+}
+
+// flip puts a rule into the set, or takes it out.
+func (b *bitmap) flip(rule int) {
+	n := rule / blockRules
+	b.blocks[n][rule%blockRules/64] ^= 1 << (rule % 64)
+	b.stale |= 1 << n
+}
+
+// classes numbers the different sets of rules of a table. Numbers are shared by
+// all dimensions, so that equal sets are stored once.
 type classes struct {
-	bitmaps []bitmap
-	numbers map[string]int
+	// direct says that a set is one word, stride how many words a record has;
+	// see encode.
+	direct bool
+	stride int
+
+	record  []uint64
+	numbers map[[maxBlocks]uint16]int
+
+	blocks       []block
+	summaries    []uint8
+	blockNumbers map[block]int
 }
 
-// number returns the class of a bitmap; the caller may go on changing b.
-func (c *classes) number(b bitmap) int {
-	key := string(words(b))
-	if n, ok := c.numbers[key]; ok {
-		return n
+func newClasses(rules int) *classes {
+	c := &classes{direct: rules <= 64, stride: 1, numbers: map[[maxBlocks]uint16]int{}, blockNumbers: map[block]int{}}
+	if !c.direct {
+		c.stride = 1 + (blocksOf(rules)+3)/4
 	}
-	return c.append(b, key)
+	return c
 }
 
-// append gives a bitmap the next number, even if it has one already.
-func (c *classes) append(b bitmap, key string) int {
-	n := len(c.bitmaps)
-	c.bitmaps = append(c.bitmaps, slices.Clone(b))
-	c.numbers[key] = n
-	return n
-}
-
-// words is the bitmap as bytes in the byte order of this machine.
-func words(b []uint64) []byte {
-	out := make([]byte, 0, 8*len(b))
-	for _, w := range b {
-		out = binary.NativeEndian.AppendUint64(out, w)
+// number returns the class of a set.
+func (c *classes) number(b *bitmap) (uint16, error) {
+	if err := c.numberBlocks(b); err != nil {
+		return 0, err
 	}
-	return out
+	if n, ok := c.numbers[b.numbers]; ok {
+		return uint16(n), nil
+	}
+	return c.append(b)
+}
+
+// append gives a set the next number, even if it has one already.
+func (c *classes) append(b *bitmap) (uint16, error) {
+	if err := c.numberBlocks(b); err != nil {
+		return 0, err
+	}
+	n := len(c.record) / c.stride
+	if n > maxNumber {
+		return 0, tooManySets(n + 1)
+	}
+	c.numbers[b.numbers] = n
+	c.appendRecord(b)
+	return uint16(n), nil
+}
+
+func tooManySets(wanted int) error {
+	return &LimitError{Limit: maxNumber + 1, Wanted: wanted, What: "different sets of rules that ports and addresses satisfy"}
+}
+
+func (c *classes) appendRecord(b *bitmap) {
+	if c.direct {
+		c.record = append(c.record, b.blocks[0][0])
+		return
+	}
+	var summary uint64
+	var numbers [2 * maxBlocks]byte
+	for i := range b.blocks {
+		summary |= uint64(c.summaries[b.numbers[i]]) << (i * blockWords)
+		binary.NativeEndian.PutUint16(numbers[2*i:], b.numbers[i])
+	}
+	c.record = append(c.record, summary)
+	for i := range c.stride - 1 {
+		c.record = append(c.record, binary.NativeEndian.Uint64(numbers[8*i:]))
+	}
+}
+
+// numberBlocks gives equal blocks the same number.
+func (c *classes) numberBlocks(b *bitmap) error {
+	for ; b.stale != 0; b.stale &= b.stale - 1 {
+		i := bits.TrailingZeros(b.stale)
+		n, ok := c.blockNumbers[b.blocks[i]]
+		if !ok {
+			if n = len(c.blocks); n > maxNumber {
+				return c.tooManyBlocks(n + 1)
+			}
+			c.blockNumbers[b.blocks[i]] = n
+			c.blocks, c.summaries = append(c.blocks, b.blocks[i]), append(c.summaries, b.blocks[i].summary())
+		}
+		b.numbers[i] = uint16(n)
+	}
+	return nil
+}
+
+func (c *classes) tooManyBlocks(wanted int) error {
+	if c.direct { // then a block is a set
+		return tooManySets(wanted)
+	}
+	return &LimitError{Limit: maxNumber + 1, Wanted: wanted, What: "different blocks of 512 rules that ports and addresses satisfy"}
 }

@@ -10,7 +10,7 @@ import (
 
 // compiler gathers what the dimensions of one table share.
 type compiler struct {
-	classes classes
+	classes *classes
 	pages   *pages
 }
 
@@ -24,8 +24,10 @@ func Compile(rs rules.RuleSet) (*Table, error) {
 		return nil, err
 	}
 	rs = rs.Canonical()
-	c := compiler{classes: classes{numbers: map[string]int{}}, pages: newPages()}
-	c.compileKinds(rs)
+	c := compiler{classes: newClasses(len(rs)), pages: newPages()}
+	if err := c.compileKinds(rs); err != nil {
+		return nil, err
+	}
 	t := &Table{rules: rs, pages: c.pages}
 	if err := c.compilePortDimensions(t); err != nil {
 		return nil, err
@@ -36,59 +38,43 @@ func Compile(rs rules.RuleSet) (*Table, error) {
 	if n := c.pages.count(); n > maxNumber+1 {
 		return nil, &LimitError{Limit: maxNumber + 1, Wanted: n, What: "pages of ports and IPv4 addresses"}
 	}
-	return t, t.encode(c.classes.bitmaps)
+	t.encode(c.classes)
+	return t, nil
 }
 
 func (c *compiler) compilePortDimensions(t *Table) (err error) {
-	if t.sourcePorts, err = c.compilePorts(each(t.rules, func(r rules.Rule) rules.PortSet { return r.SourcePorts })); err != nil {
+	if t.sourcePorts, err = c.compilePorts(t.rules, func(r *rules.Rule) *rules.PortSet { return &r.SourcePorts }); err != nil {
 		return fmt.Errorf("source ports: %w", err)
 	}
-	if t.destinationPorts, err = c.compilePorts(each(t.rules, func(r rules.Rule) rules.PortSet { return r.DestinationPorts })); err != nil {
+	if t.destinationPorts, err = c.compilePorts(t.rules, func(r *rules.Rule) *rules.PortSet { return &r.DestinationPorts }); err != nil {
 		return fmt.Errorf("destination ports: %w", err)
 	}
-	if t.innerPorts, err = c.compilePorts(each(t.rules, func(r rules.Rule) rules.PortSet { return r.Action.Ports })); err != nil {
+	if t.innerPorts, err = c.compilePorts(t.rules, func(r *rules.Rule) *rules.PortSet { return &r.Action.Ports }); err != nil {
 		return fmt.Errorf("inner ports: %w", err)
 	}
 	return nil
 }
 
 func (c *compiler) compileAddressDimensions(t *Table) (err error) {
-	sources := each(t.rules, func(r rules.Rule) rules.AddrSet { return r.Source })
-	destinations := each(t.rules, func(r rules.Rule) rules.AddrSet { return r.Destination })
-	if t.sources4, t.sources6, err = c.compileAddresses(sources); err != nil {
+	sources := func(r *rules.Rule) *rules.AddrSet { return &r.Source }
+	destinations := func(r *rules.Rule) *rules.AddrSet { return &r.Destination }
+	if t.sources4, t.sources6, err = c.compileAddresses(t.rules, sources); err != nil {
 		return fmt.Errorf("source addresses: %w", err)
 	}
-	if t.destinations4, t.destinations6, err = c.compileAddresses(destinations); err != nil {
+	if t.destinations4, t.destinations6, err = c.compileAddresses(t.rules, destinations); err != nil {
 		return fmt.Errorf("destination addresses: %w", err)
 	}
 	return nil
 }
 
 // compileAddresses returns the root page for IPv4 and the prefixes for IPv6.
-func (c *compiler) compileAddresses(sets []rules.AddrSet) (uint32, []PrefixClass, error) {
-	list4, err := c.compilePrefixes(everything4, sets)
+func (c *compiler) compileAddresses(rs rules.RuleSet, of addressesOf) (uint32, []PrefixClass, error) {
+	list4, err := c.compilePrefixes(everything4, rs, of)
 	if err != nil {
 		return 0, nil, err
 	}
-	list6, err := c.compilePrefixes(everything6, sets)
+	list6, err := c.compilePrefixes(everything6, rs, of)
 	return c.pages.addPrefixes(list4), list6, err
-}
-
-func each[T any](rs rules.RuleSet, field func(rules.Rule) T) []T {
-	out := make([]T, len(rs))
-	for i, r := range rs {
-		out[i] = field(r)
-	}
-	return out
-}
-
-// class returns the number of a set of rules.
-func (c *compiler) class(b bitmap) (uint16, error) {
-	n := c.classes.number(b)
-	if n > maxNumber {
-		return 0, &LimitError{Limit: maxNumber + 1, Wanted: n + 1, What: "different sets of rules that ports and addresses satisfy"}
-	}
-	return uint16(n), nil
 }
 
 // kinds is the number of kinds of packets; see kind.
@@ -110,17 +96,22 @@ func kind(family rules.Family, protocol rules.Protocol, pushed bool) int {
 }
 
 // compileKinds gives the kinds the classes 0 to 7, so that they need no table.
-func (c *compiler) compileKinds(rs rules.RuleSet) {
+func (c *compiler) compileKinds(rs rules.RuleSet) error {
 	for k := range kinds {
 		b := newBitmap(len(rs))
-		for i, r := range rs {
-			b.set(i, ofKind(r, k))
+		for i := range rs {
+			if ofKind(&rs[i], k) {
+				b.flip(i)
+			}
 		}
-		c.classes.append(b, string(words(b)))
+		if _, err := c.classes.append(b); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
-func ofKind(r rules.Rule, k int) bool {
+func ofKind(r *rules.Rule, k int) bool {
 	for _, family := range []rules.Family{rules.IPv4, rules.IPv6} {
 		for _, pushed := range []bool{false, true} {
 			if kind(family, r.Protocol, pushed) == k {

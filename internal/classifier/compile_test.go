@@ -19,6 +19,8 @@ func TestCompileRefusesWhatIsTooLarge(t *testing.T) {
 		want LimitError
 	}{
 		{"rules", slices.Repeat(rules.RuleSet{drop}, MaxRules+1), LimitError{MaxRules, MaxRules + 1, "rules"}},
+		{"sets of rules", counters(16), LimitError{65536, 0, "different sets of rules that ports and addresses satisfy"}},
+		{"blocks", counters(528), LimitError{65536, 0, "different blocks of 512 rules that ports and addresses satisfy"}},
 		{"pages", scattered(16), LimitError{65536, 0, "pages of ports and IPv4 addresses"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -29,6 +31,21 @@ func TestCompileRefusesWhatIsTooLarge(t *testing.T) {
 			}
 		})
 	}
+}
+
+// counters is n rules of which every port satisfies others: the first 16 of a
+// block ask for one bit of the port each.
+func counters(n int) rules.RuleSet {
+	rs := make(rules.RuleSet, n)
+	for i := range rs {
+		rs[i] = rules.Rule{Protocol: rules.TCP, Action: rules.Action{Verb: rules.Drop}}
+		step := 1 << min(i%blockRules, 16)
+		for port := step; port < 1<<16; port += 2 * step {
+			ports := rules.PortRange{First: uint16(port), Last: uint16(port + step - 1)}
+			rs[i].SourcePorts.Ranges = append(rs[i].SourcePorts.Ranges, ports)
+		}
+	}
+	return rs
 }
 
 // scattered is as many rules as possible with n addresses each, which share

@@ -5,12 +5,7 @@ package classifier
 import (
 	"encoding/binary"
 	"math/bits"
-	"slices"
 )
-
-// blockWords is the number of words in a block, the unit in which bitmaps are
-// shared between classes.
-const blockWords = 8
 
 // encode lays out the sets of rules that the classes stand for.
 //
@@ -19,26 +14,15 @@ const blockWords = 8
 // is not empty, and then one 16-bit block number for each 8 words of the set.
 // Equal blocks are stored once: sets differ in few places, and most of a set
 // is empty.
-func (t *Table) encode(sets []bitmap) error {
+func (t *Table) encode(c *classes) {
+	t.record, t.stride = c.record, c.stride
 	if t.direct() {
-		t.stride = 1
-		for _, set := range sets {
-			t.record = append(t.record, append(set, 0)[0])
-		}
-		return nil
+		return
 	}
-	blocksPerSet := (len(sets[0]) + blockWords - 1) / blockWords
-	t.stride = 1 + (blocksPerSet+3)/4
-	blocks := blockStore{numbers: map[[blockWords]uint64]int{}}
-	for _, set := range sets {
-		t.record = append(t.record, summary(set))
-		t.record = append(t.record, blocks.addAll(set, t.stride-1)...)
+	for _, b := range c.blocks {
+		t.blocks = append(t.blocks, b[:]...)
 	}
-	if n := len(blocks.words) / blockWords; n > maxNumber+1 {
-		return &LimitError{Limit: maxNumber + 1, Wanted: n, What: "different blocks of 512 rules that ports and addresses satisfy"}
-	}
-	t.blocks = padded(blocks.words)
-	return nil
+	t.blocks = padded(t.blocks)
 }
 
 // direct reports whether a set of rules is one word.
@@ -46,53 +30,10 @@ func (t *Table) direct() bool {
 	return len(t.rules) <= 64
 }
 
-func summary(set bitmap) uint64 {
-	var s uint64
-	for w, word := range set {
-		if word != 0 {
-			s |= 1 << w
-		}
-	}
-	return s
-}
-
-// blockStore numbers the different blocks.
-type blockStore struct {
-	words   []uint64
-	numbers map[[blockWords]uint64]int
-}
-
 // padded fills up to the next power of two.
 func padded(words []uint64) []uint64 {
 	n := 1 << bits.Len(uint(len(words)-1))
 	return append(words, make([]uint64, n-len(words))...)
-}
-
-// addAll stores a set block by block and returns the block numbers as they
-// lie in memory, in n words.
-func (s *blockStore) addAll(set bitmap, n int) []uint64 {
-	var numbers []byte
-	for block := range slices.Chunk(set, blockWords) {
-		numbers = binary.NativeEndian.AppendUint16(numbers, uint16(s.add(block)))
-	}
-	numbers = append(numbers, make([]byte, 8*n-len(numbers))...)
-	out := make([]uint64, n)
-	for i := range out {
-		out[i] = binary.NativeEndian.Uint64(numbers[8*i:])
-	}
-	return out
-}
-
-func (s *blockStore) add(words []uint64) int {
-	var block [blockWords]uint64
-	copy(block[:], words)
-	if n, ok := s.numbers[block]; ok {
-		return n
-	}
-	n := len(s.words) / blockWords
-	s.numbers[block] = n
-	s.words = append(s.words, block[:]...)
-	return n
 }
 
 // summary returns the first word of a class's record.
@@ -151,6 +92,14 @@ func (t *Table) Layout() Layout {
 	}
 }
 
+// appendWords appends numbers in the byte order of this machine.
+func appendWords(out []byte, words []uint64) []byte {
+	for _, w := range words {
+		out = binary.NativeEndian.AppendUint64(out, w)
+	}
+	return out
+}
+
 // Memory returns pages, class records and blocks as the kernel program reads
 // them: one value of 8-byte aligned words in the byte order of this machine.
 func (t *Table) Memory() []byte {
@@ -158,8 +107,7 @@ func (t *Table) Memory() []byte {
 	for _, entry := range t.pages.entries {
 		out = binary.NativeEndian.AppendUint16(out, entry)
 	}
-	out = append(out, words(t.record)...)
-	return append(out, words(t.blocks)...)
+	return appendWords(appendWords(out, t.record), t.blocks)
 }
 
 // Sources6 returns the prefixes of IPv6 source addresses with their classes,

@@ -84,19 +84,45 @@ func (p *pages) addUniform(levels int, class uint16) uint16 {
 }
 
 func filled(entry uint16) (page [pageSize]uint16) {
-	for i := range page {
-		page[i] = entry
-	}
+	fill(page[:], entry)
 	return page
 }
 
-// addPorts stores the class of every port and returns the root page.
-func (p *pages) addPorts(classOf []uint16) uint32 {
-	var root [pageSize]uint16
-	for i := range root {
-		root[i] = p.add((*[pageSize]uint16)(classOf[i*pageSize:]))
+// portTree is the tree of a dimension of ports, filled from port 0 on.
+type portTree struct {
+	pages      *pages
+	root, page [pageSize]uint16
+	next       int // port
+}
+
+// fill gives all ports below end that have none yet a class.
+func (t *portTree) fill(end int, class uint16) {
+	for t.next < end {
+		page, first := t.next/pageSize, t.next%pageSize
+		last := min(pageSize, end-page*pageSize)
+		t.next = page*pageSize + last
+		switch {
+		case last-first == pageSize:
+			t.root[page] = t.pages.addUniform(1, class)
+			continue
+		case last == pageSize:
+			fill(t.page[first:last], class)
+			t.root[page] = t.pages.add(&t.page)
+		default:
+			fill(t.page[first:last], class)
+		}
 	}
-	return uint32(p.add(&root))
+}
+
+// add returns the root page of a tree that is full.
+func (t *portTree) add() uint32 {
+	return uint32(t.pages.add(&t.root))
+}
+
+func fill(entries []uint16, entry uint16) {
+	for i := range entries {
+		entries[i] = entry
+	}
 }
 
 // addPrefixes stores the class of every IPv4 address and returns the root
@@ -125,9 +151,7 @@ func (p *pages) addSubtree(depth int, list []PrefixClass, class uint16) uint16 {
 			list = list[n:]
 			continue
 		}
-		for i := first; i <= last; i++ {
-			classes[i] = list[0].Class
-		}
+		fill(classes[first:last+1], list[0].Class)
 		list = list[1:]
 	}
 	for i := range page {

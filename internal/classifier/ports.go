@@ -11,55 +11,61 @@ import (
 // allPorts is the number of ports, 0 included.
 const allPorts = 65536
 
-// change is a port at which a rule begins or ceases to be satisfied.
-type change struct {
-	port, rule int
-	on         bool
-}
+// portsOf is a field of a rule.
+type portsOf func(*rules.Rule) *rules.PortSet
 
-// compilePorts returns the root page of a dimension, given the port set of
-// each rule, or unused when no set restricts anything.
-func (c *compiler) compilePorts(sets []rules.PortSet) (uint32, error) {
-	start, changes := portChanges(sets)
+// change is a port at which a rule begins or ceases to be satisfied; its order is
+// that of the ports.
+type change uint32
+
+func changeAt(port, rule int) change { return change(port*MaxRules + rule) }
+
+func (c change) port() int { return int(c) / MaxRules }
+func (c change) rule() int { return int(c) % MaxRules }
+
+// compilePorts returns the root page of a dimension, or unused when no rule
+// restricts it.
+func (c *compiler) compilePorts(rs rules.RuleSet, of portsOf) (uint32, error) {
+	satisfied, changes := portChanges(rs, of)
 	if len(changes) == 0 {
 		return unused, nil
 	}
-	classOf := make([]uint16, allPorts)
-	port := 0
+	tree := portTree{pages: c.pages}
 	for len(changes) > 0 {
-		class, err := c.class(start)
+		class, err := c.classes.number(satisfied)
 		if err != nil {
 			return 0, err
 		}
-		for ; port < changes[0].port; port++ {
-			classOf[port] = class
-		}
-		for len(changes) > 0 && changes[0].port == port {
-			start.set(changes[0].rule, changes[0].on)
+		port := changes[0].port()
+		tree.fill(port, class)
+		for len(changes) > 0 && changes[0].port() == port {
+			satisfied.flip(changes[0].rule())
 			changes = changes[1:]
 		}
 	}
-	class, err := c.class(start)
-	for ; port < allPorts; port++ {
-		classOf[port] = class
-	}
-	return c.pages.addPorts(classOf), err
+	class, err := c.classes.number(satisfied)
+	tree.fill(allPorts, class)
+	return tree.add(), err
 }
 
 // portChanges returns the rules that port 0 satisfies and, in ascending order
 // of ports, how that set changes. The ranges of a set neither overlap nor
 // touch.
-func portChanges(sets []rules.PortSet) (start bitmap, changes []change) {
-	start = newBitmap(len(sets))
-	for i, s := range sets {
-		start.set(i, s.Contains(0))
+func portChanges(rs rules.RuleSet, of portsOf) (*bitmap, []change) {
+	start := newBitmap(len(rs))
+	var changes []change
+	for i := range rs {
+		s := of(&rs[i])
+		if s.Contains(0) {
+			start.flip(i)
+		}
 		for _, r := range s.Ranges {
-			changes = append(changes, change{int(r.First), i, !s.Not}, change{int(r.Last) + 1, i, s.Not})
+			changes = append(changes, changeAt(int(r.First), i))
+			if end := int(r.Last) + 1; end < allPorts {
+				changes = append(changes, changeAt(end, i))
+			}
 		}
 	}
-	slices.SortFunc(changes, func(a, b change) int { return a.port - b.port })
-	for len(changes) > 0 && changes[len(changes)-1].port == allPorts {
-		changes = changes[:len(changes)-1]
-	}
+	slices.Sort(changes)
 	return start, changes
 }
