@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 
 	"github.com/sfunnel-io/funnel-operator/bpf"
 	"github.com/sfunnel-io/funnel-operator/internal/classifier"
@@ -124,22 +123,12 @@ func loadDirection(d rules.Direction, cfg Config, flows *flowTable) (l loaded) {
 	if err := flows.configure(spec, d); err != nil {
 		return loaded{err: err}
 	}
-	options := ebpf.CollectionOptions{MapReplacements: flows.shared, Cache: kernelTypes}
-	options.Programs.KernelTypes, _ = kernelTypes.Kernel()
+	options := ebpf.CollectionOptions{MapReplacements: flows.shared}
+	useKernelTypes(spec, &options)
 	if l.Collection, l.err = ebpf.NewCollectionWithOptions(spec, options); l.err == nil {
 		l.err = cmp.Or(fillPushed(l.Collection, pushed), fill(l.Collection, t))
 	}
 	return l
-}
-
-// kernelTypes are the types of the running kernel, which take long to read. The
-// programs need none of a module, of which there may be a hundred.
-var kernelTypes = btf.NewCache()
-
-// Warm reads what Load will need of the kernel. Call it while there is something
-// else to do; what goes wrong goes wrong in Load again.
-func Warm() {
-	_, _ = kernelTypes.Kernel()
 }
 
 // fill writes the rules to the maps of a collection.
