@@ -36,9 +36,10 @@ import (
 func TestUpgradeAndRemoval(t *testing.T) {
 	c := empty(t, withoutDefinition)
 	c.controllers(t)
-	current, checkout := c.binary, previousCommit(t)
-
-	c.binary = build(t, checkout)
+	checkout := previousCommit(t)
+	var err error
+	c.binary, err = build(t.TempDir(), checkout)
+	must(t, err)
 	c.use(t, parse(t, renderFrom(t, filepath.Join(checkout, "config"), "default", setImages)))
 	old := c.run(t)
 	c.askAt(t, old)
@@ -53,7 +54,7 @@ func TestUpgradeAndRemoval(t *testing.T) {
 		untouched := c.snapshot(t)
 		before := c.newPod(t, namespace)
 		old.stop(t)
-		c.binary = current
+		c.binary = current(t)
 		c.use(t, install(t))
 		now = c.run(whole)
 		c.askAt(t, now)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -72,11 +73,11 @@ func overlay(t *testing.T, folder string) objects {
 
 func kustomize(t *testing.T, dir string, args ...string) []byte {
 	t.Helper()
-	path, err := exec.Command("go", "tool", "-n", "kustomize").Output()
+	path, err := kustomizePath()
 	if err != nil {
 		t.Fatalf("go tool -n kustomize: %v", err)
 	}
-	command := exec.Command(string(bytes.TrimSpace(path)), args...)
+	command := exec.Command(path, args...)
 	command.Dir = dir
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
@@ -85,6 +86,12 @@ func kustomize(t *testing.T, dir string, args ...string) []byte {
 	}
 	return stdout.Bytes()
 }
+
+// kustomizePath is where the Go command keeps the program; it is asked once.
+var kustomizePath = sync.OnceValues(func() (string, error) {
+	path, err := exec.Command("go", "tool", "-n", "kustomize").Output()
+	return string(bytes.TrimSpace(path)), err
+})
 
 func parse(t *testing.T, stream []byte) objects {
 	t.Helper()

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -99,7 +100,7 @@ func empty(t *testing.T, options ...kubetest.Option) *cluster {
 
 	admin := filepath.Join(t.TempDir(), "admin.kubeconfig")
 	must(t, os.WriteFile(admin, server.KubeConfig, 0o600))
-	return &cluster{Client: api, config: server.Config, admin: admin, binary: build(t, "..")}
+	return &cluster{Client: api, config: server.Config, admin: admin, binary: current(t)}
 }
 
 // apply is kubectl apply --server-side.
@@ -108,16 +109,41 @@ func (c *cluster) apply(t *testing.T, object *unstructured.Unstructured) {
 	must(t, c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object.DeepCopy()), client.FieldOwner("kubectl")))
 }
 
-// build builds the manager of a checkout.
-func build(t *testing.T, checkout string) string {
+// current is the manager of this checkout. It is built once for all tests.
+func current(t *testing.T) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "manager")
-	command := exec.Command("go", "build", "-trimpath", "-o", binary, "./cmd/manager")
-	command.Dir = checkout
-	if out, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("build the manager: %v\n%s", err, out)
+	built.Do(func() { built.manager, built.err = build(built.dir, "..") })
+	must(t, built.err)
+	return built.manager
+}
+
+var built struct {
+	sync.Once
+	dir     string // outlives each test
+	manager string
+	err     error
+}
+
+func TestMain(m *testing.M) {
+	var err error
+	if built.dir, err = os.MkdirTemp("", "config-test-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
-	return binary
+	code := m.Run()
+	_ = os.RemoveAll(built.dir)
+	os.Exit(code)
+}
+
+// build builds the manager of a checkout into dir, as it is released.
+func build(dir, checkout string) (string, error) {
+	binary := filepath.Join(dir, "manager")
+	command := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "./cmd/manager")
+	command.Dir, command.Env = checkout, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the manager: %w\n%s", err, out)
+	}
+	return binary, nil
 }
 
 // askAt makes the API server ask the replica about pods.
