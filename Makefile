@@ -40,7 +40,7 @@ e2e: deps ## The demo's claims as assertions, on 3 real nodes, in nftables and i
 	hack/e2e.sh -ginkgo.label-filter='!faults && !in-place'
 
 .PHONY: test-in-place
-test-in-place: deps ## Rules come to running pods on real nodes, under load (root): FUNNEL_INPLACE_TIMES=20 both sides at once.
+test-in-place: deps ## Rules come to running pods on real nodes, under load (root): FUNNEL_INPLACE_TIMES=20 both sides at once, FUNNEL_INPLACE_PODS=100 an edit.
 	hack/e2e.sh -ginkgo.label-filter=in-place
 
 .PHONY: test-faults-nodes

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -17,8 +16,12 @@ import (
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
 )
 
-// FUNNEL_INPLACE_TIMES is how often both sides are introduced at once.
-const inPlaceTimes = "FUNNEL_INPLACE_TIMES"
+// FUNNEL_INPLACE_TIMES is how often both sides are introduced at once, FUNNEL_INPLACE_PODS
+// how many pods an edit reaches, 26 when it is not set.
+const (
+	inPlaceTimes = "FUNNEL_INPLACE_TIMES"
+	inPlacePods  = "FUNNEL_INPLACE_PODS"
+)
 
 var sitePolicies = []string{"site", "site-cluster", "client", "loaded"}
 
@@ -44,7 +47,7 @@ var _ = Describe("Rules in running pods", Ordered, Label("in-place"), func() {
 	})
 
 	It("come to both sides at once, in any order, without a second rollout and a lost message", func() {
-		for i := range times() {
+		for i := range int(number(inPlaceTimes, 1)) {
 			phase("in place: policies and both rollouts at once, under load")
 			if i > 0 {
 				c.withoutPolicies()
@@ -71,7 +74,11 @@ var _ = Describe("Rules in running pods", Ordered, Label("in-place"), func() {
 	})
 
 	It("change under live flows, which go on", func() {
-		phase("in place: a policy's edit, under load")
+		pods := int(number(inPlacePods, sitePods+podClients))
+		phase(fmt.Sprintf("in place: a policy's edit, with %d pods, under load", pods))
+		c.kubectl("-n", c.namespace, "scale", "deployment/client", fmt.Sprint("--replicas=", pods-sitePods-loadedPods))
+		c.running("client")
+		c.expectAttached(sitePolicies...)
 		load.begin(c)
 		before := map[string]string{}
 		for _, policy := range sitePolicies {
@@ -84,7 +91,7 @@ var _ = Describe("Rules in running pods", Ordered, Label("in-place"), func() {
 			Eventually(func() string { return c.policy(policy).Status.RulesDigest }).ShouldNot(Equal(before[policy]))
 		}
 		c.expectAttached(sitePolicies...)
-		fmt.Printf("a policy's edit to the last of %d pods: %s\n", sitePods+podClients, seconds(time.Since(began)))
+		fmt.Printf("a policy's edit to the last of %d pods: %s\n", pods, seconds(time.Since(began)))
 		load.awaitAnswers(c)
 		load.expectNothingLost(c, "a policy's edit")
 		c.expectNoneMisdelivered(c.pods("site"))
@@ -130,14 +137,6 @@ func (c *cluster) editBackends(operations string) {
 func (c *cluster) generations() string {
 	GinkgoHelper()
 	return c.kubectl("-n", c.namespace, "get", "deployments", "-o", `jsonpath={range .items[*]}{.metadata.name} {.metadata.generation}{"\n"}{end}`)
-}
-
-func times() int {
-	n, err := strconv.Atoi(os.Getenv(inPlaceTimes))
-	if err != nil || n < 1 {
-		return 1
-	}
-	return n
 }
 
 // inPlace are the policies of a file, which update pods in place, half of them at a
