@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -60,6 +61,8 @@ var (
 		"FunnelPolicies by the status of each of their conditions.", []string{"condition", "status"}, nil)
 	podsDesc = prometheus.NewDesc("sfunnel_policy_pods",
 		"Pods that FunnelPolicies select, by namespace and state; a pod counts once for each policy.", []string{"namespace", "state"}, nil)
+	unrefreshedDesc = prometheus.NewDesc("sfunnel_policies_not_refreshed",
+		"FunnelPolicies that should update running pods in place and don't, by the reason of their condition Attached.", []string{"namespace", "reason"}, nil)
 )
 
 // collectTimeout bounds how long a scrape waits for the cache.
@@ -89,6 +92,7 @@ func (c statusCollector) Start(ctx context.Context) error {
 func (c statusCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- policiesDesc
 	descs <- podsDesc
+	descs <- unrefreshedDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -110,12 +114,25 @@ type conditionStatus struct {
 
 type namespaceState struct{ namespace, state string }
 
+type namespaceReason struct{ namespace, reason string }
+
+// notRefreshing are the reasons of Attached that end an update in place.
+var notRefreshing = []string{v1alpha1.ReasonRefreshFailed, v1alpha1.ReasonRefreshForbidden}
+
 func sum(policies []v1alpha1.FunnelPolicy, out chan<- prometheus.Metric) {
-	byCondition, byState := map[conditionStatus]int{}, map[namespaceState]int32{}
+	byCondition, byState, byReason := map[conditionStatus]int{}, map[namespaceState]int32{}, map[namespaceReason]int{}
 	for i := range policies {
 		p := &policies[i]
 		for _, c := range p.Status.Conditions {
 			byCondition[conditionStatus{c.Type, c.Status}]++
+		}
+		attached := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionAttached)
+		for _, reason := range notRefreshing {
+			n := 0
+			if attached != nil && attached.Reason == reason {
+				n = 1
+			}
+			byReason[namespaceReason{p.Namespace, reason}] += n
 		}
 		for state, n := range states(p.Status.Pods) {
 			byState[namespaceState{p.Namespace, state}] += n
@@ -123,6 +140,9 @@ func sum(policies []v1alpha1.FunnelPolicy, out chan<- prometheus.Metric) {
 	}
 	for k, n := range byCondition {
 		out <- prometheus.MustNewConstMetric(policiesDesc, prometheus.GaugeValue, float64(n), k.condition, string(k.status))
+	}
+	for k, n := range byReason {
+		out <- prometheus.MustNewConstMetric(unrefreshedDesc, prometheus.GaugeValue, float64(n), k.namespace, k.reason)
 	}
 	for k, n := range byState {
 		out <- prometheus.MustNewConstMetric(podsDesc, prometheus.GaugeValue, float64(n), k.namespace, k.state)

@@ -82,7 +82,7 @@ func (c *Cluster) start(ctx context.Context, options []kubetest.Option) (err err
 	if c.Client, err = client.New(c.Server.Config, client.Options{Scheme: Scheme()}); err != nil {
 		return err
 	}
-	if err := c.applyInstall(ctx); err != nil {
+	if err := c.Install(ctx, "dist", "install.yaml"); err != nil {
 		return err
 	}
 	if err := c.leadHere(ctx); err != nil {
@@ -118,13 +118,14 @@ func build(ctx context.Context, dir string) (string, error) {
 	return binary, nil
 }
 
-// applyInstall is kubectl apply --server-side of dist/install.yaml.
-func (c *Cluster) applyInstall(ctx context.Context) error {
+// Install is kubectl apply --server-side of a file of the repository.
+func (c *Cluster) Install(ctx context.Context, path ...string) error {
 	root, err := checkout.Root()
 	if err != nil {
 		return err
 	}
-	text, err := os.ReadFile(filepath.Join(root, "dist", "install.yaml"))
+	file := filepath.Join(path...)
+	text, err := os.ReadFile(filepath.Join(root, file))
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (c *Cluster) applyInstall(ctx context.Context) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return fmt.Errorf("dist/install.yaml: %w", err)
+			return fmt.Errorf("%s: %w", file, err)
 		}
 		c.install = append(c.install, object)
 		if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(object.DeepCopy()), client.FieldOwner("kubectl")); err != nil {
@@ -171,7 +172,7 @@ func (c *Cluster) Stop() error {
 	return errors.Join(err, os.RemoveAll(c.dir))
 }
 
-// Installed reads the object of that kind and name of the install.
+// Installed reads the object of that kind and name of what was installed.
 func (c *Cluster) Installed(kind, name string, into any) error {
 	for i := range c.install {
 		if c.install[i].GetKind() == kind && c.install[i].GetName() == name {
