@@ -6,13 +6,14 @@ import (
 	"errors"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // attachEmpty shows what the hooks alone cost. Each has a program of its own, with
 // statistics of its own.
-func attachEmpty(l *lab) error {
+func attachEmpty(l *lab, attachTo func(ingress, egress *ebpf.Program) error) error {
 	for _, namespace := range []string{l.client, l.server} {
 		ingress, err := emptyProgram()
 		if err != nil {
@@ -24,7 +25,7 @@ func attachEmpty(l *lab) error {
 			return err
 		}
 		defer egress.Close()
-		err = inNamespace(namespace, func() error { return attachHooks("bench", ingress, egress) })
+		err = inNamespace(namespace, func() error { return attachTo(ingress, egress) })
 		if err != nil {
 			return err
 		}
@@ -32,7 +33,34 @@ func attachEmpty(l *lab) error {
 	return nil
 }
 
-// attachHooks puts programs on the hooks of the namespace's eth0.
+// attachTCX puts programs on the hooks of the namespace's eth0 as tcx does, in front of
+// all filters and without any (Linux 6.6).
+func attachTCX(ingress, egress *ebpf.Program) error {
+	eth0, err := netlink.LinkByName("eth0")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for at, program := range map[ebpf.AttachType]*ebpf.Program{
+		ebpf.AttachTCXIngress: ingress, ebpf.AttachTCXEgress: egress,
+	} {
+		errs = append(errs, link.RawAttachProgram(link.RawAttachProgramOptions{
+			Target: eth0.Attrs().Index, Program: program, Attach: at,
+		}))
+	}
+	return errors.Join(errs...)
+}
+
+// hasTCX reports whether the kernel has it.
+func hasTCX() bool {
+	_, err := link.QueryPrograms(link.QueryOptions{Target: 1, Attach: ebpf.AttachTCXIngress})
+	return err == nil || errors.Is(err, unix.ENOENT)
+}
+
+// attachFilters puts programs on the hooks of the namespace's eth0 as the attacher does.
+func attachFilters(ingress, egress *ebpf.Program) error { return attachHooks("bench", ingress, egress) }
+
+// attachHooks puts filters on the hooks of the namespace's eth0.
 func attachHooks(name string, ingress, egress *ebpf.Program) error {
 	link, err := netlink.LinkByName("eth0")
 	if err != nil {

@@ -5,6 +5,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+
+	"github.com/cilium/ebpf"
 
 	"github.com/sfunnel-io/funnel-operator/internal/attach"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
@@ -32,9 +35,10 @@ type mode struct {
 	name           string
 	kinds          kind // of traffic that it applies to
 	client, server side
-	overhead       int    // bytes that it adds to a packet
-	empty          bool   // a program that does nothing on each hook of both ends
-	peer           string // object file, instead of rules
+	overhead       int // bytes that it adds to a packet
+	// empty puts programs that do nothing on the hooks of one end; nil: not so.
+	empty func(ingress, egress *ebpf.Program) error
+	peer  string // object file, instead of rules
 }
 
 // side is the rules of one end's device.
@@ -60,7 +64,7 @@ func modes(peer string) []mode {
 	list := []mode{
 		{name: native, kinds: anyKind},
 		{name: "native again", kinds: anyKind},
-		{name: "four empty programs", kinds: anyKind, empty: true},
+		{name: "four empty programs", kinds: anyKind, empty: attachFilters},
 		{name: "attached, no match", kinds: anyKind, client: idle, server: idle},
 		{name: inline, kinds: tcpKind,
 			client: side{egress: "ip daddr 10.99.0.1 tcp dport 5201-5203 funnel tcp dport 179 inline"},
@@ -78,6 +82,9 @@ func modes(peer string) []mode {
 			server: side{
 				egress:  "ip saddr 10.88.1.2 tcp sport 5201 funnel tcp dport 540 sport 1179",
 				ingress: "ip tcp dport 1179 sport 540 unfunnel tcp dport 5201"}},
+	}
+	if hasTCX() {
+		list = slices.Insert(list, 3, mode{name: "four empty programs, tcx", kinds: anyKind, empty: attachTCX})
 	}
 	if peer != "" {
 		list = append(list, mode{name: "peer", kinds: udpKind | bulkKind, overhead: 20, peer: peer})
@@ -100,8 +107,8 @@ func (m mode) attach(l *lab) error {
 	if m.peer != "" {
 		return attachPeer(l, m.peer)
 	}
-	if m.empty {
-		return attachEmpty(l)
+	if m.empty != nil {
+		return attachEmpty(l, m.empty)
 	}
 	for namespace, s := range map[string]side{l.client: m.client, l.server: m.server} {
 		if s.empty() {
