@@ -200,6 +200,7 @@ func (r *FunnelPolicyReconciler) apply(ctx context.Context, p *v1alpha1.FunnelPo
 	}
 	if want.ResourceVersion != nil {
 		last.from, last.to = before, *want.ResourceVersion
+		r.memory.wrote(types.NamespacedName{Namespace: p.Namespace, Name: name}, last.to)
 	}
 	return nil
 }

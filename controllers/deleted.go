@@ -95,7 +95,8 @@ func (r *FunnelPolicyReconciler) releaseWaiting(ctx context.Context, of types.Na
 	p := &v1alpha1.FunnelPolicy{}
 	p.Namespace, p.Name = of.Namespace, of.Name
 	nothing, _ := empty(p)
-	return ctrl.Result{}, r.apply(ctx, p, rulesName(of).Name, nil, nothing, &known.configMap)
+	err = r.apply(ctx, p, rulesName(of).Name, nil, nothing, &known.configMap)
+	return ctrl.Result{RequeueAfter: r.KeepDeleted}, err
 }
 
 // gone reports whether the API server knows no policy of that name.

@@ -144,8 +144,9 @@ var _ = Describe("Rules of a deleted policy", Ordered, func() {
 		Expect(rulesOf(p)).To(BeNil(), "somebody may make it again")
 
 		o.clock.advance(releaseAfter)
-		_, err := o.Reconcile(suite, reconcile.Request{NamespacedName: keyOf(p)})
+		result, err := o.Reconcile(suite, reconcile.Request{NamespacedName: keyOf(p)})
 		Expect(err).NotTo(HaveOccurred())
+		Expect(result.RequeueAfter).NotTo(BeZero(), "when it is looked at again, to remove it")
 		released := rulesOf(p)
 		Expect(released).NotTo(BeNil())
 		Expect(released.Data[v1alpha1.FileIngress] + released.Data[v1alpha1.FileEgress]).To(BeEmpty())

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
 
 // memory is what the controller remembers of each policy between two reconciles.
@@ -16,6 +19,8 @@ type memory struct {
 	policies map[types.NamespacedName]*known
 	programs map[types.NamespacedName]compiled
 	sweeps   map[string]*sweep // by namespace
+	// configMaps are the versions that we wrote last.
+	configMaps map[types.NamespacedName]string
 }
 
 // known is what is remembered of one policy. The work queue gives a policy to one
@@ -63,9 +68,28 @@ func (m *memory) of(name types.NamespacedName) *known {
 	return k
 }
 
+// wrote notes what a write of ours made.
+func (m *memory) wrote(name types.NamespacedName, version string) {
+	m.Lock()
+	defer m.Unlock()
+	if m.configMaps == nil {
+		m.configMaps = map[types.NamespacedName]string{}
+	}
+	m.configMaps[name] = version
+}
+
+// wroteIt reports whether the ConfigMap is as our last write left it.
+func (m *memory) wroteIt(c client.Object) bool {
+	m.Lock()
+	defer m.Unlock()
+	return m.configMaps[client.ObjectKeyFromObject(c)] == c.GetResourceVersion()
+}
+
 func (m *memory) forget(name types.NamespacedName) {
 	m.Lock()
 	defer m.Unlock()
+	delete(m.configMaps, rulesName(name))
+	delete(m.configMaps, types.NamespacedName{Namespace: name.Namespace, Name: v1alpha1.ExternalName(name.Name)})
 	delete(m.policies, name)
 	delete(m.programs, name)
 }

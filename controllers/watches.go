@@ -54,7 +54,7 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.FunnelPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.FunnelPolicy{}, mapped(r.neighbours), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(policyOfConfigMap), changed).
+		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(policyOfConfigMap), builder.WithPredicates(contentChanged, r.byOthers())).
 		Watches(&corev1.ConfigMap{}, mapped(r.clientsOfConfigMap), changed).
 		Watches(&corev1.Pod{}, later(mapped(r.policiesOfPod)), changed).
 		Watches(&discoveryv1.EndpointSlice{}, later(mapped(r.policiesOfEndpoints)), changed).
@@ -97,6 +97,16 @@ var contentChanged = predicate.Funcs{
 		before.SetResourceVersion(e.ObjectNew.GetResourceVersion())
 		return !equality.Semantic.DeepEqual(before, e.ObjectNew)
 	},
+}
+
+// byOthers lets pass ConfigMaps but as our own writes made them: whoever wrote knows,
+// and has told. An event that comes before the answer to its write passes, too.
+func (r *FunnelPolicyReconciler) byOthers() predicate.Predicate {
+	others := func(c client.Object) bool { return !r.memory.wroteIt(c) }
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return others(e.Object) },
+		UpdateFunc: func(e event.UpdateEvent) bool { return others(e.ObjectNew) },
+	}
 }
 
 // namedServices is the value of serviceIndex.
