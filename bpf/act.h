@@ -41,7 +41,7 @@ static __always_inline int push(struct __sk_buff *skb, struct packet *p, const s
 		return untouched(reason);
 	if (!fits(skb, p, more, &mtu))
 		return too_big(skb, p, more, mtu);
-	if (a->reply)
+	if (knows_replies && a->reply)
 		note_out(p, a, HOOK_EGRESS);
 	reason = push_header(skb, p, a, true);
 	return reason ? dropped(reason) : untouched(REASON_FUNNELED);

@@ -4,9 +4,14 @@
 // objects, embedded, and loaders for them. Package datapath fills them with
 // rules; use that.
 //
+// There are two objects for each direction: the plain ones remember no flow.
+//
 // The C code is one header per concern: parse, classify, then act (funnel,
 // unfunnel, toobig, segment), and count.
 package bpf
 
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types -type reason Ingress ingress.c -- -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types Egress egress.c -- -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types IngressPlain ingress.c -- -DWITHOUT_FLOWS -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types EgressPlain egress.c -- -DWITHOUT_FLOWS -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu
+//go:generate go run ../hack/slimobject ingress_bpfel.o egress_bpfel.o ingressplain_bpfel.o egressplain_bpfel.o

@@ -34,7 +34,7 @@ static __always_inline int funnel_at_ingress(struct __sk_buff *skb, struct packe
 		return dropped(REASON_NO_SEGMENT);
 	if (p->l3_len + l4_header_len(a->protocol) > 0xffff)
 		return dropped(REASON_TOO_BIG);
-	if (a->reply)
+	if (knows_replies && a->reply)
 		note_out(p, a, HOOK_INGRESS);
 	reason = push_header(skb, p, a, p->partial);
 	return reason ? dropped(reason) : untouched(REASON_FUNNELED);

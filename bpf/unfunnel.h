@@ -125,7 +125,7 @@ static __noinline int unfunnel(struct __sk_buff *skb, const struct packet *p, __
 		return dropped(reason);
 	if (!port_allowed(rule, inner.tuple.dport))
 		return dropped(REASON_INNER_PORT);
-	if (a->reply)
+	if (knows_replies && a->reply)
 		noted = note_in(p, &inner, hook);
 	if (noted == REASON_TUPLE_CLASH)
 		return dropped(noted);

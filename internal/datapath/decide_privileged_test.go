@@ -289,7 +289,7 @@ func loadWithSlots(t *testing.T, ports string, ns uint64) *ebpf.Program {
 	t.Helper()
 	testnet.RequireRoot(t)
 	table := mustCompile(t, "udp dport 4739 funnel tcp dport 179 sport "+ports)
-	spec, err := specFor(rules.Egress, table, Config{Egress: table, Interface: ethernet})
+	spec, err := specFor(rules.Egress, table, Config{Egress: table, Interface: ethernet}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -130,6 +130,9 @@ func (f *flowTable) inline() bool { return f.kept != nil || f.ingress.inline() |
 
 // configure sizes the maps of a direction and tells the programs their part.
 func (f *flowTable) configure(spec *ebpf.CollectionSpec, d rules.Direction) error {
+	if !f.used() { // the plain object knows none of this
+		return nil
+	}
 	here, other := f.ingress, f.egress
 	if d == rules.Egress {
 		here, other = other, here
@@ -239,6 +242,9 @@ func (f *flowTable) close() {
 // fillThrough sets the bits of all ports that rules funnel through inline.
 func fillThrough(coll *ebpf.Collection, rs rules.RuleSet) error {
 	through := coll.Maps[bpf.EgressMapThroughPorts]
+	if through == nil { // the plain object has no inline rules
+		return nil
+	}
 	words := map[uint32]uint64{}
 	for _, r := range rs {
 		if r.Action.Inline && r.Action.Verb == rules.Funnel {

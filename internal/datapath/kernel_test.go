@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 
@@ -31,11 +30,7 @@ func TestUsedTypesAreThoseOfTheKernel(t *testing.T) {
 	if id, err := all.TypeID(function); err != nil || id != used.Func {
 		t.Errorf("%s is %d, found %d %v", castToKernelCtx, id, used.Func, err)
 	}
-	for _, load := range []func() (*ebpf.CollectionSpec, error){bpf.LoadIngress, bpf.LoadEgress} {
-		spec, err := load()
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, spec := range everyObject(t) {
 		for name, p := range spec.Programs {
 			places := relocations(p.Instructions)
 			if len(places) == 0 {

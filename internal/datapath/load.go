@@ -112,7 +112,7 @@ func loadDirection(d rules.Direction, cfg Config, flows *flowTable) (l loaded) {
 	if d == rules.Egress {
 		t, other = other, t
 	}
-	spec, err := specFor(d, t, cfg)
+	spec, err := specFor(d, t, cfg, flows.used())
 	if err != nil {
 		return loaded{err: err}
 	}
@@ -142,13 +142,32 @@ func fill(coll *ebpf.Collection, t *classifier.Table) error {
 	return fillClassifier(coll, t)
 }
 
-// specFor returns what to load for a direction: sized maps, constants set.
-func specFor(d rules.Direction, t *classifier.Table, cfg Config) (*ebpf.CollectionSpec, error) {
-	load := bpf.LoadIngress
-	if d == rules.Egress {
-		load = bpf.LoadEgress
+// objects are the programs of a direction: those that remember flows, and the
+// plain ones, which are half as long and take the verifier half the time.
+var objects = map[rules.Direction]struct {
+	flows, plain func() (*ebpf.CollectionSpec, error)
+}{
+	rules.Ingress: {bpf.LoadIngress, bpf.LoadIngressPlain},
+	rules.Egress:  {bpf.LoadEgress, bpf.LoadEgressPlain},
+}
+
+func object(d rules.Direction, flows bool) (*ebpf.CollectionSpec, error) {
+	if flows {
+		return objects[d].flows()
 	}
-	spec, err := load()
+	spec, err := objects[d].plain()
+	if err != nil {
+		return nil, err
+	}
+	for _, unused := range []string{bpf.EgressMapFlows, bpf.EgressMapHalfOpen, bpf.EgressMapPushedFlows, bpf.EgressMapThroughPorts} {
+		delete(spec.Maps, unused)
+	}
+	return spec, nil
+}
+
+// specFor returns what to load for a direction: sized maps, constants set.
+func specFor(d rules.Direction, t *classifier.Table, cfg Config, flows bool) (*ebpf.CollectionSpec, error) {
+	spec, err := object(d, flows)
 	if err != nil {
 		return nil, err
 	}

@@ -8,8 +8,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-
-	"github.com/sfunnel-io/funnel-operator/bpf"
 )
 
 // frameOf is the stack of a function and whom it calls, callbacks included.
@@ -22,11 +20,7 @@ type frameOf struct {
 // 6.8 do, whatever the rules: 512 octets, each frame rounded up to 32. Later ones
 // leave out what the constants of a rule set can't reach.
 func TestProgramsFitTheStack(t *testing.T) {
-	for _, load := range []func() (*ebpf.CollectionSpec, error){bpf.LoadIngress, bpf.LoadEgress} {
-		spec, err := load()
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, spec := range everyObject(t) {
 		for name, program := range spec.Programs {
 			depth, chain := deepest(framesOf(program.Instructions), name)
 			t.Logf("%s: %d octets by %s", name, depth, strings.Join(chain, ", "))
@@ -35,6 +29,20 @@ func TestProgramsFitTheStack(t *testing.T) {
 			}
 		}
 	}
+}
+
+func everyObject(t *testing.T) (all []*ebpf.CollectionSpec) {
+	t.Helper()
+	for d := range objects {
+		for _, flows := range []bool{false, true} {
+			spec, err := object(d, flows)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, spec)
+		}
+	}
+	return all
 }
 
 func framesOf(instructions asm.Instructions) map[string]*frameOf {
