@@ -97,12 +97,10 @@ func restarted(old, now corev1.Pod) string {
 			return status.Name + " is not started again"
 		}
 	}
-	for _, condition := range now.Status.Conditions {
-		if condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue {
-			return ""
-		}
+	if !isReady(now) {
+		return "not ready"
 	}
-	return "not ready"
+	return ""
 }
 
 // remake deletes policies and makes them again. Their rules stay meanwhile, for pods that

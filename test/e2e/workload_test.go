@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -59,20 +60,29 @@ func (c *cluster) roll(app string) {
 	c.running(app)
 }
 
-// running waits until a Deployment is as wanted and old pods are gone.
+// running waits until a Deployment is as wanted and old pods are gone. The pods are
+// asked as well: just after one was deleted the Deployment does not know of it.
 func (c *cluster) running(app string) {
 	GinkgoHelper()
 	Eventually(func() string {
 		var d appsv1.Deployment
 		c.read(&d, app)
-		want, pods := *d.Spec.Replicas, int32(len(c.pods(app)))
+		want, pods := *d.Spec.Replicas, c.pods(app)
+		all := int32(len(pods))
+		ready := int32(len(slices.DeleteFunc(pods, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil || !isReady(p) })))
 		if d.Status.ObservedGeneration < d.Generation || d.Status.UpdatedReplicas != want ||
-			d.Status.AvailableReplicas != want || pods != want {
-			return fmt.Sprintf("%d of %d pods updated, %d available, %d exist",
-				d.Status.UpdatedReplicas, want, d.Status.AvailableReplicas, pods)
+			d.Status.AvailableReplicas != want || ready != want || all != want {
+			return fmt.Sprintf("%d of %d pods updated, %d available, %d exist, of which %d ready and not to end",
+				d.Status.UpdatedReplicas, want, d.Status.AvailableReplicas, all, ready)
 		}
 		return ""
 	}).Should(BeEmpty(), app)
+}
+
+func isReady(p corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
 }
 
 // settled waits until every node's kube-proxy leads a Service to exactly the pods of the
