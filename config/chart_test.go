@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -123,8 +124,12 @@ func images() []string {
 // a failure what went to stderr.
 func helm(t *testing.T, kubeconfig string, args ...string) ([]byte, error) {
 	t.Helper()
+	path, err := helmPath()
+	if err != nil {
+		t.Fatalf("build helm: %v", err)
+	}
 	home := t.TempDir()
-	command := exec.Command(filepath.Join(helmDir(t), "helm"), args...)
+	command := exec.Command(path, args...)
 	command.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
@@ -143,14 +148,10 @@ func mustHelm(t *testing.T, kubeconfig string, args ...string) string {
 	return string(out)
 }
 
-// helmDir holds the helm of hack/helm, which takes minutes the first time.
-func helmDir(t *testing.T) string {
-	t.Helper()
+// helmPath is the helm of hack/helm, which takes minutes the first time.
+var helmPath = sync.OnceValues(func() (string, error) {
 	build := exec.Command("../hack/helm/build.sh")
 	build.Stderr = os.Stderr
-	out, err := build.Output()
-	if err != nil {
-		t.Fatalf("build helm: %v", err)
-	}
-	return strings.TrimSpace(string(out))
-}
+	dir, err := build.Output()
+	return filepath.Join(string(bytes.TrimSpace(dir)), "helm"), err
+})

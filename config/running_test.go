@@ -47,6 +47,9 @@ func TestInstallOnARealServer(t *testing.T) {
 	t.Run("no error is logged", func(t *testing.T) { quiet(t, one, two) })
 	t.Run("a replica that ends hands over at once", func(t *testing.T) { handover(t, c, one, two) })
 	t.Run("it asks for nothing that it may not", func(t *testing.T) { permitted(t, one, two) })
+	one.stop(t)
+	two.stop(t)
+	t.Run("its certificate may come from a directory", func(t *testing.T) { certificateFromDirectory(t, c) })
 }
 
 // quiet fails for every error in the logs, but that of creating a lease that the
@@ -89,9 +92,11 @@ func again(t *testing.T, c *cluster) {
 	}
 }
 
-// Somebody else may renew the certificate (cert-manager, for instance).
-func TestCertificateFromADirectory(t *testing.T) {
-	c := start(t)
+// certificateFromDirectory has somebody else renew the certificate (cert-manager, for
+// instance), where replicas ended that made their own.
+func certificateFromDirectory(t *testing.T, c *cluster) {
+	kept := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: own, Name: "sfunnel-webhook-certificate"}}
+	must(t, c.Delete(t.Context(), kept))
 	state, _, err := certs.Step(certs.State{}, nil, []string{"sfunnel-webhook." + own + ".svc"}, time.Now())
 	must(t, err)
 	dir := t.TempDir()
@@ -111,9 +116,7 @@ func TestCertificateFromADirectory(t *testing.T) {
 	if len(pod.Spec.InitContainers) != 1 {
 		t.Errorf("init containers: %+v", pod.Spec.InitContainers)
 	}
-	if err := c.Get(t.Context(), client.ObjectKey{Namespace: own, Name: "sfunnel-webhook-certificate"}, &corev1.Secret{}); !apierrors.IsNotFound(err) {
-		t.Errorf("the manager made a certificate of its own: %v", err)
-	}
+	c.isGone(t, kept) // the manager makes none of its own
 	quiet(t, m)
 }
 

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} sh -c '[ -e "$1" ] && printf "%s\0" "$1"' _ {} | tar --null -T - -cf - | tar -C "$copy" -xf -
+hack/clone.sh "$copy"
 make -C "$copy" --no-print-directory generate build-installer >/dev/null
 for generated in api bpf config charts dist docs/api.md; do
 	diff -r -u "$generated" "$copy/$generated" || { echo "$generated is not current: run 'make generate build-installer'" >&2; exit 1; }

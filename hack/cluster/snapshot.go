@@ -104,10 +104,13 @@ func listNamespaces() ([]string, error) {
 	return lines, nil
 }
 
+// namespaceFolder is where "ip netns" keeps its namespaces.
+const namespaceFolder = "/run/netns"
+
 // namedNamespaces are the network namespaces that "ip netns" knows.
 func namedNamespaces() map[string]bool {
 	named := map[string]bool{}
-	names, _ := filepath.Glob("/run/netns/*")
+	names, _ := filepath.Glob(namespaceFolder + "/*")
 	for _, name := range names {
 		var info unix.Stat_t
 		if err := unix.Stat(name, &info); err == nil {
@@ -129,7 +132,7 @@ func listMounts() ([]string, error) {
 	mounts, err := hostMounts()
 	var lines []string
 	for _, m := range mounts {
-		if !strings.HasPrefix(m.point, "/run/netns") {
+		if !strings.HasPrefix(m.point, namespaceFolder) {
 			lines = append(lines, "mount "+m.point+" "+m.kind)
 		}
 	}
@@ -185,7 +188,8 @@ func listSysctls() ([]string, error) {
 }
 
 // listDirectories lists what Kubernetes' parts would make in the file system if
-// nobody gave them a place of their own.
+// nobody gave them a place of their own. The folder of named network namespaces
+// comes with the first one of whoever works here as well.
 func listDirectories() ([]string, error) {
 	var lines []string
 	for _, pattern := range []string{
@@ -197,7 +201,9 @@ func listDirectories() ([]string, error) {
 			return nil, err
 		}
 		for _, path := range found {
-			lines = append(lines, "directory "+path)
+			if path != namespaceFolder {
+				lines = append(lines, "directory "+path)
+			}
 		}
 	}
 	return lines, nil

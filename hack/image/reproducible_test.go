@@ -35,14 +35,13 @@ func TestSameCommitGivesSameImages(t *testing.T) {
 	statesWhatWasBuilt(t, one)
 }
 
-// buildFrom copies the checkout into a folder, as a clone would, and runs
-// hack/images.sh there. It returns the folder of the results.
+// buildFrom clones the checkout into a folder and runs hack/images.sh there. It returns
+// the folder of the results.
 func buildFrom(t *testing.T, folder, environment string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), folder)
 	script := environment + `
-mkdir -p "$1"
-git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} sh -c '[ -e "$1" ] && printf "%s\0" "$1"' _ {} | tar --null -T - -cf - | tar -C "$1" -xf -
+hack/clone.sh "$1"
 cd "$1" && git init -q && git add -A && git -c user.name=x -c user.email=x -c core.hooksPath=/dev/null commit -q --date="2000-01-01T00:00:00Z" -m x
 hack/images.sh`
 	command := exec.Command("bash", "-euo", "pipefail", "-c", script, "_", dir)
