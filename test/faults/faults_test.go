@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,6 +55,9 @@ func TestEverythingConverges(t *testing.T) {
 				return fmt.Errorf("%s: %w", f.name, err)
 			}
 			happened[f.name]++
+			if err := w.restart(ctx); err != nil {
+				return err
+			}
 			// Half of the time the next one comes while the manager is still starting.
 			if w.intN(2) == 0 {
 				if err := w.manager.UntilReady(ctx); err != nil {
@@ -100,6 +104,18 @@ func number(t *testing.T, variable string, otherwise uint64) uint64 {
 		t.Fatalf("%s: %v", variable, err)
 	}
 	return n
+}
+
+// restart does what the kubelet does with a manager that ended: one that is starting does
+// when there is no API server, and for no other reason.
+func (w *world) restart(ctx context.Context) error {
+	if !w.manager.Ended() {
+		return nil
+	}
+	if last := w.manager.Log(); !strings.HasSuffix(strings.TrimSpace(last), "connect: connection refused") {
+		return fmt.Errorf("the manager ended:\n%s", last)
+	}
+	return w.startManager(ctx)
 }
 
 // kill ends the manager as a node that loses power does, at whatever it is, and starts
