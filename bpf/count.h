@@ -115,4 +115,16 @@ static __always_inline int dropped(enum reason reason)
 	return TC_ACT_SHOT;
 }
 
+/*
+ * Set by the loader while programs take the place of older ones that still sit
+ * behind them on their hooks: no packet may meet both.
+ */
+volatile bool ends_chain;
+
+/* What a hook's program returns: whatever sits behind it comes next. */
+static __always_inline int leave(int verdict)
+{
+	return verdict == TC_ACT_UNSPEC && ends_chain ? TC_ACT_OK : verdict;
+}
+
 #endif

@@ -51,8 +51,7 @@ static __always_inline int known_reply(struct __sk_buff *skb, struct packet *p)
 	return NOT_OURS;
 }
 
-SEC("tc")
-int egress(struct __sk_buff *skb)
+static __always_inline int at_egress(struct __sk_buff *skb)
 {
 	struct action *a;
 	enum reason reason;
@@ -86,6 +85,12 @@ int egress(struct __sk_buff *skb)
 	if (a->verb == VERB_ACCEPT)
 		return pass_direct(skb, &p, HOOK_EGRESS, REASON_ACCEPTED);
 	return act(skb, &p, rule, a, HOOK_EGRESS);
+}
+
+SEC("tc")
+int egress(struct __sk_buff *skb)
+{
+	return leave(at_egress(skb));
 }
 
 /*

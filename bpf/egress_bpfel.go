@@ -35,6 +35,7 @@ const (
 	EgressProgSegment           = "segment"
 	EgressVarAnswersInline      = "answers_inline"
 	EgressVarClassifyLayout     = "classify_layout"
+	EgressVarEndsChain          = "ends_chain"
 	EgressVarExchangeCount      = "exchange_count"
 	EgressVarExchangeHigh       = "exchange_high"
 	EgressVarExchangeHighCount  = "exchange_high_count"
@@ -130,6 +131,7 @@ type EgressMapSpecs struct {
 type EgressVariableSpecs struct {
 	AnswersInline      *ebpf.VariableSpec `ebpf:"answers_inline"`
 	ClassifyLayout     *ebpf.VariableSpec `ebpf:"classify_layout"`
+	EndsChain          *ebpf.VariableSpec `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.VariableSpec `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.VariableSpec `ebpf:"exchange_high"`
 	ExchangeHighCount  *ebpf.VariableSpec `ebpf:"exchange_high_count"`
@@ -215,6 +217,7 @@ func (m *EgressMaps) Close() error {
 type EgressVariables struct {
 	AnswersInline      *ebpf.Variable `ebpf:"answers_inline"`
 	ClassifyLayout     *ebpf.Variable `ebpf:"classify_layout"`
+	EndsChain          *ebpf.Variable `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.Variable `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.Variable `ebpf:"exchange_high"`
 	ExchangeHighCount  *ebpf.Variable `ebpf:"exchange_high_count"`

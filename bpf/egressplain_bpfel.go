@@ -34,6 +34,7 @@ const (
 	EgressPlainProgEgress            = "egress"
 	EgressPlainProgSegment           = "segment"
 	EgressPlainVarClassifyLayout     = "classify_layout"
+	EgressPlainVarEndsChain          = "ends_chain"
 	EgressPlainVarExchangeCount      = "exchange_count"
 	EgressPlainVarExchangeHigh       = "exchange_high"
 	EgressPlainVarExchangeHighCount  = "exchange_high_count"
@@ -120,6 +121,7 @@ type EgressPlainMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type EgressPlainVariableSpecs struct {
 	ClassifyLayout     *ebpf.VariableSpec `ebpf:"classify_layout"`
+	EndsChain          *ebpf.VariableSpec `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.VariableSpec `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.VariableSpec `ebpf:"exchange_high"`
 	ExchangeHighCount  *ebpf.VariableSpec `ebpf:"exchange_high_count"`
@@ -196,6 +198,7 @@ func (m *EgressPlainMaps) Close() error {
 // It can be passed to LoadEgressPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type EgressPlainVariables struct {
 	ClassifyLayout     *ebpf.Variable `ebpf:"classify_layout"`
+	EndsChain          *ebpf.Variable `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.Variable `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.Variable `ebpf:"exchange_high"`
 	ExchangeHighCount  *ebpf.Variable `ebpf:"exchange_high_count"`

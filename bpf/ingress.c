@@ -52,8 +52,7 @@ static __always_inline int known_reply(struct __sk_buff *skb, struct packet *p)
 	return NOT_OURS;
 }
 
-SEC("tc")
-int ingress(struct __sk_buff *skb)
+static __always_inline int at_ingress(struct __sk_buff *skb)
 {
 	struct action *a;
 	enum reason reason;
@@ -85,6 +84,12 @@ int ingress(struct __sk_buff *skb)
 	if (a->verb == VERB_FUNNEL)
 		return funnel_at_ingress(skb, &p, a);
 	return act(skb, &p, rule, a, HOOK_INGRESS);
+}
+
+SEC("tc")
+int ingress(struct __sk_buff *skb)
+{
+	return leave(at_ingress(skb));
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

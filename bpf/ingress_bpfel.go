@@ -79,6 +79,7 @@ const (
 	IngressProgIngress           = "ingress"
 	IngressVarAnswersInline      = "answers_inline"
 	IngressVarClassifyLayout     = "classify_layout"
+	IngressVarEndsChain          = "ends_chain"
 	IngressVarExchangeCount      = "exchange_count"
 	IngressVarExchangeHigh       = "exchange_high"
 	IngressVarExchangeHighCount  = "exchange_high_count"
@@ -172,6 +173,7 @@ type IngressMapSpecs struct {
 type IngressVariableSpecs struct {
 	AnswersInline      *ebpf.VariableSpec `ebpf:"answers_inline"`
 	ClassifyLayout     *ebpf.VariableSpec `ebpf:"classify_layout"`
+	EndsChain          *ebpf.VariableSpec `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.VariableSpec `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.VariableSpec `ebpf:"exchange_high"`
 	ExchangeHighCount  *ebpf.VariableSpec `ebpf:"exchange_high_count"`
@@ -255,6 +257,7 @@ func (m *IngressMaps) Close() error {
 type IngressVariables struct {
 	AnswersInline      *ebpf.Variable `ebpf:"answers_inline"`
 	ClassifyLayout     *ebpf.Variable `ebpf:"classify_layout"`
+	EndsChain          *ebpf.Variable `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.Variable `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.Variable `ebpf:"exchange_high"`
 	ExchangeHighCount  *ebpf.Variable `ebpf:"exchange_high_count"`

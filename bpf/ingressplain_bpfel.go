@@ -32,6 +32,7 @@ const (
 	IngressPlainMapThroughPorts       = "through_ports"
 	IngressPlainProgIngress           = "ingress"
 	IngressPlainVarClassifyLayout     = "classify_layout"
+	IngressPlainVarEndsChain          = "ends_chain"
 	IngressPlainVarExchangeCount      = "exchange_count"
 	IngressPlainVarExchangeHigh       = "exchange_high"
 	IngressPlainVarExchangeHighCount  = "exchange_high_count"
@@ -116,6 +117,7 @@ type IngressPlainMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type IngressPlainVariableSpecs struct {
 	ClassifyLayout     *ebpf.VariableSpec `ebpf:"classify_layout"`
+	EndsChain          *ebpf.VariableSpec `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.VariableSpec `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.VariableSpec `ebpf:"exchange_high"`
 	ExchangeHighCount  *ebpf.VariableSpec `ebpf:"exchange_high_count"`
@@ -190,6 +192,7 @@ func (m *IngressPlainMaps) Close() error {
 // It can be passed to LoadIngressPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type IngressPlainVariables struct {
 	ClassifyLayout     *ebpf.Variable `ebpf:"classify_layout"`
+	EndsChain          *ebpf.Variable `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.Variable `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.Variable `ebpf:"exchange_high"`
 	ExchangeHighCount  *ebpf.Variable `ebpf:"exchange_high_count"`

@@ -16,6 +16,7 @@ import (
 
 	"github.com/vishvananda/netns"
 
+	"github.com/sfunnel-io/funnel-operator/internal/attach"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 )
 
@@ -140,15 +141,15 @@ func (h host) attacherWith(t testing.TB, prefix []string, env string, args ...st
 	return ran{c.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-// filters lists the names of our filters on a host's hooks.
-func (h host) filters(t testing.TB) string {
+// programs lists the hooks of a host that have a program of ours.
+func (h host) programs(t testing.TB) string {
 	t.Helper()
+	found, err := attach.List(attach.Where{Netns: h.name, Interfaces: []string{"eth0"}})
+	must(t, err)
 	var out []string
-	for _, direction := range []string{"ingress", "egress"} {
-		for _, line := range strings.Split(sh(t, "tc -n %s filter show dev eth0 %s", h.name, direction), "\n") {
-			if _, name, ok := strings.Cut(line, " sfunnel/"); ok {
-				out = append(out, name[:strings.Index(name, "/")])
-			}
+	for _, a := range found {
+		if a.Name.Hook != attach.Segment {
+			out = append(out, string(a.Name.Hook))
 		}
 	}
 	return strings.Join(out, " ")

@@ -201,7 +201,7 @@ func TestWithoutPrivilegeFlowsAreNotBroken(t *testing.T) {
 	if got.code != exitFailed || !strings.HasPrefix(got.stderr, "attacher: attach eth0: the ingress program remembers flows") || !strings.Contains(got.stderr, "--drop-flows") || strings.Count(got.stderr, "\n") != 1 {
 		t.Errorf("attach again: %v", got)
 	}
-	if got := client.filters(t); got != "ingress egress" {
+	if got := client.programs(t); got != "ingress egress" {
 		t.Errorf("attached: %s", got)
 	}
 	if err := ask(c, "still there"); err != nil {

@@ -32,15 +32,47 @@ func TestThreeCapabilitiesSuffice(t *testing.T) {
 			t.Fatalf("attach: %v", got)
 		}
 	}
-	if got := client.filters(t); got != "ingress egress" {
+	if got := client.programs(t); got != "ingress egress" {
 		t.Errorf("attached: %s", got)
 	}
 	got := client.attacherWith(t, three, "", "show", "--rules", root)
 	if got.code != exitDone || strings.Count(got.stdout, "\n") != 3 || !strings.Contains(got.stderr, "needs SYS_ADMIN") {
 		t.Errorf("show: %v", got)
 	}
-	if got := client.attacherWith(t, three, "", "detach"); got.code != exitDone || client.filters(t) != "" {
-		t.Errorf("detach: %v, left %s", got, client.filters(t))
+	if got := client.attacherWith(t, three, "", "detach"); got.code != exitDone || client.programs(t) != "" {
+		t.Errorf("detach: %v, left %s", got, client.programs(t))
+	}
+}
+
+// TestReplacingInFrontOfOthersNeedsSysAdmin: without it there is no way that spares
+// them, by tcx; a filter is replaced in any case.
+func TestReplacingInFrontOfOthersNeedsSysAdmin(t *testing.T) {
+	client, _ := pair(t)
+	root := tree(t, map[string]string{"ingress.rules": serverRules})
+	three := capabilities("bpf net_admin perfmon")
+	if got := client.attacherWith(t, three, "", "--rules", root); got.code != exitDone {
+		t.Fatalf("attach: %v", got)
+	}
+	filters := sh(t, "tc -n %s filter show dev eth0 ingress", client.name)
+	sh(t, "tc -n %s qdisc replace dev eth0 clsact && tc -n %s filter add dev eth0 ingress pref 7 bpf bytecode '1,6 0 0 0,'", client.name, client.name)
+	again := client.attacherWith(t, three, "", "--rules", root)
+	switch {
+	case filters != "":
+		if again.code != exitDone {
+			t.Errorf("by filter: %v", again)
+		}
+	case again.code != exitFailed || !strings.Contains(again.stderr, "replacing our ingress program in front of others (bpf filter, priority 7") ||
+		!strings.Contains(again.stderr, "needs SYS_ADMIN"):
+		t.Errorf("by tcx: %v", again)
+	}
+	if got := client.programs(t); got != "ingress" {
+		t.Errorf("attached: %s", got)
+	}
+	if got := client.attacherWith(t, capabilities("bpf net_admin perfmon sys_admin"), "", "--rules", root); got.code != exitDone {
+		t.Errorf("with SYS_ADMIN: %v", got)
+	}
+	if got := client.attacherWith(t, three, "", "detach"); got.code != exitDone || client.programs(t) != "" {
+		t.Errorf("detach: %v, left %s", got, client.programs(t))
 	}
 }
 
@@ -61,7 +93,7 @@ func TestAMissingCapabilityIsNamedInOneLine(t *testing.T) {
 		if r := readReport(t, log); r.Result != report.Failed || !strings.Contains(r.Error, "missing "+want+":") {
 			t.Errorf("with %q: report %+v", given, r)
 		}
-		if left := client.filters(t); left != "" {
+		if left := client.programs(t); left != "" {
 			t.Errorf("with %q: left %s", given, left)
 		}
 	}
@@ -88,7 +120,7 @@ func TestItRunsFromScratch(t *testing.T) {
 	if !strings.Contains(got, "eth0: 1 ingress and 1 egress rules attached") || !strings.Contains(got, `"result":"attached"`) {
 		t.Errorf("got %s", got)
 	}
-	if got := client.filters(t); got != "ingress egress" {
+	if got := client.programs(t); got != "ingress egress" {
 		t.Errorf("attached: %s", got)
 	}
 }

@@ -97,7 +97,7 @@ func TestFailuresAreReported(t *testing.T) {
 			t.Errorf("%s: report %+v", name, r)
 		}
 	}
-	if left := client.filters(t); left != "" {
+	if left := client.programs(t); left != "" {
 		t.Errorf("left %s", left)
 	}
 }
@@ -133,8 +133,8 @@ func TestTheEarlierContainersVariablesWork(t *testing.T) {
 		{"CLEAN=1 DIRECTION=both IFACES=eth0", ""},
 	} {
 		got := client.attacher(t, c.env, nowhere...)
-		if filters := client.filters(t); got.code != exitDone || filters != c.want {
-			t.Errorf("%s: %v\nfilters %q, want %q", c.env, got, filters, c.want)
+		if hooks := client.programs(t); got.code != exitDone || hooks != c.want {
+			t.Errorf("%s: %v\nprograms %q, want %q", c.env, got, hooks, c.want)
 		}
 	}
 	if left := sh(t, "tc -n %s filter show dev eth0 ingress", client.name); !strings.Contains(left, "pref 7 bpf") {

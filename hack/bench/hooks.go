@@ -57,7 +57,15 @@ func hasTCX() bool {
 	return err == nil || errors.Is(err, unix.ENOENT)
 }
 
-// attachFilters puts programs on the hooks of the namespace's eth0 as the attacher does.
+// attachAsOurs puts programs on the hooks of the namespace's eth0 as the attacher does.
+func attachAsOurs(ingress, egress *ebpf.Program) error {
+	if hasTCX() {
+		return attachTCX(ingress, egress)
+	}
+	return attachFilters(ingress, egress)
+}
+
+// attachFilters does that as the attacher does on kernels without tcx.
 func attachFilters(ingress, egress *ebpf.Program) error { return attachHooks("bench", ingress, egress) }
 
 // attachHooks puts filters on the hooks of the namespace's eth0.

@@ -64,7 +64,7 @@ func modes(peer string) []mode {
 	list := []mode{
 		{name: native, kinds: anyKind},
 		{name: "native again", kinds: anyKind},
-		{name: "four empty programs", kinds: anyKind, empty: attachFilters},
+		{name: "four empty programs", kinds: anyKind, empty: attachAsOurs},
 		{name: "attached, no match", kinds: anyKind, client: idle, server: idle},
 		{name: inline, kinds: tcpKind,
 			client: side{egress: "ip daddr 10.99.0.1 tcp dport 5201-5203 funnel tcp dport 179 inline"},
@@ -84,7 +84,7 @@ func modes(peer string) []mode {
 				ingress: "ip tcp dport 1179 sport 540 unfunnel tcp dport 5201"}},
 	}
 	if hasTCX() {
-		list = slices.Insert(list, 3, mode{name: "four empty programs, tcx", kinds: anyKind, empty: attachTCX})
+		list = slices.Insert(list, 3, mode{name: "four empty filters", kinds: anyKind, empty: attachFilters})
 	}
 	if peer != "" {
 		list = append(list, mode{name: "peer", kinds: udpKind | bulkKind, overhead: 20, peer: peer})

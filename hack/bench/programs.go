@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -106,10 +107,10 @@ func (c programCost) read(l *lab) (now programCost, err error) {
 			if s := link.Attrs().Statistics; (i == 0) == bool(c.way) {
 				now.data = device{s.TxPackets, s.TxBytes, s.RxPackets, s.RxBytes}
 			}
-			if now.ends[i].ingress, err = hookStats(link, netlink.HANDLE_MIN_INGRESS); err != nil {
+			if now.ends[i].ingress, err = hookStats(link, ebpf.AttachTCXIngress, netlink.HANDLE_MIN_INGRESS); err != nil {
 				return err
 			}
-			now.ends[i].egress, err = hookStats(link, netlink.HANDLE_MIN_EGRESS)
+			now.ends[i].egress, err = hookStats(link, ebpf.AttachTCXEgress, netlink.HANDLE_MIN_EGRESS)
 			return err
 		})
 		if err != nil {
@@ -119,26 +120,39 @@ func (c programCost) read(l *lab) (now programCost, err error) {
 	return now, nil
 }
 
-func hookStats(link netlink.Link, hook uint32) (ebpf.ProgramStats, error) {
-	filters, err := netlink.FilterList(link, hook)
+// hookStats returns the statistics of the first program of a hook.
+func hookStats(l netlink.Link, at ebpf.AttachType, parent uint32) (ebpf.ProgramStats, error) {
+	id, err := hookProgram(l, at, parent)
+	if id == 0 || err != nil {
+		return ebpf.ProgramStats{}, err
+	}
+	program, err := ebpf.NewProgramFromID(id)
 	if err != nil {
 		return ebpf.ProgramStats{}, err
 	}
-	for _, f := range filters {
-		if f, ok := f.(*netlink.BpfFilter); ok {
-			program, err := ebpf.NewProgramFromID(ebpf.ProgramID(f.Id))
-			if err != nil {
-				return ebpf.ProgramStats{}, err
-			}
-			defer program.Close()
-			stats, err := program.Stats()
-			if err != nil {
-				return ebpf.ProgramStats{}, err
-			}
-			return *stats, nil
+	defer program.Close()
+	stats, err := program.Stats()
+	if err != nil {
+		return ebpf.ProgramStats{}, err
+	}
+	return *stats, nil
+}
+
+// hookProgram is 0 when there is none.
+func hookProgram(l netlink.Link, at ebpf.AttachType, parent uint32) (ebpf.ProgramID, error) {
+	if hasTCX() {
+		found, err := link.QueryPrograms(link.QueryOptions{Target: l.Attrs().Index, Attach: at})
+		if err == nil && len(found.Programs) > 0 {
+			return found.Programs[0].ID, nil
 		}
 	}
-	return ebpf.ProgramStats{}, nil
+	filters, err := netlink.FilterList(l, parent)
+	for _, f := range filters {
+		if f, ok := f.(*netlink.BpfFilter); ok {
+			return ebpf.ProgramID(f.Id), nil
+		}
+	}
+	return 0, err
 }
 
 // share is the part of the time that all programs ran.

@@ -71,8 +71,8 @@ type Attached struct {
 
 // Attach loads the rules of all interfaces, then puts the programs in place.
 // When it fails it takes back what it had done, and nothing of it stays: no
-// filter, no qdisc, no device. The exception is an older program of ours that it
-// had replaced and, lacking SYS_ADMIN, can't put back; the error says so.
+// program, no qdisc, no device. The exception is an older program of ours whose
+// filter it had replaced and, lacking SYS_ADMIN, can't put back; the error says so.
 //
 // Interfaces are those that the sets name. Ours on other interfaces is left
 // alone.
@@ -94,14 +94,14 @@ func (o Options) attach(ctx context.Context) (_ []Attached, err error) {
 		return nil, err
 	}
 	var done undo
+	var jobs jobs
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, done.run())
 		}
+		jobs.close()
 	}()
-	jobs, err := o.prepare(targets, &done)
-	defer jobs.close()
-	if err != nil {
+	if jobs, err = o.prepare(targets, &done); err != nil {
 		return nil, err
 	}
 	if err := jobs.attach(&done); err != nil {

@@ -186,23 +186,3 @@ func deleteFilter(f *netlink.BpfFilter) error {
 	}
 	return nil
 }
-
-// removeOwn removes all filters of ours from a hook and returns their names.
-func removeOwn(link netlink.Link, h Hook) ([]Name, error) {
-	filters, err := listFilters(link, h)
-	if err != nil {
-		return nil, err
-	}
-	var removed []Name
-	for _, f := range filters {
-		own, name, ok := ownFilter(f)
-		if !ok {
-			continue
-		}
-		if err := deleteFilter(own); err != nil {
-			return removed, err
-		}
-		removed = append(removed, name)
-	}
-	return removed, nil
-}

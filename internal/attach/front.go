@@ -3,24 +3,24 @@
 package attach
 
 import (
-	"errors"
 	"fmt"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
-// inFront describes what runs before our filter on a hook, in running order.
+// inFront describes what runs before our program on a hook, in running order.
 // Each of these can end the chain, and then ours does not run: tcx programs
 // come before all filters, and filters of the same priority added later come
 // before earlier ones.
 func inFront(l netlink.Link, h Hook) ([]string, error) {
-	front, err := tcxPrograms(l, h)
+	c, err := readChain(l, h)
 	if err != nil {
 		return nil, err
 	}
+	if own := c.firstOwn(); own >= 0 {
+		return describeOthers(c.programs[:own]), nil
+	}
+	front := describeOthers(c.programs)
 	filters, err := listFilters(l, h)
 	if err != nil {
 		return nil, err
@@ -42,39 +42,4 @@ func describeFilter(f netlink.Filter) string {
 		text += " (" + b.Name + ")"
 	}
 	return text
-}
-
-// tcxPrograms describes the tcx programs of a hook. Kernels before 6.6 have
-// none and refuse the question.
-func tcxPrograms(l netlink.Link, h Hook) ([]string, error) {
-	at := ebpf.AttachTCXIngress
-	if h == Egress {
-		at = ebpf.AttachTCXEgress
-	}
-	result, err := link.QueryPrograms(link.QueryOptions{Target: l.Attrs().Index, Attach: at})
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.ENOENT) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("ask for tcx programs: %w", err)
-	}
-	var found []string
-	for _, p := range result.Programs {
-		found = append(found, fmt.Sprintf("tcx program %d%s", p.ID, programName(p.ID)))
-	}
-	return found, nil
-}
-
-// programName returns " (name)" where we may look (SYS_ADMIN), else nothing.
-func programName(id ebpf.ProgramID) string {
-	p, err := ebpf.NewProgramFromID(id)
-	if err != nil {
-		return ""
-	}
-	defer p.Close()
-	info, err := p.Info()
-	if err != nil || info.Name == "" {
-		return ""
-	}
-	return " (" + info.Name + ")"
 }

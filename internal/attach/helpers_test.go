@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
@@ -38,6 +39,25 @@ func newNamespace(t testing.TB) {
 		runtime.UnlockOSThread()
 	})
 	up(t, mustLink(t, "lo"))
+}
+
+// bothWays runs a test with tcx, where the kernel has it, and without.
+func bothWays(t *testing.T, test func(*testing.T)) {
+	t.Helper()
+	testnet.RequireRoot(t)
+	if hasTCX(mustLink(t, "lo")) {
+		t.Run("tcx", test)
+	}
+	t.Run("filters", func(t *testing.T) {
+		withoutTCX(t)
+		test(t)
+	})
+}
+
+// withoutTCX does as on a kernel that has none, until the test ends.
+func withoutTCX(t *testing.T) {
+	withTCX = false
+	t.Cleanup(func() { withTCX = true })
 }
 
 func must(t testing.TB, err error) {
@@ -107,6 +127,28 @@ func foreignFilter(t testing.TB, l netlink.Link, h Hook, prio uint16, handle uin
 	f.Priority, f.Handle = prio, handle
 	must(t, netlink.FilterAdd(f))
 	return f
+}
+
+// foreignPrograms puts programs of somebody else behind what tcx runs on a hook.
+func foreignPrograms(t testing.TB, l netlink.Link, h Hook, count int) {
+	t.Helper()
+	for range count {
+		must(t, link.RawAttachProgram(link.RawAttachProgramOptions{
+			Target: l.Attrs().Index, Program: returns(t, -1), Attach: h.tcx(), Anchor: link.Tail(),
+		}))
+	}
+}
+
+// fill makes a hook refuse a program, and returns what checkState finds of that.
+func fill(t *testing.T, l netlink.Link, h Hook) string {
+	t.Helper()
+	if hasTCX(l) {
+		foreignPrograms(t, l, h, 63) // BPF_MPROG_MAX less one
+		return ""
+	}
+	foreignFilter(t, l, h, priority, handle)
+	name := l.Attrs().Name
+	return " " + name + ":clsact " + name + ":foreign"
 }
 
 // filterNames returns the names of all filters of a hook, in running order.

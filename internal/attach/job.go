@@ -23,6 +23,7 @@ type job struct {
 	link     netlink.Link
 	segment  *segmentDevice // nil when the rules need none
 	programs *datapath.Programs
+	seats    []*seat // of the programs that tcx attaches
 	// generated is the generation of the rules in programs; kept says that these
 	// go on with flows of the programs before.
 	generated uint32
@@ -49,11 +50,9 @@ func (o Options) newJob(t target) (*job, error) {
 // prepare makes the devices that the rules need, loads the programs and makes
 // sure that they can be attached.
 func (j *job) prepare(done *undo) error {
-	back, err := ensureClsact(j.link)
-	if err != nil {
+	if err := ensureHooks(j.link, done); err != nil {
 		return err
 	}
-	done.add(back)
 	if err := j.ensureSegment(done); err != nil {
 		return err
 	}
@@ -73,7 +72,16 @@ func (j *job) ensureSegment(done *undo) error {
 	}
 	done.add(back)
 	j.segment = segment
-	back, err = ensureClsact(segment.b)
+	return ensureHooks(segment.b, done)
+}
+
+// ensureHooks makes sure that programs can be attached to a link.
+func ensureHooks(link netlink.Link, done *undo) error {
+	tcx, err := attachesByTCX(link)
+	if err != nil || tcx {
+		return err
+	}
+	back, err := ensureClsact(link)
 	done.add(back)
 	return err
 }
@@ -188,6 +196,9 @@ func compile(rs rules.RuleSet, d rules.Direction) (*classifier.Table, error) {
 
 func (js jobs) close() {
 	for _, j := range js {
+		for _, s := range j.seats {
+			s.close()
+		}
 		if j.programs != nil {
 			_ = j.programs.Close()
 		}
@@ -195,11 +206,18 @@ func (js jobs) close() {
 }
 
 // attach puts all programs in place: a segment program before the egress program
-// that sends packets to it.
+// that sends packets to it. Older ones go when all are there.
 func (js jobs) attach(done *undo) error {
 	for _, j := range js {
 		if err := j.attach(done); err != nil {
 			return fmt.Errorf("attach %s: %w", j.name, err)
+		}
+	}
+	for _, j := range js {
+		for _, s := range j.seats {
+			if err := s.settle(); err != nil {
+				return fmt.Errorf("attach %s: %w", j.name, err)
+			}
 		}
 	}
 	return nil
@@ -223,12 +241,28 @@ func (j *job) put(link netlink.Link, p *ebpf.Program, h Hook, done *undo) error 
 	if p == nil {
 		return nil
 	}
-	back, err := putFilter(link, p, j.nameOf(h))
+	back, err := j.putOn(link, p, h)
 	if err != nil {
 		return fmt.Errorf("%s: %w", h, err)
 	}
 	done.add(back)
 	return nil
+}
+
+func (j *job) putOn(link netlink.Link, p *ebpf.Program, h Hook) (func() error, error) {
+	tcx, err := attachesByTCX(link)
+	if err != nil {
+		return nil, err
+	}
+	if !tcx {
+		return putFilter(link, p, j.nameOf(h))
+	}
+	s, err := sit(link, p, j.nameOf(h), func(on bool) error { return j.programs.EndChain(h.direction(), on) })
+	if err != nil {
+		return nil, err
+	}
+	j.seats = append(j.seats, s)
+	return s.leave, nil
 }
 
 func (j *job) nameOf(h Hook) Name {

@@ -5,8 +5,6 @@ package attach
 import (
 	"fmt"
 
-	"github.com/cilium/ebpf"
-
 	"github.com/sfunnel-io/funnel-operator/internal/datapath"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
@@ -35,7 +33,7 @@ func (j *job) keepFlows(c *datapath.Config) error {
 		return err
 	}
 	first := before[0] // they share their tables
-	tables, err := datapath.AttachedFlowTables(ebpf.ProgramID(first.program))
+	tables, err := datapath.AttachedFlowTables(first.id)
 	if err != nil {
 		return &FlowsError{first.name.Hook, err}
 	}
@@ -52,12 +50,6 @@ func (j *job) keepFlows(c *datapath.Config) error {
 	return nil
 }
 
-// ownProgram is a program of ours that is attached.
-type ownProgram struct {
-	name    Name
-	program int
-}
-
 // keeping returns our programs on the interface that remember flows.
 func (j *job) keeping() ([]ownProgram, error) {
 	var found []ownProgram
@@ -65,13 +57,13 @@ func (j *job) keeping() ([]ownProgram, error) {
 		if !j.options.owns(h.direction()) {
 			continue
 		}
-		filters, err := listFilters(j.link, h)
+		programs, err := ownPrograms(j.link, h)
 		if err != nil {
 			return nil, err
 		}
-		for _, f := range filters {
-			if own, name, ok := ownFilter(f); ok && name.Flows != noFlows {
-				found = append(found, ownProgram{name, own.Id})
+		for _, p := range programs {
+			if p.name.KeepsFlows() {
+				found = append(found, p)
 			}
 		}
 	}

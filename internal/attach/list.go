@@ -61,14 +61,13 @@ func listHook(d device, h Hook) ([]Attachment, error) {
 	if link == nil || err != nil {
 		return nil, err
 	}
-	filters, err := listFilters(link, h)
+	programs, err := ownPrograms(link, h)
 	if err != nil {
 		return nil, err
 	}
 	var found []Attachment
-	for _, f := range filters {
-		own, name, ok := ownFilter(f)
-		if !ok || name.Hook != h {
+	for _, p := range programs {
+		if p.name.Hook != h {
 			continue
 		}
 		front, err := inFront(link, h)
@@ -76,7 +75,7 @@ func listHook(d device, h Hook) ([]Attachment, error) {
 			return nil, err
 		}
 		found = append(found, Attachment{
-			Interface: d.name, Device: link.Attrs().Name, Name: name, Program: uint32(own.Id), InFront: front,
+			Interface: d.name, Device: link.Attrs().Name, Name: p.name, Program: uint32(p.id), InFront: front,
 		})
 	}
 	return found, nil

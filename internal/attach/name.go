@@ -32,7 +32,7 @@ func (h Hook) direction() rules.Direction {
 }
 
 // Name tells whose an attached program is and what it was made of. Filters
-// carry it as their name.
+// carry it as their name, what tcx attaches in its mark.
 type Name struct {
 	Hook Hook
 	// Version of the attacher that put the program there.
@@ -60,7 +60,10 @@ const (
 
 const reservedMark = "reserved"
 
-const namePrefix = "sfunnel/"
+const (
+	nameSeparator = "/"
+	namePrefix    = "sfunnel" + nameSeparator
+)
 
 // KeepsFlows reports whether the program remembers flows.
 func (n Name) KeepsFlows() bool { return n.Flows != noFlows }
@@ -80,10 +83,11 @@ func (n Name) String() string {
 	return s
 }
 
-// plain replaces slashes, spaces and all that does not print.
+// plain replaces what separates parts of names and marks, spaces and all that does
+// not print.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '/' || r <= ' ' || r > '~' {
+		if strings.ContainsRune(nameSeparator+markSeparator, r) || r <= ' ' || r > '~' {
 			return '-'
 		}
 		return r
@@ -94,7 +98,7 @@ func plain(s string) string {
 // one of ours.
 func ParseName(s string) (Name, bool) {
 	rest, ours := strings.CutPrefix(s, namePrefix)
-	part := strings.Split(rest, "/")
+	part := strings.Split(rest, nameSeparator)
 	if !ours || len(part) < 3 || len(part) > 5 {
 		return Name{}, false
 	}

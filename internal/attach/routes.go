@@ -293,15 +293,10 @@ func (r reservation) reserve(d device) (func() error, error) {
 
 // reserved returns the room that our filter on egress says is reserved.
 func reserved(link netlink.Link) (int, error) {
-	filters, err := listFilters(link, Egress)
-	if err != nil {
-		return 0, err
-	}
+	programs, err := ownPrograms(link, Egress)
 	most := 0
-	for _, f := range filters {
-		if _, name, ok := ownFilter(f); ok {
-			most = max(most, name.Reserved)
-		}
+	for _, p := range programs {
+		most = max(most, p.name.Reserved)
 	}
-	return most, nil
+	return most, err
 }

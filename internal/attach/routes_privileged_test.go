@@ -145,17 +145,19 @@ func TestRoutesOfOneDestinationAreLeftAlone(t *testing.T) {
 }
 
 func TestAFailureGivesRoutesTheirMTUBack(t *testing.T) {
-	routedDevice(t)
-	foreignFilter(t, mustLink(t, "eth0"), Egress, priority, handle)
-	before := routes(t)
-	o := options(t, "", funnelText, "eth0")
-	o.Sets[0].Reserve = true
-	if _, err := Attach(t.Context(), o); err == nil {
-		t.Fatal("a foreign filter under our handle was replaced")
-	}
-	if back := routes(t); !slices.Equal(back, before) {
-		t.Errorf("got\n%s", difference(before, back))
-	}
+	bothWays(t, func(t *testing.T) {
+		routedDevice(t)
+		fill(t, mustLink(t, "eth0"), Egress)
+		before := routes(t)
+		o := options(t, "", funnelText, "eth0")
+		o.Sets[0].Reserve = true
+		if _, err := Attach(t.Context(), o); err == nil {
+			t.Fatal("a hook that is full took a program")
+		}
+		if back := routes(t); !slices.Equal(back, before) {
+			t.Errorf("got\n%s", difference(before, back))
+		}
+	})
 }
 
 // difference lists what only one of two lists has.

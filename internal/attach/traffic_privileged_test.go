@@ -67,34 +67,36 @@ func neighbour(t *testing.T, l netlink.Link, address string) {
 // TestReplaceUnderLoadLosesNothing sends through an interface while the rules
 // are replaced again and again. Every packet must arrive, and arrive funneled.
 func TestReplaceUnderLoadLosesNothing(t *testing.T) {
-	newNamespace(t)
-	l := ethernet(t, "eth0", "10.0.0.1/24")
-	neighbour(t, l, "10.0.0.2")
-	arrived := countArrivals(t, mustLink(t, "eth0p"))
-	variants := []Options{options(t, "", funnelText, "eth0"), options(t, "", "udp dport 53 drop; "+funnelText, "eth0")}
-	mustAttach(t, variants[0])
+	bothWays(t, func(t *testing.T) {
+		newNamespace(t)
+		l := ethernet(t, "eth0", "10.0.0.1/24")
+		neighbour(t, l, "10.0.0.2")
+		arrived := countArrivals(t, mustLink(t, "eth0p"))
+		variants := []Options{options(t, "", funnelText, "eth0"), options(t, "", "udp dport 53 drop; "+funnelText, "eth0")}
+		mustAttach(t, variants[0])
 
-	conn, err := net.Dial("udp4", "10.0.0.2:2055")
-	must(t, err)
-	defer conn.Close()
-	var sent atomic.Uint64
-	stop, done := make(chan struct{}), make(chan error)
-	go func() { done <- flood(conn, &sent, stop) }()
-	replacements := 50
-	if testing.Short() {
-		replacements = 4
-	}
-	for i := range replacements {
-		mustAttach(t, variants[i%2])
-	}
-	close(stop)
-	must(t, <-done)
+		conn, err := net.Dial("udp4", "10.0.0.2:2055")
+		must(t, err)
+		defer conn.Close()
+		var sent atomic.Uint64
+		stop, done := make(chan struct{}), make(chan error)
+		go func() { done <- flood(conn, &sent, stop) }()
+		replacements := 50
+		if testing.Short() {
+			replacements = 4
+		}
+		for i := range replacements {
+			mustAttach(t, variants[i%2])
+		}
+		close(stop)
+		must(t, <-done)
 
-	funneled, plain := arrived.of(t, unix.IPPROTO_TCP), arrived.of(t, unix.IPPROTO_UDP)
-	t.Logf("%d packets during %d replacements", sent.Load(), replacements)
-	if funneled != sent.Load() || plain != 0 {
-		t.Errorf("%d sent, %d arrived funneled and %d as they were", sent.Load(), funneled, plain)
-	}
+		funneled, plain := arrived.of(t, unix.IPPROTO_TCP), arrived.of(t, unix.IPPROTO_UDP)
+		t.Logf("%d packets during %d replacements", sent.Load(), replacements)
+		if funneled != sent.Load() || plain != 0 {
+			t.Errorf("%d sent, %d arrived funneled and %d as they were", sent.Load(), funneled, plain)
+		}
+	})
 }
 
 // flood sends small bursts, so that no queue overflows, until it is told to
@@ -150,7 +152,9 @@ func tun(t *testing.T, name, address string, offload bool) *os.File {
 
 // With checksum offload every packet goes through the segmenting device.
 func TestAnInterfaceWithoutEthernetHeadersIsFunneled(t *testing.T) {
-	funnelThroughTun(t, false)
+	bothWays(t, func(t *testing.T) {
+		funnelThroughTun(t, false)
+	})
 }
 
 func TestAnInterfaceWithoutEthernetHeadersThatOffloadsIsFunneled(t *testing.T) {

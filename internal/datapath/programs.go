@@ -3,8 +3,11 @@
 package datapath
 
 import (
+	"fmt"
+
 	"github.com/cilium/ebpf"
 
+	"github.com/sfunnel-io/funnel-operator/bpf"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
@@ -31,6 +34,21 @@ func (p *Programs) Close() error {
 		c.Close()
 	}
 	*p = Programs{}
+	return nil
+}
+
+// EndChain says what is to become of packets that Ingress or Egress lets pass: on,
+// they don't come to what sits behind it on its hook; off, as programs begin, they
+// do.
+func (p *Programs) EndChain(d rules.Direction, on bool) error {
+	for _, c := range p.collections {
+		if (c.Programs[bpf.IngressProgIngress] != nil) != (d == rules.Ingress) {
+			continue
+		}
+		if err := c.Variables[bpf.EgressVarEndsChain].Set(on); err != nil {
+			return fmt.Errorf("set %s: %w", bpf.EgressVarEndsChain, err)
+		}
+	}
 	return nil
 }
 
