@@ -104,22 +104,27 @@ func (h host) put(t *testing.T, ingress, egress string, change func(*attach.Opti
 // ruleCounts returns the packets that each rule of a direction counted.
 func (h host) ruleCounts(t *testing.T, hook attach.Hook) []uint64 {
 	t.Helper()
+	counts := []uint64{}
+	for _, r := range h.counters(t, hook).Rules {
+		counts = append(counts, r.Packets)
+	}
+	return counts
+}
+
+// counters are those of the program on a hook.
+func (h host) counters(t *testing.T, hook attach.Hook) datapath.Counters {
+	t.Helper()
 	list, err := attach.List(attach.Where{Netns: h.name})
 	must(t, err)
 	for _, a := range list {
-		if a.Name.Hook != hook {
-			continue
+		if a.Name.Hook == hook {
+			c, err := datapath.AttachedCounters(ebpf.ProgramID(a.Program))
+			must(t, err)
+			return c
 		}
-		c, err := datapath.AttachedCounters(ebpf.ProgramID(a.Program))
-		must(t, err)
-		counts := []uint64{}
-		for _, r := range c.Rules {
-			counts = append(counts, r.Packets)
-		}
-		return counts
 	}
 	t.Fatalf("%s has no %s program", h.name, hook)
-	return nil
+	return datapath.Counters{}
 }
 
 // TestConnectionsOutliveUpdates talks all the time while the rules of both sides
@@ -285,5 +290,56 @@ func TestShowListsFlows(t *testing.T) {
 	got := client.attacherWith(t, three, "", "show", "--flows")
 	if got.code != exitDone || strings.Contains(got.stdout, "flows:") || !strings.Contains(got.stderr, "needs SYS_ADMIN") {
 		t.Errorf("without privilege: %v", got)
+	}
+}
+
+// TestRepliesInKindOutliveAnUpdate: the side that answers speaks first after the rules
+// of both sides were replaced.
+func TestRepliesInKindOutliveAnUpdate(t *testing.T) {
+	client, server := pair(t)
+	variants := []struct{ client, server string }{
+		{"udp dport 2055 funnel tcp dport 179 sport 540 reply\n", "tcp dport 179 pushed unfunnel udp dport 2055 reply\n"},
+		{otherRule + "udp dport 2055 funnel tcp dport 179 sport 540 reply\n", otherRule + "tcp dport 179 pushed unfunnel udp dport 2055 reply\n"},
+	}
+	client.put(t, "", variants[0].client, nil)
+	server.put(t, variants[0].server, "", nil)
+	var here, there net.PacketConn
+	server.inside(t, func() (err error) {
+		there, err = net.ListenPacket("udp4", server.address+":2055")
+		return err
+	})
+	defer there.Close()
+	client.inside(t, func() (err error) {
+		here, err = net.ListenPacket("udp4", client.address+":4000")
+		return err
+	})
+	defer here.Close()
+	_, err := here.WriteTo([]byte("question"), there.LocalAddr())
+	must(t, err)
+	buffer := make([]byte, 100)
+	must(t, there.SetReadDeadline(time.Now().Add(10*time.Second)))
+	_, from, err := there.ReadFrom(buffer)
+	must(t, err)
+
+	for i := range 3 {
+		v := variants[(i+1)%2]
+		if got := server.put(t, v.server, "", nil); !got[0].KeptFlows || !got[0].RemembersFlows {
+			t.Errorf("server: %+v", got[0])
+		}
+		if got := client.put(t, "", v.client, nil); !got[0].KeptFlows {
+			t.Errorf("client: %+v", got[0])
+		}
+		_, err = there.WriteTo([]byte("answer"), from)
+		must(t, err)
+		must(t, here.SetReadDeadline(time.Now().Add(10*time.Second)))
+		if n, _, err := here.ReadFrom(buffer); err != nil || string(buffer[:n]) != "answer" {
+			t.Fatalf("update %d: %q, %v", i, buffer[:n], err)
+		}
+		if n := client.counters(t, attach.Ingress).Reasons[datapath.Unfunneled]; n != 1 {
+			t.Errorf("update %d: %d answers came in kind, want 1", i, n)
+		}
+	}
+	if got := server.put(t, otherRule, "", nil); got[0].KeptFlows || got[0].RemembersFlows {
+		t.Errorf("rules without reply: %+v", got[0])
 	}
 }

@@ -32,12 +32,13 @@ type shown struct {
 	Flows *shownFlows `json:"flows,omitempty"`
 }
 
-// shownFlows counts inline flows and, if that was asked for, lists some.
+// shownFlows counts flows and, if that was asked for, lists some of the inline ones.
 type shownFlows struct {
 	Funneled   int         `json:"funneled"`
 	Unfunneled int         `json:"unfunneled"`
 	Direct     int         `json:"direct"`
 	HalfOpen   int         `json:"halfOpen"`
+	Replies    int         `json:"replies"`
 	List       []shownFlow `json:"list,omitempty"`
 }
 
@@ -166,7 +167,7 @@ func (s *shown) countFlows(a attach.Attachment, list bool) error {
 	if err != nil {
 		return err
 	}
-	s.Flows = &shownFlows{Funneled: found.Funneled, Unfunneled: found.Unfunneled, Direct: found.Direct, HalfOpen: found.HalfOpen}
+	s.Flows = &shownFlows{Funneled: found.Funneled, Unfunneled: found.Unfunneled, Direct: found.Direct, HalfOpen: found.HalfOpen, Replies: found.Replies}
 	for _, f := range found.Flows {
 		s.Flows.List = append(s.Flows.List, shownFlow{
 			f.Role, f.Client.String(), f.Server.String(), f.Through, f.SourcePort, f.State, f.Idle.Seconds(),
@@ -228,7 +229,8 @@ func (f *shownFlows) print(o outside) {
 	if f == nil {
 		return
 	}
-	o.print("  flows: %d funneled, %d unfunneled, %d direct, %d half open", f.Funneled, f.Unfunneled, f.Direct, f.HalfOpen)
+	o.print("  flows: %d funneled, %d unfunneled, %d direct, %d half open, %d with replies in kind",
+		f.Funneled, f.Unfunneled, f.Direct, f.HalfOpen, f.Replies)
 	for _, one := range f.List {
 		o.print("  %s %s -> %s, travels %d -> %d, %s, idle %.1f s",
 			one.Role, one.Client, one.Server, one.SourcePort, one.Through, one.State, one.Idle)

@@ -24,10 +24,8 @@ type job struct {
 	segment  *segmentDevice // nil when the rules need none
 	programs *datapath.Programs
 	seats    []*seat // of the programs that tcx attaches
-	// generated is the generation of the rules in programs; kept says that these
-	// go on with flows of the programs before.
+	// generated is the generation of the rules in programs.
 	generated uint32
-	kept      bool
 	room      int // that is reserved on routes, in bytes
 }
 
@@ -109,7 +107,6 @@ func (j *job) load() error {
 		j.programs = &datapath.Programs{}
 		return nil
 	}
-	j.kept = c.Kept != nil
 	var err error
 	if j.programs, err = datapath.Load(c); err != nil {
 		return err
@@ -325,7 +322,7 @@ func (j *job) describe() (Attached, error) {
 	a := Attached{
 		Name: j.name, Index: j.index, MTU: j.mtu, Overhead: j.overhead(),
 		Ingress: len(j.ingress), Egress: len(j.egress),
-		KeptFlows: j.kept, FlowEntries: j.programs.Flows.Entries, RemembersFlows: j.programs.Flows.Kept,
+		KeptFlows: j.programs.Flows.TakenOver, FlowEntries: j.programs.Flows.Entries, RemembersFlows: j.programs.Flows.Kept,
 	}
 	var err error
 	if a.Headroom, err = measureHeadroom(j.device); err != nil {

@@ -37,8 +37,7 @@ func (j *job) keepFlows(c *datapath.Config) error {
 	if err != nil {
 		return &FlowsError{first.name.Hook, err}
 	}
-	empty, err := tables.Empty()
-	if err != nil || empty {
+	if left, err := tables.DropEmpty(); err != nil || !left {
 		tables.Close()
 		return err
 	}

@@ -39,9 +39,10 @@ type Config struct {
 // MaxGeneration bounds Config.Generation.
 const MaxGeneration = 1<<20 - 1
 
-// Kept are the flow tables of programs that are about to be replaced. Flows in
-// them go on as they are, whatever the new rules say, and count for no rule
-// unless Generation stayed the same. The tables keep their sizes.
+// Kept are the flow tables of programs that are about to be replaced. Inline flows
+// in them go on as they are, whatever the new rules say, and count for no rule
+// unless Generation stayed the same; replies in kind go on where the new rules have
+// any. The tables keep their sizes.
 type Kept struct {
 	*FlowTables
 	// Unfunneled are the directions in which flows are unfunneled.

@@ -99,9 +99,23 @@ func planFlows(c Config) (*flowTable, error) {
 	return f, nil
 }
 
+// keepsInline reports whether tables of inline flows are kept.
+func (f *flowTable) keepsInline() bool {
+	return f.kept != nil && f.kept.maps[bpf.EgressMapFlows] != nil
+}
+
+// keepsPushed reports that of the table of replies in kind. Without a rule that says
+// reply nothing asks it.
+func (f *flowTable) keepsPushed() bool {
+	return f.kept != nil && f.kept.maps[bpf.EgressMapPushedFlows] != nil && (f.ingress.replies() || f.egress.replies())
+}
+
 // keep goes on with what is in the tables that are kept, in their sizes.
 func (f *flowTable) keep() {
-	if f.kept == nil {
+	if f.keepsPushed() {
+		f.pushed = f.kept.maps[bpf.EgressMapPushedFlows].MaxEntries()
+	}
+	if !f.keepsInline() {
 		return
 	}
 	f.ingress.unfunnels = f.ingress.unfunnels || f.kept.Unfunneled[rules.Ingress]
@@ -110,23 +124,26 @@ func (f *flowTable) keep() {
 	f.halfOpen = f.kept.maps[bpf.EgressMapHalfOpen].MaxEntries()
 }
 
-// held is what Programs say of the tables. Flows of a push alone are none that
-// break without them: the next packet that is funneled makes the entry anew.
+// held is what Programs say of the tables.
 func (f *flowTable) held() Flows {
-	if !f.inline() {
+	if !f.used() {
 		return Flows{}
 	}
+	entries := f.pushed
+	if f.inline() {
+		entries = f.entries
+	}
 	return Flows{
-		Kept: true, Entries: int(f.entries),
+		Kept: true, TakenOver: f.keepsInline() || f.keepsPushed(), Entries: int(entries),
 		Unfunneled: map[rules.Direction]bool{rules.Ingress: f.ingress.unfunnels, rules.Egress: f.egress.unfunnels},
 	}
 }
 
 // used reports whether any flow is remembered. Then both hooks need a program.
-func (f *flowTable) used() bool { return f.kept != nil || f.ingress.any() || f.egress.any() }
+func (f *flowTable) used() bool { return f.keepsInline() || f.ingress.any() || f.egress.any() }
 
 // inline reports whether flows of inline are remembered.
-func (f *flowTable) inline() bool { return f.kept != nil || f.ingress.inline() || f.egress.inline() }
+func (f *flowTable) inline() bool { return f.keepsInline() || f.ingress.inline() || f.egress.inline() }
 
 // configure sizes the maps of a direction and tells the programs their part.
 func (f *flowTable) configure(spec *ebpf.CollectionSpec, d rules.Direction) error {
@@ -146,7 +163,7 @@ func (f *flowTable) configure(spec *ebpf.CollectionSpec, d rules.Direction) erro
 	return setVariables(spec, map[string]any{
 		bpf.EgressVarRulesGeneration:   f.generation,
 		bpf.EgressVarKnowsFlows:        f.inline(),
-		bpf.EgressVarFollowsFlows:      f.kept != nil || here.funnels || other.inline(),
+		bpf.EgressVarFollowsFlows:      f.keepsInline() || here.funnels || other.inline(),
 		bpf.EgressVarFunnelsInline:     here.funnels,
 		bpf.EgressVarUnfunnelsInline:   here.unfunnels,
 		bpf.EgressVarAnswersInline:     other.unfunnels,
@@ -204,10 +221,13 @@ func (f *flowTable) make() error {
 	return nil
 }
 
-// open returns a table: one that is kept, or a new one. Rules that came without
-// reply have a table of one entry, which is of no use to others.
+// open returns a table: one that is kept, or a new one.
 func (f *flowTable) open(name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
-	if f.kept != nil && !(name == bpf.EgressMapPushedFlows && f.kept.maps[name].MaxEntries() < spec.MaxEntries) {
+	keeps := f.keepsInline()
+	if name == bpf.EgressMapPushedFlows {
+		keeps = f.keepsPushed()
+	}
+	if keeps {
 		return f.kept.maps[name].Clone()
 	}
 	return ebpf.NewMap(spec)

@@ -18,8 +18,9 @@ import (
 type FlowList struct {
 	// Funneled, Unfunneled, Direct and HalfOpen count flows: funneled here,
 	// unfunneled here, direct ones to a through port that are kept apart, and
-	// unfunneled ones that are not known yet to be real.
-	Funneled, Unfunneled, Direct, HalfOpen int
+	// unfunneled ones that are not known yet to be real. Replies counts flows of
+	// rules with reply, whose answers are in kind; they are not described.
+	Funneled, Unfunneled, Direct, HalfOpen, Replies int
 	// Flows are some of them.
 	Flows []Flow
 }
@@ -66,7 +67,21 @@ func (t *FlowTables) List(limit int) (FlowList, error) {
 			return l, err
 		}
 	}
-	return l, nil
+	l.Replies, err = countEntries(t.maps[bpf.EgressMapPushedFlows])
+	return l, err
+}
+
+func countEntries(m *ebpf.Map) (n int, err error) {
+	var key flowKey
+	var value pushedEntry
+	entries := m.Iterate()
+	for entries.Next(&key, &value) {
+		n++
+	}
+	if err := entries.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return n, err
+	}
+	return n, nil
 }
 
 // count counts an entry if it stands for a flow, and returns the flow's role.

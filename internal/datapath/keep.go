@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/sfunnel-io/funnel-operator/bpf"
 )
 
 // flowLayout is the version of what entries of the flow tables are and mean
@@ -46,15 +48,32 @@ func AttachedFlowTables(id ebpf.ProgramID) (*FlowTables, error) {
 	return t, nil
 }
 
-// Empty reports whether no flow is remembered.
-func (t *FlowTables) Empty() (bool, error) {
-	for _, m := range t.maps {
-		key, err := m.NextKeyBytes(nil) // nil when there is none
+// DropEmpty lets go of tables that hold no flow, so that the next ones have the
+// size that is asked for, and reports whether any is left. Those of inline flows
+// stay or go together.
+func (t *FlowTables) DropEmpty() (left bool, err error) {
+	for _, together := range [][]string{{bpf.EgressMapFlows, bpf.EgressMapHalfOpen}, {bpf.EgressMapPushedFlows}} {
+		empty, err := t.empty(together)
 		if err != nil {
 			return false, fmt.Errorf("look into a flow table: %w", err)
 		}
-		if key != nil {
-			return false, nil
+		if !empty {
+			left = true
+			continue
+		}
+		for _, name := range together {
+			t.maps[name].Close()
+			delete(t.maps, name)
+		}
+	}
+	return left, nil
+}
+
+func (t *FlowTables) empty(names []string) (bool, error) {
+	for _, name := range names {
+		key, err := t.maps[name].NextKeyBytes(nil) // nil when there is none
+		if err != nil || key != nil {
+			return false, err
 		}
 	}
 	return true, nil

@@ -56,6 +56,8 @@ func (p *Programs) EndChain(d rules.Direction, on bool) error {
 type Flows struct {
 	// Kept says that they remember any. Then both hooks have a program.
 	Kept bool
+	// TakenOver says that flows of earlier programs go on.
+	TakenOver bool
 	// Entries is how many the table has room for.
 	Entries int
 	// Unfunneled are the directions in which flows may be unfunneled.
