@@ -29,6 +29,10 @@ only_standard() {
 forbid ./cmd/attacher '^(sigs\.)?k8s\.io/' 'Kubernetes packages'
 forbid ./cmd/manager '^github\.com/(cilium/ebpf|vishvananda/netlink)' 'the kernel side (cilium/ebpf, netlink)'
 forbid ./cmd/kubectl-funnel '^github\.com/(cilium/ebpf|vishvananda/netlink)' 'the kernel side (cilium/ebpf, netlink)'
+server='^(k8s\.io/apiserver|k8s\.io/apiextensions-apiserver/pkg/apiserver|github\.com/google/cel-go)(/|$)'
+for who in ./cmd/manager ./cmd/attacher ./api/... ./config/crd; do
+	forbid "$who" "$server" "the API server's code (CEL, structural schemas)"
+done
 forbid ./api/v1alpha1 '^(sigs\.k8s\.io/controller-runtime|k8s\.io/client-go)' 'anything heavier than apimachinery'
 others=$(go list -f '{{join .Imports "\n"}}{{"\n"}}{{join .TestImports "\n"}}' ./test/example | grep "^$module/.*internal" || true)
 [[ -z $others ]] || { failed=1; echo "./test/example must import nothing that other modules can't: $others" >&2; }

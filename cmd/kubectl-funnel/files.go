@@ -77,12 +77,16 @@ func (o outside) readFile(file string) (*manifest.Stream, error) {
 	return manifest.Parse(file, string(text))
 }
 
-// world reads the files and what they say about a cluster.
+// world reads the files and what they say about a cluster. A policy that can't be
+// read is an error, so that pods are not injected without it.
 func (o outside) world(names []string, namespace string) ([]*manifest.Stream, *manifest.World, error) {
 	streams, err := o.read(names)
 	if err != nil {
 		return nil, nil, err
 	}
 	w, err := manifest.Read(streams, namespace)
+	if err == nil {
+		err = w.Unreadable()
+	}
 	return streams, w, err
 }

@@ -23,7 +23,11 @@ func lintCommand(args []string, o outside) int {
 	if err != nil {
 		return o.wrong("%v", err)
 	}
-	_, w, err := o.world(files, *namespace)
+	streams, err := o.read(files)
+	if err != nil {
+		return o.wrong("%v", err)
+	}
+	w, err := manifest.Read(streams, *namespace)
 	if err != nil {
 		return o.wrong("%v", err)
 	}

@@ -96,6 +96,8 @@ func TestWrongUseIsRefused(t *testing.T) {
 		"inject --image a -f - --frob":                   "inject: flag provided but not defined: -frob",
 		"inject --image a -f absent.yaml":                "open absent.yaml: no such file or directory",
 		"render -f -":                                    "render: the input has no FunnelPolicy",
+		"inject -f testdata/unreadable.yaml --image a":   "testdata/unreadable.yaml:5: fault: FunnelPolicy unreadable: spec.podSelector.matchLabels.app: ",
+		"render -f testdata/unreadable.yaml":             "testdata/unreadable.yaml:5: fault: FunnelPolicy unreadable: spec.podSelector.matchLabels.app: ",
 		"render -f - -o yaml":                            `render: output "yaml": want configmap`,
 		"render -f - x":                                  `render: unexpected ["x"]`,
 		"render -f testdata/shop.yaml --address web":     `--address "web": want [NAMESPACE/]SERVICE=IP`,

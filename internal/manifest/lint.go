@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -47,35 +46,23 @@ func (f Finding) String() string {
 	return fmt.Sprintf("%s:%d: %s: %s: %s", f.File, f.Line, f.Severity, f.Title, f.Message)
 }
 
-func (p Policy) finding(s Severity, path, message string) Finding {
-	return p.Object.finding(s, path, message)
-}
-
 func (o *Object) finding(s Severity, path, message string) Finding {
 	return Finding{s, o.File, o.Line(path), o.Title(), message}
 }
 
-// unknownField is the path in `unknown field "spec.rule"`.
-func unknownField(err error) string {
-	_, rest, _ := strings.Cut(err.Error(), `"`)
-	path, _, _ := strings.Cut(rest, `"`)
-	return path
-}
-
 // Lint returns what is wrong or doubtful about the policies and the pods that
-// they select, in the order of the input. What only an API server checks, the
-// CEL rules of the schema, is not among it.
+// they select, in the order of the input.
 func (w *World) Lint() []Finding {
-	var found []Finding
+	found := slices.Clone(w.unreadable)
 	programs := map[string][]policy.Compiled{}
 	for _, p := range w.Policies {
 		program, faults := w.Compile(p)
-		found = append(found, slices.Concat(p.nameFaults(), faults, w.advice(p, program))...)
+		found = append(found, slices.Concat(faults, w.advice(p, program))...)
 		programs[p.Namespace] = append(programs[p.Namespace], policy.Compiled{Policy: p.FunnelPolicy, Program: program})
 	}
 	for _, p := range w.Policies {
 		if c, yields := policy.Conflicts(programs[p.Namespace])[p.Name]; yields {
-			found = append(found, p.finding(Fault, "spec", v1alpha1.ReasonConflicted+": "+c.Message))
+			found = append(found, p.Object.finding(Fault, "spec", v1alpha1.ReasonConflicted+": "+c.Message))
 		}
 	}
 	for i := range w.pods {
@@ -85,15 +72,6 @@ func (w *World) Lint() []Finding {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
 	return found
-}
-
-var policyName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$`)
-
-func (p Policy) nameFaults() []Finding {
-	if policyName.MatchString(p.Name) {
-		return nil
-	}
-	return []Finding{p.finding(Fault, "metadata.name", "metadata.name must be a DNS label of at most 52 characters: it becomes part of ConfigMap and volume names")}
 }
 
 // advised are the conditions that can be told without a cluster, each with the
@@ -111,12 +89,12 @@ var advised = []struct {
 func (w *World) advice(p Policy, program *policy.Program) []Finding {
 	var found []Finding
 	for _, u := range program.Unresolved {
-		found = append(found, p.finding(Open, pathIn(u.Message), fmt.Sprintf("not in the input: %s: %s", u.Reason, u.Message)))
+		found = append(found, p.Object.finding(Open, pathIn(u.Message), fmt.Sprintf("not in the input: %s: %s", u.Reason, u.Message)))
 	}
 	conditions := status.Of(w.facts(p, program)).Conditions
 	for _, a := range advised {
 		if c := meta.FindStatusCondition(conditions, a.kind); c != nil && c.Status == a.bad {
-			found = append(found, p.finding(Doubt, "spec", fmt.Sprintf("%s=%s, %s: %s", c.Type, c.Status, c.Reason, c.Message)))
+			found = append(found, p.Object.finding(Doubt, "spec", fmt.Sprintf("%s=%s, %s: %s", c.Type, c.Status, c.Reason, c.Message)))
 		}
 	}
 	return found

@@ -23,18 +23,11 @@ import (
 // World is what streams say about a cluster.
 type World struct {
 	Policies   []Policy
+	unreadable []Finding // why a server refuses policies that are not among Policies
 	services   map[types.NamespacedName]*corev1.Service
 	namespaces map[string]map[string]string // labels by name
 	pods       []*corev1.Pod
 	makers     []*Object // of pods, in the same order
-}
-
-// Policy is a FunnelPolicy and where it stands.
-type Policy struct {
-	*v1alpha1.FunnelPolicy
-	Object *Object
-	// Faults are fields that the kind does not have, and given twice.
-	Faults []error
 }
 
 // Read collects what matters here of the streams. Objects without a namespace
@@ -55,14 +48,7 @@ func Read(streams []*Stream, namespace string) (*World, error) {
 func (w *World) read(o *Object, namespace string) error {
 	switch o.Kind {
 	case v1alpha1.GroupVersion.WithKind("FunnelPolicy"):
-		p := Policy{FunnelPolicy: &v1alpha1.FunnelPolicy{}, Object: o}
-		strict, err := json.UnmarshalStrict(o.json, p.FunnelPolicy)
-		if err != nil {
-			return fmt.Errorf("%v: %w", o, err)
-		}
-		p.Namespace, p.Faults = cmp.Or(p.Namespace, namespace), strict
-		w.Policies = append(w.Policies, p)
-		return nil
+		return w.readPolicy(o, namespace)
 	case corev1.SchemeGroupVersion.WithKind("Service"):
 		s := &corev1.Service{}
 		if err := o.into(s); err != nil {
@@ -136,19 +122,6 @@ func (w *World) Selecting(pod *corev1.Pod) []string {
 func selects(p *v1alpha1.FunnelPolicy, pod *corev1.Pod) bool {
 	selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
 	return err == nil && selector.Matches(labels.Set(pod.Labels))
-}
-
-// Compile compiles a policy against what the streams hold.
-func (w *World) Compile(p Policy) (*policy.Program, []Finding) {
-	program, faults := policy.Compile(p.FunnelPolicy, w.cluster(p.FunnelPolicy))
-	var found []Finding
-	for _, err := range p.Faults {
-		found = append(found, p.finding(Fault, unknownField(err), err.Error()))
-	}
-	for _, err := range faults {
-		found = append(found, p.finding(Fault, err.Field, err.Error()))
-	}
-	return program, found
 }
 
 // cluster is what of the streams the policy's program depends on.

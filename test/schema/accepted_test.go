@@ -9,6 +9,8 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -16,7 +18,11 @@ import (
 )
 
 var _ = DescribeTable("accepted",
-	func(object manifest) { Expect(refusals(object)).To(BeEmpty()) },
+	func(object manifest) {
+		Expect(refusals(object)).To(BeEmpty())
+		Expect(offline(object.object())).To(BeEmpty(), "without a server")
+		lintAgrees(object, nil)
+	},
 
 	Entry("a name of 52 characters", named(strings.Repeat("x", 52), "podSelector: {}\nrules: {text: {egress: udp drop}}")),
 	Entry("every operator of a selector", selecting("{matchExpressions: [{key: a, operator: In, values: [x]}, {key: b, operator: NotIn, values: [x]}, {key: c, operator: Exists}, {key: d, operator: DoesNotExist, values: []}]}")),
@@ -82,6 +88,9 @@ func store(name string, p *v1alpha1.FunnelPolicy) {
 	for i := range 16 {
 		p.Spec.Interfaces = append(p.Spec.Interfaces, fmt.Sprintf("interface-%05d", i))
 	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(p)
+	Expect(err).NotTo(HaveOccurred())
+	Expect(offline(&unstructured.Unstructured{Object: content})).To(BeEmpty(), "without a server, within its cost limits")
 	Expect(api.Create(ctx, p)).To(Succeed())
 	DeferCleanup(func() { Expect(api.Delete(ctx, p)).To(Succeed()) })
 	Expect(api.Get(ctx, client.ObjectKeyFromObject(p), p)).To(Succeed())

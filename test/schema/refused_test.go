@@ -22,7 +22,10 @@ const (
 
 var _ = DescribeTable("refused, with the message",
 	func(object manifest, want string) {
-		Expect(refusals(object)).To(ConsistOf(HaveSuffix(want)))
+		refused := refusals(object)
+		Expect(short(refused)).To(ConsistOf(HaveSuffix(want)))
+		Expect(offline(object.object())).To(ConsistOf(refused), "without a server")
+		lintAgrees(object, refused)
 	},
 
 	Entry("name too long", named(strings.Repeat("x", 53), "podSelector: {}\nrules: {text: {egress: udp drop}}"), nameMessage),

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
@@ -20,7 +21,9 @@ type manifest string
 
 func (m manifest) object() *unstructured.Unstructured {
 	object := &unstructured.Unstructured{}
-	Expect(yaml.Unmarshal([]byte(m), &object.Object)).To(Succeed(), string(m))
+	text, err := yaml.YAMLToJSON([]byte(m))
+	Expect(err).NotTo(HaveOccurred(), string(m))
+	Expect(json.UnmarshalCaseSensitivePreserveInts(text, &object.Object)).To(Succeed(), string(m))
 	return object
 }
 
@@ -102,25 +105,35 @@ func indent(text string) string {
 	return "  " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
 }
 
-// refusals are the faults, each with its field and without the value,
-// for which the API server does
-// not create an object.
-func refusals(m manifest) []string {
+// fault is why an object is refused: a field, and what is wrong with it.
+type fault struct{ field, message string }
+
+// refusals are the faults for which the API server does not create an object.
+func refusals(m manifest) []fault {
 	err := api.Create(ctx, m.object(), client.DryRunAll)
 	if err == nil {
 		return nil
 	}
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || status.Status().Details == nil {
-		return []string{err.Error()}
+		return []fault{{message: err.Error()}}
 	}
-	var faults []string
+	var faults []fault
 	for _, cause := range status.Status().Details.Causes {
 		if !strings.Contains(cause.Message, "some validation rules were not checked") {
-			faults = append(faults, cause.Field+": "+wrongValue.ReplaceAllString(cause.Message, ""))
+			faults = append(faults, fault{cause.Field, cause.Message})
 		}
 	}
 	return faults
+}
+
+// short has each fault in a line, without the value.
+func short(faults []fault) []string {
+	var lines []string
+	for _, f := range faults {
+		lines = append(lines, f.field+": "+wrongValue.ReplaceAllString(f.message, ""))
+	}
+	return lines
 }
 
 // wrongValue is how the API server begins most messages.
