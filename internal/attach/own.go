@@ -67,9 +67,9 @@ func removeOwn(link netlink.Link, h Hook) ([]Name, error) {
 
 // attachesByTCX says how programs are attached to a link: by tcx where the kernel
 // has it (Linux 6.6), which costs packets less than a filter does. Filters of ours
-// that are there are replaced by filters.
+// that are there are replaced by filters; interfaces that may be handed on get them.
 func attachesByTCX(link netlink.Link) (bool, error) {
-	if !hasTCX(link) {
+	if !hasTCX(link) || handedOn(link) {
 		return false, nil
 	}
 	for _, h := range []Hook{Ingress, Egress} {
@@ -79,4 +79,15 @@ func attachesByTCX(link netlink.Link) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// handedOn reports whether a device outlives its network namespace: the kernel, or a
+// CNI plugin, gives a piece of hardware back to the host, and then it may come to
+// another pod. What tcx attached goes with it; filters do not.
+func handedOn(link netlink.Link) bool {
+	if link.Type() != "device" { // of a kind that dies with its namespace
+		return false
+	}
+	host, err := InHostNetwork()
+	return err != nil || !host
 }

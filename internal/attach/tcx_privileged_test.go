@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/sfunnel-io/funnel-operator/internal/classifier"
@@ -235,6 +236,35 @@ func TestAnIngressQdiscIsNoObstacle(t *testing.T) {
 	ingressQdisc(t, l)
 	mustAttach(t, options(t, unfunnelText, funnelText, ""))
 	checkState(t, "attached", "eth0:ingress eth0:egress eth0:ingress-qdisc sfna sfnb")
+}
+
+// TestHardwareInAPodGetsFilters: lo stands for it, having no kind either. Filters stay
+// behind when an interface comes to another namespace.
+func TestHardwareInAPodGetsFilters(t *testing.T) {
+	l, ok := tcxInterface(t)
+	if !ok {
+		return
+	}
+	for name, want := range map[string]bool{"lo": false, "eth0": true} {
+		if got, err := attachesByTCX(mustLink(t, name)); got != want || err != nil {
+			t.Errorf("%s by tcx: %v, %v, want %v", name, got, err, want)
+		}
+	}
+	withoutTCX(t)
+	mustAttach(t, options(t, unfunnelText, "", "eth0"))
+	here, err := netns.Get()
+	must(t, err)
+	defer here.Close()
+	there, err := netns.New() // and goes there
+	must(t, err)
+	defer there.Close()
+	defer func() { must(t, netns.Set(here)) }()
+	must(t, netns.Set(here))
+	must(t, netlink.LinkSetNsFd(l, int(there)))
+	must(t, netns.Set(there))
+	if found, err := List(Where{}); err != nil || len(found) != 0 {
+		t.Errorf("in the other namespace: %+v, %v", found, err)
+	}
 }
 
 // TestFiltersOfOursAreReplacedByFilters, as a newer attacher finds them.
