@@ -254,7 +254,12 @@ func (j *job) putOn(link netlink.Link, p *ebpf.Program, h Hook) (func() error, e
 	if !tcx {
 		return putFilter(link, p, j.nameOf(h))
 	}
-	s, err := sit(link, p, j.nameOf(h), func(on bool) error { return j.programs.EndChain(h.direction(), on) })
+	s, err := sit(link, p, j.nameOf(h), func(on bool) error {
+		if h == Segment {
+			return nil // lets no packet pass
+		}
+		return j.programs.EndChain(h.direction(), on)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -65,14 +65,16 @@ func neighbour(t *testing.T, l netlink.Link, address string) {
 }
 
 // TestReplaceUnderLoadLosesNothing sends through an interface while the rules
-// are replaced again and again. Every packet must arrive, and arrive funneled.
+// are replaced again and again. Every packet must arrive, and arrive funneled. One
+// that meets the rules twice is dropped by the last of them.
 func TestReplaceUnderLoadLosesNothing(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		newNamespace(t)
 		l := ethernet(t, "eth0", "10.0.0.1/24")
 		neighbour(t, l, "10.0.0.2")
 		arrived := countArrivals(t, mustLink(t, "eth0p"))
-		variants := []Options{options(t, "", funnelText, "eth0"), options(t, "", "udp dport 53 drop; "+funnelText, "eth0")}
+		const twice = funnelText + "; tcp dport 179 drop"
+		variants := []Options{options(t, "", twice, "eth0"), options(t, "", "udp dport 53 drop; "+twice, "eth0")}
 		mustAttach(t, variants[0])
 
 		conn, err := net.Dial("udp4", "10.0.0.2:2055")
