@@ -64,7 +64,7 @@ func pullPolicy(opts Options) corev1.PullPolicy {
 }
 
 // attaching are the capabilities that loading and attaching need and no more: BPF
-// for maps and programs, NET_ADMIN for filters, PERFMON for packet offsets that vary.
+// for maps and programs, NET_ADMIN to attach them, PERFMON for packet offsets that vary.
 var attaching = []corev1.Capability{"BPF", "NET_ADMIN", "PERFMON"}
 
 // privileges are these capabilities and nothing else. The uid is 0, as another gets
