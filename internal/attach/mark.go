@@ -62,7 +62,7 @@ func listMarks(link netlink.Link, h Hook) (map[ebpf.ProgramID]Name, error) {
 }
 
 func addMark(link netlink.Link, mark string) error {
-	if err := netlink.LinkAddAltName(link, mark); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := netlink.LinkAddAltName(link, mark); err != nil {
 		return fmt.Errorf("add alternative name %s: %w", mark, err)
 	}
 	return nil
