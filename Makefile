@@ -25,18 +25,18 @@ test: test-pure test-privileged test-envtest ## All tests but e2e.
 
 .PHONY: test-pure
 test-pure: ## Tests that need nothing but Go.
-	go test $$(hack/packages.sh pure)
+	go test -timeout=30m $$(hack/packages.sh pure)
 
 .PHONY: test-privileged
 test-privileged: deps ## Tests on the real kernel: program runs, network namespaces, sockets (root).
-	FUNNEL_REQUIRE_ROOT=1 go test -p 1 $$(hack/packages.sh privileged)
+	FUNNEL_REQUIRE_ROOT=1 go test -timeout=30m -p 1 $$(hack/packages.sh privileged)
 
 .PHONY: test-envtest
 test-envtest: ## Tests on a real kube-apiserver and etcd.
-	KUBEBUILDER_ASSETS=$$(hack/kube/build.sh) go test -p 1 $$(hack/packages.sh envtest)
+	KUBEBUILDER_ASSETS=$$(hack/kube/build.sh) go test -timeout=30m -p 1 $$(hack/packages.sh envtest)
 
 .PHONY: e2e
-e2e: deps ## The demo's claims as assertions, on 3 real nodes, in nftables and iptables mode (root).
+e2e: deps ## The demo's claims as assertions, on 3 real nodes, in nftables and iptables mode (root): E2E_INSTALL=admission-policy, ha or helm.
 	hack/e2e.sh -ginkgo.label-filter='!faults && !in-place'
 
 .PHONY: test-in-place

@@ -45,12 +45,12 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("kernels", flag.ExitOnError)
 	series := flags.String("series", "6.1,6.12", "kernel series, of Debian's packages")
 	wanted := flags.String("modules", modules, "kernel modules to load")
-	timeout := flags.Duration("timeout", 10*time.Minute, "how long a machine may run")
+	timeout := flags.Duration("timeout", 30*time.Minute, "how long a machine may run")
 	opts := options{}
 	commands := flags.String("commands", "sleep,ip,nft", "commands of this machine that the tests start")
 	flags.StringVar(&opts.run, "run", "", "regular expression of the tests to run, instead of the chosen ones")
 	flags.BoolVar(&opts.all, "all", false, "run every test, which takes half an hour")
-	flags.IntVar(&opts.seconds, "seconds", 420, "how long one test binary may run")
+	flags.IntVar(&opts.seconds, "seconds", 1500, "how long one test binary may run")
 	flags.Usage = func() {
 		fmt.Fprintf(flags.Output(), "usage: kernels [flags] PACKAGE…\n")
 		flags.PrintDefaults()
