@@ -3,7 +3,7 @@
 package managertest
 
 import (
-	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,10 +45,34 @@ func monitoring(t *testing.T, c *Cluster, m *Manager) {
 	}
 	for _, panel := range mustPanels(t) {
 		for _, target := range panel.Targets {
-			checkQuery(t, "panel "+panel.Title, strings.ReplaceAll(target.Expr, "$__rate_interval", "5m"), exported)
+			where, expr := "panel "+panel.Title, strings.ReplaceAll(target.Expr, "$__rate_interval", "5m")
+			checkQuery(t, where, expr, exported)
+			checkLegend(t, where, expr, target.LegendFormat, exported)
+		}
+	}
+	checkHonoured(t, exported)
+}
+
+// checkHonoured fails where a metric has a label that the Prometheus operator gives
+// its target, and the ServiceMonitor does not let the metric keep it: alerts would name
+// the operator's namespace in the place of the pods'.
+func checkHonoured(t *testing.T, exported map[string]*dto.MetricFamily) {
+	t.Helper()
+	var monitor struct {
+		Spec struct{ Endpoints []struct{ HonorLabels bool } }
+	}
+	must(t, yaml.Unmarshal([]byte(mustRead(t, "config", "components", "monitoring", "service_monitor.yaml")), &monitor))
+	for name := range exported {
+		for _, label := range targetLabels {
+			if labelsOf(name, exported)[label] && !monitor.Spec.Endpoints[0].HonorLabels {
+				t.Errorf("%s has a label %s, and the ServiceMonitor lacks honorLabels", name, label)
+			}
 		}
 	}
 }
+
+// targetLabels are those that the Prometheus operator gives what it scrapes.
+var targetLabels = []string{"job", "instance", "namespace", "pod", "service", "endpoint", "container"}
 
 type alert struct {
 	Alert, Expr string
@@ -67,21 +91,6 @@ func mustAlerts(t *testing.T) []alert {
 	return rule.Spec.Groups[0].Rules
 }
 
-type panel struct {
-	Title   string
-	Targets []struct{ Expr string }
-}
-
-func mustPanels(t *testing.T) []panel {
-	t.Helper()
-	var dashboard struct{ Panels []panel }
-	must(t, json.Unmarshal([]byte(mustRead(t, "config", "components", "monitoring", "sfunnel.json")), &dashboard))
-	if len(dashboard.Panels) == 0 {
-		t.Fatal("there are no panels")
-	}
-	return dashboard.Panels
-}
-
 func mustRead(t *testing.T, path ...string) string {
 	t.Helper()
 	root, err := checkout.Root()
@@ -92,32 +101,75 @@ func mustRead(t *testing.T, path ...string) string {
 }
 
 // checkQuery fails for each metric of the query that is not exported, and each label that
-// the metric does not have. up, and the labels below, are Prometheus' own.
+// the metric does not have. up, and the target's labels, are Prometheus' own.
 func checkQuery(t *testing.T, where, query string, exported map[string]*dto.MetricFamily) {
 	t.Helper()
-	expression, err := metricsql.Parse(query)
-	if err != nil {
-		t.Errorf("%s: %v", where, err)
-		return
-	}
-	metricsql.VisitAll(expression, func(e metricsql.Expr) {
-		selector, ok := e.(*metricsql.MetricExpr)
-		if !ok {
-			return
-		}
-		for _, filters := range selector.LabelFilterss {
-			family := nameIn(filters)
-			known := labelsOf(family, exported)
-			if known == nil && family != "up" {
-				t.Errorf("%s: %s is not exported", where, family)
-			}
-			for _, f := range filters {
-				if f.Label != "__name__" && f.Label != "job" && !known[f.Label] {
-					t.Errorf("%s: %s has no label %s", where, family, f.Label)
+	metricsql.VisitAll(mustParse(t, where, query), func(e metricsql.Expr) {
+		switch e := e.(type) {
+		case *metricsql.MetricExpr:
+			checkSelector(t, where, e, exported)
+		case *metricsql.AggrFuncExpr:
+			known := resultLabels(e.Args[0], exported)
+			for _, label := range e.Modifier.Args {
+				if !known[label] {
+					t.Errorf("%s: nothing below has the label %s of %s", where, label, e.AppendString(nil))
 				}
 			}
 		}
 	})
+}
+
+func mustParse(t *testing.T, where, query string) metricsql.Expr {
+	t.Helper()
+	expression, err := metricsql.Parse(query)
+	if err != nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+	return expression
+}
+
+func checkSelector(t *testing.T, where string, selector *metricsql.MetricExpr, exported map[string]*dto.MetricFamily) {
+	t.Helper()
+	for _, filters := range selector.LabelFilterss {
+		family := nameIn(filters)
+		known := labelsOf(family, exported)
+		if known == nil && family != "up" {
+			t.Errorf("%s: %s is not exported", where, family)
+		}
+		for _, f := range filters {
+			if f.Label != "__name__" && f.Label != "job" && !known[f.Label] {
+				t.Errorf("%s: %s has no label %s", where, family, f.Label)
+			}
+		}
+	}
+}
+
+// resultLabels are those that series of the expression can have.
+func resultLabels(e metricsql.Expr, exported map[string]*dto.MetricFamily) map[string]bool {
+	names := map[string]bool{}
+	switch e := e.(type) {
+	case *metricsql.AggrFuncExpr:
+		for _, label := range e.Modifier.Args {
+			names[label] = true
+		}
+	case *metricsql.MetricExpr:
+		for _, filters := range e.LabelFilterss {
+			maps.Copy(names, labelsOf(nameIn(filters), exported))
+		}
+		for _, label := range append(targetLabels, "le") { // of Prometheus, and of histograms
+			names[label] = true
+		}
+	case *metricsql.RollupExpr:
+		return resultLabels(e.Expr, exported)
+	case *metricsql.FuncExpr:
+		for _, arg := range e.Args {
+			maps.Copy(names, resultLabels(arg, exported))
+		}
+	case *metricsql.BinaryOpExpr:
+		maps.Copy(names, resultLabels(e.Left, exported))
+		maps.Copy(names, resultLabels(e.Right, exported))
+	}
+	return names
 }
 
 func nameIn(filters []metricsql.LabelFilter) string {
