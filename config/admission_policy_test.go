@@ -85,7 +85,7 @@ func noWebhook(t *testing.T, c *cluster, overlay objects) {
 		t.Errorf("mounts %v, init containers %+v", got, pod.Spec.InitContainers)
 	}
 	m := c.run(t)
-	eventually(t, "the manager is ready", m.ready)
+	eventually(t, "the manager is ready", m.Ready)
 	eventually(t, "it publishes rules, and counts the pod", func(ctx context.Context) error {
 		must(t, c.Get(ctx, client.ObjectKeyFromObject(policy), policy))
 		if policy.Status.Pods.Pending != 1 {
@@ -93,7 +93,7 @@ func noWebhook(t *testing.T, c *cluster, overlay objects) {
 		}
 		return c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "web-funnel"}, &corev1.ConfigMap{})
 	})
-	if code, _ := m.scrape(t, "Bearer "+c.token(t)); code != http.StatusForbidden {
+	if code, _ := m.scrape(t, "Bearer "+token(t, c)); code != http.StatusForbidden {
 		t.Errorf("metrics answer %d", code)
 	}
 	quiet(t, m)

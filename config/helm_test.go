@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/managertest"
 	"github.com/sfunnel-io/funnel-operator/internal/report"
 )
 
@@ -32,11 +33,11 @@ func TestHelmOnARealServer(t *testing.T) {
 	}
 	operator("install", "--create-namespace")
 	c.install = template(t)
-	c.webhookLeadsHere(t)
+	must(t, managertest.LeadHere(t.Context(), c))
 	c.controllers(t)
 	m := c.run(t)
 	c.askAt(t, m)
-	eventually(t, "the manager is ready", m.ready)
+	eventually(t, "the manager is ready", m.Ready)
 
 	t.Run("an application's chart ends attached", func(t *testing.T) {
 		namespace := c.optedIn(t)

@@ -16,9 +16,11 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/sfunnel-io/funnel-operator/internal/managertest"
 )
 
-const own = "sfunnel-system"
+const own = managertest.Namespace
 
 func TestInstallIsComplete(t *testing.T) {
 	got := install(t).names()

@@ -29,6 +29,7 @@ import (
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/kubetest"
+	"github.com/sfunnel-io/funnel-operator/internal/managertest"
 )
 
 // An install of the previous commit with workloads, upgraded to this one, and
@@ -38,12 +39,12 @@ func TestUpgradeAndRemoval(t *testing.T) {
 	c.controllers(t)
 	checkout := previousCommit(t)
 	var err error
-	c.binary, err = build(t.TempDir(), checkout)
+	c.binary, err = managertest.Build(t.Context(), checkout, t.TempDir())
 	must(t, err)
 	c.use(t, parse(t, renderFrom(t, filepath.Join(checkout, "config"), "default", setImages)))
 	old := c.run(t)
 	c.askAt(t, old)
-	eventually(t, "the previous manager is ready", old.ready)
+	eventually(t, "the previous manager is ready", old.Ready)
 	namespace := c.optedIn(t)
 	mustHelm(t, c.admin, "install", "shop", shopChart, "--namespace", namespace, "--wait=false")
 	c.endsAttached(t, namespace)
@@ -58,7 +59,7 @@ func TestUpgradeAndRemoval(t *testing.T) {
 		c.use(t, install(t))
 		now = c.run(whole)
 		c.askAt(t, now)
-		eventually(t, "the manager is ready", now.ready)
+		eventually(t, "the manager is ready", now.Ready)
 		c.looksAt(t, namespace)
 		untouched(t)
 		if diff := cmp.Diff(before, c.newPod(t, namespace)); diff != "" && !announced(t, "Changes-Pods:") {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,6 +27,7 @@ import (
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/certs"
+	"github.com/sfunnel-io/funnel-operator/internal/managertest"
 )
 
 // The install on a real API server, and its manager as two processes with no
@@ -37,8 +37,8 @@ func TestInstallOnARealServer(t *testing.T) {
 	one := c.run(t)
 	two := c.run(t)
 	c.askAt(t, one)
-	eventually(t, "one replica is ready", one.ready)
-	eventually(t, "the other is ready", two.ready)
+	eventually(t, "one replica is ready", one.Ready)
+	eventually(t, "the other is ready", two.Ready)
 
 	t.Run("its pods comply with PodSecurity restricted, which is enforced", func(t *testing.T) { podSecurity(t, c) })
 	t.Run("it injects pods and publishes rules", func(t *testing.T) { injection(t, c) })
@@ -56,7 +56,7 @@ func TestInstallOnARealServer(t *testing.T) {
 // other replica created at the same moment.
 func quiet(t *testing.T, managers ...*manager) {
 	for _, m := range managers {
-		for line := range strings.Lines(m.log.String()) {
+		for line := range strings.Lines(m.Log()) {
 			if strings.Contains(line, `"level":"ERROR"`) && !strings.Contains(line, "Error initially creating lease lock") {
 				t.Errorf("the manager logged: %s", line)
 			}
@@ -66,7 +66,7 @@ func quiet(t *testing.T, managers ...*manager) {
 
 func permitted(t *testing.T, managers ...*manager) {
 	for _, m := range managers {
-		for line := range strings.Lines(m.log.String()) {
+		for line := range strings.Lines(m.Log()) {
 			if strings.Contains(line, "forbidden") {
 				t.Errorf("the manager logged: %s", line)
 			}
@@ -109,7 +109,7 @@ func certificateFromDirectory(t *testing.T, c *cluster) {
 
 	m := c.run(t, "--webhook-cert-dir="+dir)
 	c.askAt(t, m)
-	eventually(t, "it is ready", m.ready)
+	eventually(t, "it is ready", m.Ready)
 	namespace, _ := c.shop(t)
 	pod := webPod(namespace)
 	eventually(t, "the webhook is asked", func(ctx context.Context) error { return c.Create(ctx, pod) })
@@ -200,8 +200,16 @@ func webPod(namespace string) *corev1.Pod {
 	}
 }
 
+// token is one of the manager's ServiceAccount.
+func token(t *testing.T, c *cluster) string {
+	t.Helper()
+	token, err := managertest.Token(t.Context(), c.config)
+	must(t, err)
+	return token
+}
+
 func metrics(t *testing.T, c *cluster, m *manager) {
-	token := c.token(t)
+	token := token(t, c)
 	for name, header := range map[string]string{"without a token": "", "with another's": "Bearer nonsense"} {
 		if code, _ := m.scrape(t, header); code != http.StatusUnauthorized {
 			t.Errorf("%s: %d", name, code)
@@ -258,35 +266,13 @@ func (c *cluster) leader(t *testing.T) string {
 
 // reconciles says whether the replica leads, or led.
 func (m *manager) reconciles() bool {
-	return strings.Contains(m.log.String(), `"controller":"funnelpolicy"`)
-}
-
-// ready is what the kubelet asks.
-func (m *manager) ready(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+m.probes+"/readyz?verbose", nil)
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if body, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusOK {
-		return errors.New(string(body))
-	}
-	return nil
+	return strings.Contains(m.Log(), `"controller":"funnelpolicy"`)
 }
 
 // scrape reads the metrics over TLS.
 func (m *manager) scrape(t *testing.T, authorization string) (int, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://127.0.0.1:"+m.metrics+"/metrics", nil)
-	must(t, err)
-	req.Header.Set("Authorization", authorization)
-	plain := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	defer plain.CloseIdleConnections()
-	response, err := plain.Do(req)
+	response, err := m.Metrics(t.Context(), authorization)
 	must(t, err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)

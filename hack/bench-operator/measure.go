@@ -69,7 +69,7 @@ func (l *lab) begin(ctx context.Context, b *began, name string, until func() err
 		if err := l.run(ctx); err != nil {
 			return err
 		}
-		if err := l.AskAt(ctx, l.manager); err != nil {
+		if err := l.manager.AskedBy(ctx, l); err != nil {
 			return err
 		}
 		if err := l.manager.UntilReady(ctx); err != nil {

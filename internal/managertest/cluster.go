@@ -8,23 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	appsv1 "k8s.io/api/apps/v1"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -69,7 +64,11 @@ func Start(ctx context.Context, options ...kubetest.Option) (*Cluster, error) {
 }
 
 func (c *Cluster) start(ctx context.Context, options []kubetest.Option) (err error) {
-	if c.binary, err = build(ctx, c.dir); err != nil {
+	root, err := checkout.Root()
+	if err != nil {
+		return err
+	}
+	if c.binary, err = Build(ctx, root, c.dir); err != nil {
 		return err
 	}
 	audited, err := c.Audit.of(User)
@@ -85,7 +84,7 @@ func (c *Cluster) start(ctx context.Context, options []kubetest.Option) (err err
 	if err := c.Install(ctx, "dist", "install.yaml"); err != nil {
 		return err
 	}
-	if err := c.leadHere(ctx); err != nil {
+	if err := LeadHere(ctx, c.Client); err != nil {
 		return err
 	}
 	return c.letItselfScrape(ctx)
@@ -100,22 +99,6 @@ func Scheme() *runtime.Scheme {
 		}
 	}
 	return scheme
-}
-
-// build is the release's build.
-func build(ctx context.Context, dir string) (string, error) {
-	root, err := checkout.Root()
-	if err != nil {
-		return "", err
-	}
-	binary := filepath.Join(dir, "manager")
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "./cmd/manager")
-	command.Dir = root
-	command.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the manager: %w\n%s", err, out)
-	}
-	return binary, nil
 }
 
 // Install is kubectl apply --server-side of a file of the repository.
@@ -145,13 +128,13 @@ func (c *Cluster) Install(ctx context.Context, path ...string) error {
 	}
 }
 
-// leadHere makes the webhook's Service lead to this machine, as there are no nodes.
-func (c *Cluster) leadHere(ctx context.Context) error {
+// LeadHere makes the webhook's Service lead to this machine, as there are no nodes.
+func LeadHere(ctx context.Context, api client.Client) error {
 	name := metav1.ObjectMeta{Namespace: Namespace, Name: "sfunnel-webhook"}
-	if err := c.Delete(ctx, &corev1.Service{ObjectMeta: name}); err != nil {
+	if err := api.Delete(ctx, &corev1.Service{ObjectMeta: name}); err != nil {
 		return err
 	}
-	return c.Create(ctx, &corev1.Service{ObjectMeta: name, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"}})
+	return api.Create(ctx, &corev1.Service{ObjectMeta: name, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"}})
 }
 
 // letItselfScrape lets the manager's own ServiceAccount read metrics.
@@ -182,43 +165,21 @@ func (c *Cluster) Installed(kind, name string, into any) error {
 	return fmt.Errorf("the install has no %s %s", kind, name)
 }
 
-// AskAt makes the API server ask the replica about pods.
-func (c *Cluster) AskAt(ctx context.Context, m *Manager) error {
-	patch := fmt.Sprintf(`[{"op":"add","path":"/webhooks/0/clientConfig/service/port","value":%s}]`, m.webhook)
-	configuration := &unstructured.Unstructured{}
-	configuration.SetAPIVersion("admissionregistration.k8s.io/v1")
-	configuration.SetKind("MutatingWebhookConfiguration")
-	configuration.SetName("sfunnel")
-	return c.Patch(ctx, configuration, client.RawPatch(types.JSONPatchType, []byte(patch)))
+// Run starts a replica with the arguments and the environment of the Deployment,
+// and more arguments. The caller ends it.
+func (c *Cluster) Run(ctx context.Context, more ...string) (*Manager, error) {
+	return c.RunWith(ctx, nil, more...)
 }
 
-// token is one of the manager's ServiceAccount.
-func (c *Cluster) token(ctx context.Context) (string, error) {
-	clients, err := kubernetes.NewForConfig(c.Server.Config)
-	if err != nil {
-		return "", err
+// RunWith is Run with variables of the environment besides.
+func (c *Cluster) RunWith(ctx context.Context, extra map[string]string, more ...string) (*Manager, error) {
+	r := Replica{
+		Binary: c.binary, Deployment: &appsv1.Deployment{}, API: c.Server.Config, Dir: c.dir,
+		Environment: map[string]string{"ATTACHER_IMAGE": AttacherImage},
 	}
-	request, err := clients.CoreV1().ServiceAccounts(Namespace).CreateToken(ctx, "sfunnel-manager", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
-	if err != nil {
-		return "", err
+	maps.Copy(r.Environment, extra)
+	if err := c.Installed("Deployment", "sfunnel-manager", r.Deployment); err != nil {
+		return nil, err
 	}
-	return request.Status.Token, nil
-}
-
-// kubeconfig writes a file with which clients have that token.
-func (c *Cluster) kubeconfig(token, name string) (string, error) {
-	file := filepath.Join(c.dir, name)
-	config := c.Server.Config
-	return file, clientcmd.WriteToFile(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{"c": {Server: config.Host, CertificateAuthorityData: config.CAData}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"u": {Token: token}},
-		Contexts:       map[string]*clientcmdapi.Context{"x": {Cluster: "c", AuthInfo: "u"}},
-		CurrentContext: "x",
-	}, file)
-}
-
-// deployment is the manager's.
-func (c *Cluster) deployment() (*appsv1.Deployment, error) {
-	var d appsv1.Deployment
-	return &d, c.Installed("Deployment", "sfunnel-manager", &d)
+	return r.Run(ctx, more...)
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,7 +19,10 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-	corev1 "k8s.io/api/core/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/internal/kubetest"
 )
@@ -32,67 +34,6 @@ type Manager struct {
 	token                    string
 	log                      *kubetest.Log
 	ended                    chan struct{}
-}
-
-// Run starts a replica with the arguments and the environment of the Deployment,
-// and more arguments. The caller ends it.
-func (c *Cluster) Run(ctx context.Context, more ...string) (*Manager, error) {
-	return c.RunWith(ctx, nil, more...)
-}
-
-// RunWith is Run with variables of the environment besides.
-func (c *Cluster) RunWith(ctx context.Context, extra map[string]string, more ...string) (*Manager, error) {
-	deployment, err := c.deployment()
-	if err != nil {
-		return nil, err
-	}
-	token, err := c.token(ctx)
-	if err != nil {
-		return nil, err
-	}
-	m := &Manager{token: token, log: &kubetest.Log{}, ended: make(chan struct{})}
-	for _, port := range []*string{&m.webhook, &m.metrics, &m.probes} {
-		if *port, err = freePort(); err != nil {
-			return nil, err
-		}
-	}
-	kubeconfig, err := c.kubeconfig(token, "kubeconfig-"+m.webhook)
-	if err != nil {
-		return nil, err
-	}
-	container := deployment.Spec.Template.Spec.Containers[0]
-	variables := environment(container)
-	maps.Copy(variables, extra)
-	args := []string{
-		"--kubeconfig=" + kubeconfig,
-		"--webhook-port=" + m.webhook,
-		"--metrics-bind-address=127.0.0.1:" + m.metrics,
-		"--health-probe-bind-address=127.0.0.1:" + m.probes,
-	}
-	args = append(append(args, arguments(container, variables)...), more...)
-	return m, m.start(c.binary, args, variables)
-}
-
-func environment(container corev1.Container) map[string]string {
-	values := map[string]string{}
-	for _, variable := range container.Env {
-		values[variable.Name] = variable.Value
-	}
-	values["POD_NAMESPACE"] = Namespace
-	values["ATTACHER_IMAGE"] = AttacherImage
-	return values
-}
-
-// arguments are the container's, with $(VARIABLES) expanded as the kubelet does.
-func arguments(container corev1.Container, variables map[string]string) []string {
-	args := make([]string, len(container.Args))
-	for i, arg := range container.Args {
-		for name, value := range variables {
-			arg = strings.ReplaceAll(arg, "$("+name+")", value)
-		}
-		args[i] = arg
-	}
-	return args
 }
 
 // start ties the process's life to ours.
@@ -151,10 +92,17 @@ func (m *Manager) Log() string { return m.log.String() }
 // PID is that of the process.
 func (m *Manager) PID() int { return m.command.Process.Pid }
 
+// AskedBy makes the API server ask this replica about pods.
+func (m *Manager) AskedBy(ctx context.Context, api client.Client) error {
+	patch := fmt.Sprintf(`[{"op":"add","path":"/webhooks/0/clientConfig/service/port","value":%s}]`, m.webhook)
+	configuration := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "sfunnel"}}
+	return api.Patch(ctx, configuration, client.RawPatch(types.JSONPatchType, []byte(patch)))
+}
+
 // UntilReady asks what the kubelet asks until the answer is yes.
 func (m *Manager) UntilReady(ctx context.Context) error {
 	for {
-		err := m.ready(ctx)
+		err := m.Ready(ctx)
 		if err == nil {
 			return nil
 		}
@@ -169,11 +117,14 @@ func (m *Manager) UntilReady(ctx context.Context) error {
 	}
 }
 
-func (m *Manager) ready(ctx context.Context) error {
-	return get(ctx, http.DefaultClient, "http://127.0.0.1:"+m.probes+"/readyz?verbose", "", func(body io.Reader) error {
-		_, err := io.Copy(io.Discard, body)
+// Ready asks what the kubelet asks.
+func (m *Manager) Ready(ctx context.Context) error {
+	response, err := get(ctx, http.DefaultClient, "http://127.0.0.1:"+m.probes+"/readyz?verbose", "")
+	if err != nil {
 		return err
-	})
+	}
+	defer response.Body.Close()
+	return failure(response)
 }
 
 // scraper trusts whatever the manager presents.
@@ -182,34 +133,43 @@ var scraper = &http.Client{Transport: &http.Transport{
 	DisableKeepAlives: true,
 }}
 
-// Scrape reads the metrics as Prometheus does.
-func (m *Manager) Scrape(ctx context.Context) (families map[string]*dto.MetricFamily, err error) {
-	err = get(ctx, scraper, "https://127.0.0.1:"+m.metrics+"/metrics", "Bearer "+m.token, func(body io.Reader) error {
-		parser := expfmt.NewTextParser(model.UTF8Validation)
-		families, err = parser.TextToMetricFamilies(body)
-		return err
-	})
-	return families, err
+// Metrics asks for the metrics with that Authorization. The caller closes the answer.
+func (m *Manager) Metrics(ctx context.Context, authorization string) (*http.Response, error) {
+	return get(ctx, scraper, "https://127.0.0.1:"+m.metrics+"/metrics", authorization)
 }
 
-func get(ctx context.Context, client *http.Client, url, authorization string, read func(io.Reader) error) error {
+// Scrape reads the metrics as Prometheus does.
+func (m *Manager) Scrape(ctx context.Context) (map[string]*dto.MetricFamily, error) {
+	response, err := m.Metrics(ctx, "Bearer "+m.token)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if err := failure(response); err != nil {
+		return nil, err
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return parser.TextToMetricFamilies(response.Body)
+}
+
+func get(ctx context.Context, from *http.Client, url, authorization string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
-	response, err := client.Do(req)
-	if err != nil {
-		return err
+	return from.Do(req)
+}
+
+// failure says what an answer says that is not OK.
+func failure(response *http.Response) error {
+	if response.StatusCode == http.StatusOK {
+		return nil
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(response.Body)
-		return fmt.Errorf("%s: %s", response.Status, body)
-	}
-	return read(response.Body)
+	body, _ := io.ReadAll(response.Body)
+	return fmt.Errorf("%s: %s", response.Status, body)
 }
 
 // Memory is the resident set now and at its peak, in bytes.
@@ -235,9 +195,4 @@ func (m *Manager) Memory() (now, peak uint64, err error) {
 		}
 	}
 	return now, peak, nil
-}
-
-func freePort() (string, error) {
-	port, err := kubetest.FreePort()
-	return strconv.Itoa(port), err
 }

@@ -48,7 +48,7 @@ func (c *Cluster) mustRun(t *testing.T, extra map[string]string, args ...string)
 			t.Log(m.Log())
 		}
 	})
-	must(t, c.AskAt(t.Context(), m))
+	must(t, m.AskedBy(t.Context(), c))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	must(t, m.UntilReady(ctx))

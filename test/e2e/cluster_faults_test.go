@@ -119,16 +119,6 @@ func (c *cluster) applySite() {
 	c.kubectl("apply", "-f", "test/e2e/testdata/site-backends.yaml", "-f", "test/e2e/testdata/site-clients.yaml")
 }
 
-// rival selects the pods of site and says otherwise about what is funneled to them.
-const rival = `
-apiVersion: sfunnel.io/v1alpha1
-kind: FunnelPolicy
-metadata: {name: rival, namespace: demo}
-spec:
-  podSelector: {matchLabels: {app: site}}
-  rules: {text: {ingress: "%s"}}
-`
-
 // fight lets a second policy fight for the pods of site, while these are rolled: it is
 // told so, and takes nothing away. What it selects and was never given rules for waits, until
 // it is gone; those that run go on.
@@ -143,7 +133,7 @@ func (c *cluster) fight() {
 	}
 	match, _, found := strings.Cut(inline, " unfunnel")
 	Expect(found).To(BeTrue(), "no rule of site unfunnels inline")
-	c.apply(fmt.Sprintf(rival, strings.TrimSuffix(match, " actions")+" drop"))
+	c.apply(policyFor("site", "rival", fmt.Sprintf("rules: {text: {ingress: %q}}", strings.TrimSuffix(match, " actions")+" drop")))
 	Eventually(c.condition("rival", "Accepted")).Should(Equal("False/Conflicted"))
 	Expect(c.condition("site", "Ready")()).To(Equal("True/Ready"))
 	c.kubectl("-n", c.namespace, "rollout", "restart", "deployment/site")

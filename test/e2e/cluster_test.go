@@ -12,6 +12,7 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -35,35 +36,38 @@ type cluster struct {
 	mode       string // kube-proxy's
 	kubeconfig string
 	api        client.Client
+	core       corev1.CoreV1Interface // for what pods say
 }
 
 // startCluster starts three nodes and installs nothing.
-func startCluster(proxyMode string) *cluster {
+func startCluster() *cluster {
 	GinkgoHelper()
-	c := &cluster{name: "e2e", namespace: "demo", mode: proxyMode}
+	phase("start a cluster of 3 nodes")
+	c := &cluster{name: "e2e", namespace: "demo", mode: "nftables"}
 	DeferCleanup(func() {
 		phase("take the cluster down")
 		mustRun(program("cluster"), "down", "-name", c.name)
 	})
-	mustRun(program("cluster"), "up", "-name", c.name, "-nodes", "3", "-proxy-mode", proxyMode, "-families", "4,6",
+	mustRun(program("cluster"), "up", "-name", c.name, "-nodes", "3", "-proxy-mode", c.mode, "-families", "4,6",
 		"-outside", fmt.Sprint(outsideClients), image("pause"), image("echo"), image("manager"), image("attacher"))
 	c.kubeconfig = strings.TrimSpace(mustRun(program("cluster"), "kubeconfig", "-name", c.name))
-	c.api = mustClient(c.kubeconfig)
+	c.connect()
 	return c
 }
 
-// mustClient is a client that knows the built-in kinds and ours.
-func mustClient(kubeconfig string) client.Client {
+// connect makes the cluster's clients, which know the built-in kinds and ours.
+func (c *cluster) connect() {
 	GinkgoHelper()
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)
 	Expect(err).NotTo(HaveOccurred())
 	config.QPS = -1
+	c.core, err = corev1.NewForConfig(config)
+	Expect(err).NotTo(HaveOccurred())
 	scheme := runtime.NewScheme()
 	Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
-	api, err := client.New(config, client.Options{Scheme: scheme})
+	c.api, err = client.New(config, client.Options{Scheme: scheme})
 	Expect(err).NotTo(HaveOccurred())
-	return api
 }
 
 // within is the same cluster, seen from another namespace.
@@ -104,8 +108,12 @@ func (c *cluster) apply(objects string) {
 	Expect(err).NotTo(HaveOccurred())
 }
 
-// describe puts into the report what somebody would look at first.
-func (c *cluster) describe() {
+// describeFailed puts into the report of a spec that failed what somebody would look at
+// first.
+func (c *cluster) describeFailed(load *tally) {
+	if !CurrentSpecReport().Failed() || c == nil {
+		return
+	}
 	for _, args := range [][]string{
 		{"get", "pods", "--all-namespaces", "-o", "wide"},
 		{"get", "events", "--all-namespaces", "--field-selector=type!=Normal"},
@@ -116,6 +124,7 @@ func (c *cluster) describe() {
 		output, _ := c.tryKubectl("", args...)
 		fmt.Fprintln(GinkgoWriter, output)
 	}
+	GinkgoWriter.Printf("load: %+v\n", load.loads())
 }
 
 // balance plays the load balancer's part for a Service: it gives it addresses, which

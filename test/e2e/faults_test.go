@@ -4,36 +4,47 @@ package e2e
 
 import (
 	"fmt"
-	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 )
 
-// onePolicy is a policy with one egress rule, from the rule's fields in YAML's flow
-// style. It selects no pod.
-func onePolicy(name, rule string) string {
+// policyFor is a policy that selects the pods of an app, from the rest of its spec in
+// YAML's flow style.
+func policyFor(app, name, spec string) string {
 	return fmt.Sprintf(`
 apiVersion: sfunnel.io/v1alpha1
 kind: FunnelPolicy
 metadata: {name: %s, namespace: demo}
-spec:
-  podSelector: {matchLabels: {app: nobody}}
-  rules: {egress: [%s]}
-`, name, rule)
+spec: {podSelector: {matchLabels: {app: %s}}, %s}
+`, name, app, spec)
+}
+
+// onePolicy is a policy with one egress rule, from the rule's fields. It selects no pod.
+func onePolicy(name, rule string) string {
+	return policyFor("nobody", name, "rules: {egress: ["+rule+"]}")
 }
 
 // textPolicy is a policy whose egress rules are text. It selects no pod.
 func textPolicy(name, rules string) string {
+	return policyFor("nobody", name, fmt.Sprintf("rules: {text: {egress: %q}}", rules))
+}
+
+// server is a Deployment of one pod that listens, which has these labels besides.
+func server(namespace, app, labels string) string {
 	return fmt.Sprintf(`
-apiVersion: sfunnel.io/v1alpha1
-kind: FunnelPolicy
-metadata: {name: %s, namespace: demo}
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %[2]s, namespace: %[1]s}
 spec:
-  podSelector: {matchLabels: {app: nobody}}
-  rules: {text: {egress: %q}}
-`, name, rules)
+  selector: {matchLabels: {app: %[2]s}}
+  template:
+    metadata: {labels: {app: %[2]s, %[3]s}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: echo, image: "localhost/echo:dev", args: [serve, -tcp, "8081"]}]
+`, namespace, app, labels)
 }
 
 const funnelAction = `funnel: {protocol: TCP, sourcePorts: "540", destinationPort: 80}`
@@ -73,37 +84,13 @@ func (c *cluster) expectNamed() {
 	c.kubectl("-n", c.namespace, "delete", "fp/fault", "service/later")
 }
 
-// victim is a policy for an interface that no pod has, and a pod that it selects.
-const victim = `
-apiVersion: sfunnel.io/v1alpha1
-kind: FunnelPolicy
-metadata: {name: victim, namespace: demo}
-spec:
-  podSelector: {matchLabels: {app: victim}}
-  interfaces: [eth9]
-  rules: {text: {egress: udp dport 2055 funnel tcp dport 80 sport 540}}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: victim, namespace: demo}
-spec:
-  selector: {matchLabels: {app: victim}}
-  template:
-    metadata: {labels: {app: victim}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-      - {name: echo, image: "localhost/echo:dev", args: [serve, -tcp, "8081"]}
-`
-
 // expectAttachFailed checks that a pod whose rules can't be attached does not start,
 // and that the policy names it and says why.
 func (c *cluster) expectAttachFailed() {
 	GinkgoHelper()
-	policy, workload, _ := strings.Cut(victim, "---\n")
-	c.apply(policy)
+	c.apply(policyFor("victim", "victim", "interfaces: [eth9], rules: {text: {egress: udp dport 2055 funnel tcp dport 80 sport 540}}"))
 	Eventually(c.condition("victim", "Ready")).Should(Equal("True/Ready"))
-	c.apply(workload)
+	c.apply(server(c.namespace, "victim", ""))
 	Eventually(c.condition("victim", "Attached")).Should(Equal("False/AttachFailed"))
 	Expect(c.message("victim", "Attached")).To(And(ContainSubstring("victim-"), ContainSubstring("eth9")))
 	for _, p := range c.pods("victim") {

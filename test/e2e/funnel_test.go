@@ -15,19 +15,12 @@ var _ = Describe("A client's flows to four ports of a Service", Ordered, func() 
 	var lost string // the pod that streams were answered by
 
 	BeforeAll(func() {
-		phase("start a cluster of 3 nodes")
-		c = startCluster("nftables")
-		phase("deploy servers and clients")
+		c = startCluster()
 		load = c.startTally()
 		c.deploySite()
 	})
 
-	JustAfterEach(func() {
-		if CurrentSpecReport().Failed() {
-			c.describe()
-			GinkgoWriter.Printf("load: %+v\n", load.loads())
-		}
-	})
+	JustAfterEach(func() { c.describeFailed(load) })
 
 	It("reach different pods without us (nftables)", func() {
 		phase("nftables: ask everybody, without us")

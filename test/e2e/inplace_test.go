@@ -31,20 +31,15 @@ var _ = Describe("Rules in running pods", Ordered, Label("in-place"), func() {
 	var load *tally
 
 	BeforeAll(func() {
-		phase("in place: start a cluster of 3 nodes")
-		c = startCluster("nftables")
+		c = startCluster()
 		load = c.startTally()
 		c.deploySite()
+		phase("in place: install the operator")
 		c.apply(mustRun("hack/render.sh", built.manager, built.attacher, "in-place"))
-		c.kubectl("-n", "sfunnel-system", "rollout", "status", "deployment/sfunnel-manager", "--timeout="+soon.String())
+		c.operatorRuns()
 	})
 
-	JustAfterEach(func() {
-		if CurrentSpecReport().Failed() {
-			c.describe()
-			GinkgoWriter.Printf("load: %+v\n", load.loads())
-		}
-	})
+	JustAfterEach(func() { c.describeFailed(load) })
 
 	It("come to both sides at once, in any order, without a second rollout and a lost message", func() {
 		for i := range int(number(inPlaceTimes, 1)) {

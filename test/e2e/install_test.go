@@ -45,14 +45,23 @@ func (c *cluster) installRelease() {
 	Expect(err).NotTo(HaveOccurred())
 }
 
-// perhapsWithoutManager does something with pods. Where the API server injects them by
-// itself, no manager runs meanwhile: none is needed.
+// injectsByItself reports whether the API server injects pods by itself: there is no
+// webhook, and no manager is needed.
+func injectsByItself() bool { return os.Getenv(installVariable) == "admission-policy" }
+
+// perhapsWithoutManager does something with pods, without a manager where none is needed.
 func (c *cluster) perhapsWithoutManager(do func()) {
 	GinkgoHelper()
-	if os.Getenv(installVariable) != "admission-policy" {
+	if injectsByItself() {
+		c.withoutManager(do)
+	} else {
 		do()
-		return
 	}
+}
+
+// withoutManager does something while none runs.
+func (c *cluster) withoutManager(do func()) {
+	GinkgoHelper()
 	before := len(c.managerPods())
 	c.scaleManagers(0)
 	Eventually(c.managerPods).Should(BeEmpty())

@@ -173,7 +173,8 @@ func (t *tally) expectNothingLost(c *cluster, during string) {
 func (c *cluster) expectNoneMisdelivered(pods []corev1.Pod) {
 	GinkgoHelper()
 	for _, p := range pods {
-		log := c.kubectl("-n", c.namespace, "logs", p.Name)
-		Expect(strings.Contains(log, "misdelivered")).To(BeFalse(), "%s: %s", p.Name, log)
+		log, err := c.core.Pods(c.namespace).GetLogs(p.Name, &corev1.PodLogOptions{}).DoRaw(GinkgoT().Context())
+		Expect(err).NotTo(HaveOccurred(), p.Name)
+		Expect(strings.Contains(string(log), "misdelivered")).To(BeFalse(), "%s: %s", p.Name, log)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/test/faults"
 )
 
 // managerPods are those of the operator that have a running container.
@@ -113,91 +114,61 @@ func (c *cluster) leaseHolder() string {
 	return *lease.Spec.HolderIdentity
 }
 
-// bystanders are a Deployment in an opted-in namespace whose pods opt out, and one in
-// another namespace.
-const bystanders = `
-apiVersion: v1
-kind: Namespace
-metadata: {name: elsewhere}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: bystander, namespace: elsewhere}
-spec:
-  selector: {matchLabels: {app: bystander}}
-  template:
-    metadata: {labels: {app: bystander}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers: [{name: echo, image: "localhost/echo:dev", args: [serve, -tcp, "8081"]}]
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: bystander, namespace: demo}
-spec:
-  selector: {matchLabels: {app: bystander}}
-  template:
-    metadata: {labels: {app: bystander, sfunnel.io/inject: "false"}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers: [{name: echo, image: "localhost/echo:dev", args: [serve, -tcp, "8081"]}]
-`
-
 // loseWebhook takes every manager away. Opted-in pods wait for it; pods elsewhere, and those
 // that opt out, start.
 func (c *cluster) loseWebhook() {
 	GinkgoHelper()
-	before := len(c.managerPods())
-	c.scaleManagers(0)
-	Eventually(c.managerPods).Should(BeEmpty())
-	Expect(c.tryPod()).To(MatchError(ContainSubstring("webhook")))
-	c.kubectl("-n", c.namespace, "rollout", "restart", "deployment/loaded")
-	c.apply(bystanders)
-	c.running("bystander")
-	c.within("elsewhere").running("bystander")
-	Eventually(func() (reasons []string) {
+	c.withoutManager(func() {
+		Expect(c.tryPod()).To(MatchError(ContainSubstring("webhook")))
+		c.kubectl("-n", c.namespace, "rollout", "restart", "deployment/loaded")
+		c.kubectl("create", "namespace", "elsewhere")
+		c.apply(server("elsewhere", "bystander", ""))
+		c.apply(server(c.namespace, "bystander", `sfunnel.io/inject: "false"`))
+		c.running("bystander")
+		c.within("elsewhere").running("bystander")
+		Eventually(c.reasons("loaded")).Should(ContainElement("FailedCreate"), "pods of loaded are expected to wait")
+	})
+	c.running("loaded")
+	c.kubectl("delete", "namespace/elsewhere", "--wait=false")
+	c.kubectl("-n", c.namespace, "delete", "deployment/bystander", "--wait=false")
+}
+
+// reasons returns a function that lists those of the conditions of an app's ReplicaSets.
+func (c *cluster) reasons(app string) func() []string {
+	return func() (reasons []string) {
 		var sets appsv1.ReplicaSetList
-		Expect(c.api.List(GinkgoT().Context(), &sets, client.InNamespace(c.namespace), client.MatchingLabels{"app": "loaded"})).To(Succeed())
+		Expect(c.api.List(GinkgoT().Context(), &sets, client.InNamespace(c.namespace), client.MatchingLabels{"app": app})).To(Succeed())
 		for _, set := range sets.Items {
 			for _, condition := range set.Status.Conditions {
 				reasons = append(reasons, condition.Reason)
 			}
 		}
 		return reasons
-	}).Should(ContainElement("FailedCreate"), "pods of loaded are expected to wait")
-	c.scaleManagers(before)
-	c.running("loaded")
-	c.kubectl("delete", "namespace/elsewhere", "--wait=false")
-	c.kubectl("-n", c.namespace, "delete", "deployment/bystander", "--wait=false")
+	}
 }
 
-// spoilCertificate makes the managers issue another certificate.
+// spoilCertificate waits until the managers have issued another certificate, which the
+// API server trusts.
 func (c *cluster) spoilCertificate() {
 	GinkgoHelper()
-	key := client.ObjectKey{Namespace: operatorNamespace, Name: "sfunnel-webhook-certificate"}
-	var secret corev1.Secret
-	Expect(c.api.Get(GinkgoT().Context(), key, &secret)).To(Succeed())
-	before := secret.DeepCopy()
-	secret.Data["tls.crt"], secret.Data["next.crt"] = []byte("spoiled"), nil
-	Expect(c.api.Patch(GinkgoT().Context(), &secret, client.MergeFrom(before))).To(Succeed())
-	Eventually(func() string {
-		Expect(c.api.Get(GinkgoT().Context(), key, &secret)).To(Succeed())
-		return string(secret.Data["tls.crt"])
-	}).Should(HavePrefix("-----BEGIN"))
-	Expect(secret.Data["tls.crt"]).NotTo(Equal(before.Data["tls.crt"]))
+	old, err := faults.SpoilCertificate(GinkgoT().Context(), c.api)
+	Expect(err).NotTo(HaveOccurred())
+	Eventually(func() []byte {
+		var secret corev1.Secret
+		Expect(c.api.Get(GinkgoT().Context(), faults.CertificateSecret, &secret)).To(Succeed())
+		return secret.Data["tls.crt"]
+	}).Should(And(HavePrefix("-----BEGIN"), Not(Equal(old))))
 	Eventually(c.tryPod).Should(Succeed())
 }
 
 // meddle changes the rules of a policy by hand, which its manager undoes.
 func (c *cluster) meddle(policy string) {
 	GinkgoHelper()
-	var rules corev1.ConfigMap
-	c.read(&rules, policy+"-funnel")
-	before := rules.DeepCopy()
-	rules.Data[v1alpha1.FileIngress] = "tcp dport 8081 drop\n"
-	Expect(c.api.Patch(GinkgoT().Context(), &rules, client.MergeFrom(before))).To(Succeed())
+	published, err := faults.Meddle(GinkgoT().Context(), c.api, c.keyOf(policy), "tcp dport 8081 drop\n")
+	Expect(err).NotTo(HaveOccurred())
 	Eventually(func() map[string]string {
-		c.read(&rules, policy+"-funnel")
+		var rules corev1.ConfigMap
+		c.read(&rules, v1alpha1.ConfigMapName(policy))
 		return rules.Data
-	}).Should(Equal(before.Data))
+	}).Should(Equal(published))
 }

@@ -30,6 +30,7 @@ var siteServices = []string{"site", "site-cluster"}
 // deploySite deploys servers and clients, with the load balancer's part played by hand.
 func (c *cluster) deploySite() {
 	GinkgoHelper()
+	phase("deploy servers and clients")
 	c.kubectl("apply", "-f", "test/e2e/testdata/site.yaml")
 	c.balance("site", `[{"ip": "10.94.0.2"}, {"ip": "fd94::2"}]`)
 	concurrently(func() { c.running("site") }, func() { c.running("client") }, func() { c.running("loaded") })

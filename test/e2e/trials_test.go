@@ -5,30 +5,22 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+
+	"github.com/sfunnel-io/funnel-operator/test/faults"
 )
 
-// The variables that say how often managers are killed, how long the API server is away in
-// seconds, and with which seed chance begins.
-const (
-	timesVariable  = "FAULTS_TIMES"
-	outageVariable = "FAULTS_OUTAGE"
-	seedVariable   = "FAULTS_SEED"
-)
+// outageVariable says how long the API server is away, in seconds.
+const outageVariable = "FAULTS_OUTAGE"
 
+// number is that of a variable of the environment, where it is set.
 func number(variable string, otherwise uint64) uint64 {
 	GinkgoHelper()
-	text := os.Getenv(variable)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	Expect(err).NotTo(HaveOccurred(), variable)
+	n, err := faults.Number(variable, otherwise)
+	Expect(err).NotTo(HaveOccurred())
 	return n
 }
 
@@ -47,22 +39,15 @@ var _ = Describe("With faults all around, and under load", Ordered, Label("fault
 	}
 
 	BeforeAll(func() {
-		seed := number(seedVariable, rand.Uint64())
-		fmt.Printf("%s=%d\n", seedVariable, seed)
+		seed := number(faults.SeedVariable, rand.Uint64())
+		fmt.Printf("%s=%d\n", faults.SeedVariable, seed)
 		chance = rand.New(rand.NewPCG(seed, 0))
-		phase("start a cluster of 3 nodes")
-		c = startCluster("nftables")
-		phase("deploy servers and clients")
+		c = startCluster()
 		load = c.startTally()
 		c.deploySite()
 	})
 
-	JustAfterEach(func() {
-		if CurrentSpecReport().Failed() {
-			c.describe()
-			GinkgoWriter.Printf("load: %+v\n", load.loads())
-		}
-	})
+	JustAfterEach(func() { c.describeFailed(load) })
 
 	It("messages are lost without us, too: a rollout, a node that reboots", func() {
 		c.suffer(load, &trial{fault: "without us: servers and clients are rolled", without: true}, runs, func() int {
@@ -121,18 +106,27 @@ var _ = Describe("With faults all around, and under load", Ordered, Label("fault
 		c.suffer(load, &trial{fault: "the leader is killed"}, well, func() int { c.loseLeader(true); return 1 })
 	})
 
-	It("the certificate is replaced", func() {
-		c.suffer(load, &trial{fault: "the certificate is spoiled while clients are rolled"}, well, func() int {
-			return meanwhile(c.spoilCertificate, func() { c.roll("loaded") })
+	if injectsByItself() {
+		It("no manager runs", func() {
+			c.suffer(load, &trial{fault: "managers are away while clients are rolled"}, well, func() int {
+				c.withoutManager(func() { c.roll("loaded") })
+				return 1
+			})
 		})
-	})
+	} else {
+		It("the certificate is replaced", func() {
+			c.suffer(load, &trial{fault: "the certificate is spoiled while clients are rolled"}, well, func() int {
+				return meanwhile(c.spoilCertificate, func() { c.roll("loaded") })
+			})
+		})
 
-	It("the webhook can't be reached", func() {
-		c.suffer(load, &trial{fault: "the webhook is away while clients are rolled"}, well, func() int {
-			c.loseWebhook()
-			return 1
+		It("the webhook can't be reached", func() {
+			c.suffer(load, &trial{fault: "the webhook is away while clients are rolled"}, well, func() int {
+				c.loseWebhook()
+				return 1
+			})
 		})
-	})
+	}
 
 	It("etcd and the API server are away", func() {
 		c.suffer(load, &trial{fault: "etcd is killed"}, well, func() int {
@@ -155,7 +149,7 @@ var _ = Describe("With faults all around, and under load", Ordered, Label("fault
 	})
 
 	It("managers are killed at random moments", func() {
-		times := int(number(timesVariable, 100))
+		times := int(number(faults.TimesVariable, 100))
 		c.suffer(load, &trial{fault: "a manager is killed while servers and clients are rolled"}, well, func() int {
 			c.killManagers(times, chance, func() {
 				c.rollSite()

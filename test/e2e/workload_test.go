@@ -118,8 +118,16 @@ func (c *cluster) health(app string) map[string]string {
 // test/echo.
 func (c *cluster) askPod(into any, p corev1.Pod, what string, query url.Values) {
 	GinkgoHelper()
-	address := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:%d/proxy/%s?%s", p.Namespace, p.Name, clientPort, what, query.Encode())
-	Expect(json.Unmarshal([]byte(c.kubectl("get", "--raw", address)), into)).To(Succeed())
+	request := c.core.RESTClient().Get().Namespace(p.Namespace).Resource("pods").
+		Name(fmt.Sprint(p.Name, ":", clientPort)).SubResource("proxy").Suffix(what)
+	for name, values := range query {
+		for _, value := range values {
+			request.Param(name, value)
+		}
+	}
+	answer, err := request.DoRaw(GinkgoT().Context())
+	Expect(err).NotTo(HaveOccurred(), "%s %s %v: %s", p.Name, what, query, answer)
+	Expect(json.Unmarshal(answer, into)).To(Succeed())
 }
 
 // concurrently runs checks at the same time and returns when all have passed.

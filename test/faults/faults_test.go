@@ -4,24 +4,14 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/sfunnel-io/funnel-operator/internal/managertest"
-)
-
-// The variables that say how often, and with which seed.
-const (
-	timesVariable = "FAULTS_TIMES"
-	seedVariable  = "FAULTS_SEED"
 )
 
 // fault is one thing that goes wrong, and is over when it returns.
@@ -44,8 +34,12 @@ var all = []fault{
 // and at random moments. Meanwhile pods are replaced, rules edited, policies deleted and
 // made again, and a second policy fights another over its pods.
 func TestEverythingConverges(t *testing.T) {
-	times, seed := number(t, timesVariable, uint64(len(all)+2)), number(t, seedVariable, rand.Uint64())
-	t.Logf("%s=%d %s=%d", timesVariable, times, seedVariable, seed)
+	times, timesErr := Number(TimesVariable, uint64(len(all)+2))
+	seed, seedErr := Number(SeedVariable, rand.Uint64())
+	if err := errors.Join(timesErr, seedErr); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s=%d %s=%d", TimesVariable, times, SeedVariable, seed)
 	w := mustOpen(t, rand.New(rand.NewPCG(seed, 0)))
 	happened := map[string]int{}
 	w.under(t, func(ctx context.Context) error {
@@ -93,19 +87,6 @@ func (w *world) choose(i int) fault {
 	panic("the weights don't add up")
 }
 
-func number(t *testing.T, variable string, otherwise uint64) uint64 {
-	t.Helper()
-	text := os.Getenv(variable)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		t.Fatalf("%s: %v", variable, err)
-	}
-	return n
-}
-
 // restart does what the kubelet does with a manager that ended: one that is starting does
 // when there is no API server, and for no other reason.
 func (w *world) restart(ctx context.Context) error {
@@ -126,30 +107,20 @@ func (w *world) kill(ctx context.Context) error {
 	return w.startManager(ctx)
 }
 
-// spoilCertificate makes the manager issue another while the webhook is asked.
+// spoilCertificate does it while the webhook is asked.
 func (w *world) spoilCertificate(ctx context.Context) error {
 	return w.insist(ctx, "spoil the certificate", func() error {
-		secret := &corev1.Secret{}
-		if err := w.Get(ctx, client.ObjectKey{Namespace: managertest.Namespace, Name: "sfunnel-webhook-certificate"}, secret); err != nil {
-			return err
-		}
-		before := secret.DeepCopy()
-		secret.Data["tls.crt"], secret.Data["next.crt"] = []byte("spoiled"), nil
-		return w.Patch(ctx, secret, client.MergeFrom(before))
+		_, err := SpoilCertificate(ctx, w)
+		return err
 	})
 }
 
-// meddle changes a rules ConfigMap.
+// meddle edits the rules of a policy, unless it is just away.
 func (w *world) meddle(ctx context.Context) error {
 	at := w.places[w.intN(len(w.places))]
 	return w.insist(ctx, "edit a ConfigMap", func() error {
-		rules := &corev1.ConfigMap{}
-		if err := w.Get(ctx, at.configMap(), rules); err != nil {
-			return client.IgnoreNotFound(err)
-		}
-		before := rules.DeepCopy()
-		rules.Data["ingress.rules"] = "tcp dport 22 drop\n"
-		return client.IgnoreNotFound(w.Patch(ctx, rules, client.MergeFrom(before)))
+		_, err := Meddle(ctx, w, at.key(), "tcp dport 22 drop\n")
+		return client.IgnoreNotFound(err)
 	})
 }
 

@@ -91,7 +91,7 @@ func (w *world) startManager(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.insist(ctx, "lead the webhook to the manager", func() error { return w.AskAt(ctx, w.manager) })
+	return w.insist(ctx, "lead the webhook to the manager", func() error { return w.manager.AskedBy(ctx, w) })
 }
 
 // populate makes, in each namespace, two policies with text, a backend and a client of it.

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/managertest"
+)
+
+// The variables that say how often something happens, and with which seed chance begins.
+const (
+	TimesVariable = "FAULTS_TIMES"
+	SeedVariable  = "FAULTS_SEED"
+)
+
+// Number is that of a variable of the environment, where it is set.
+func Number(variable string, otherwise uint64) (uint64, error) {
+	text := os.Getenv(variable)
+	if text == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", variable, err)
+	}
+	return n, nil
+}
+
+// CertificateSecret holds the webhook's certificate in its key tls.crt.
+var CertificateSecret = types.NamespacedName{Namespace: managertest.Namespace, Name: "sfunnel-webhook-certificate"}
+
+// SpoilCertificate makes the manager issue another certificate. It returns the old one.
+func SpoilCertificate(ctx context.Context, api client.Client) (old []byte, err error) {
+	secret := &corev1.Secret{}
+	if err := api.Get(ctx, CertificateSecret, secret); err != nil {
+		return nil, err
+	}
+	before := secret.DeepCopy()
+	secret.Data["tls.crt"], secret.Data["next.crt"] = []byte("spoiled"), nil
+	return before.Data["tls.crt"], api.Patch(ctx, secret, client.MergeFrom(before))
+}
+
+// Meddle edits the ingress rules that a policy publishes, as somebody may by hand. It returns
+// what was published.
+func Meddle(ctx context.Context, api client.Client, policy types.NamespacedName, ingress string) (published map[string]string, err error) {
+	rules := &corev1.ConfigMap{}
+	if err := api.Get(ctx, types.NamespacedName{Namespace: policy.Namespace, Name: v1alpha1.ConfigMapName(policy.Name)}, rules); err != nil {
+		return nil, err
+	}
+	before := rules.DeepCopy()
+	rules.Data[v1alpha1.FileIngress] = ingress
+	return before.Data, api.Patch(ctx, rules, client.MergeFrom(before))
+}
