@@ -77,7 +77,7 @@ func TestHelmOnARealServer(t *testing.T) {
 			t.Errorf("init containers: %+v", pod.Spec.InitContainers)
 		}
 	})
-	t.Run("it can be installed again", func(t *testing.T) { operator("install") })
+	t.Run("it can be installed again", func(*testing.T) { operator("install") })
 }
 
 // optedIn is a new namespace.
