@@ -92,7 +92,8 @@ Usage:
   kubectl funnel render -f FILE… [--address SERVICE=IP…] [-o configmap]
         the rule sets that the policies of the input give
   kubectl funnel lint -f FILE…
-        faults and warnings, with their places
+        faults and warnings, with their places; FunnelPolicies are held against the schema
+        of their kind, CEL rules included, as an API server does it
   kubectl funnel status [POLICY] [-n NAMESPACE | -A]
         what is wrong with the policies of a cluster, and the next command
   kubectl funnel refresh POLICY|pod/NAME… [-n NAMESPACE] [--dry-run]

@@ -36,13 +36,14 @@ func (k *Kind) Prepare(object map[string]any) (unknown []string) {
 // server would give it.
 func generateName(object map[string]any) {
 	metadata, _ := object["metadata"].(map[string]any)
-	if prefix, _ := metadata["generateName"].(string); prefix != "" && metadata["name"] == nil {
+	name := metadata["name"]
+	if prefix, _ := metadata["generateName"].(string); prefix != "" && (name == nil || name == "") {
 		metadata["name"] = prefix + "xxxxx"
 	}
 }
 
 // Fields names the fields that an object of the kind can have beside the one of
-// that path ("spec.rules.egress[0].nmae"), sorted; none where the schema has no
+// that path ("spec.rules.egress[0].matches"), sorted; none where the schema has no
 // list of them.
 func (k *Kind) Fields(path string) []string {
 	steps := strings.Split(path, ".")

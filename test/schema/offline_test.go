@@ -27,6 +27,7 @@ var _ = DescribeTable("metadata is judged alike without a server",
 		lintAgrees(object, refused)
 	},
 	Entry("a name to be generated", "{namespace: default, generateName: web-}", 0),
+	Entry("an empty name, and one to be generated", "{namespace: default, name: '', generateName: web-}", 0),
 	Entry("a name to be generated that is too long", "{namespace: default, generateName: "+strings.Repeat("x", 48)+"}", 1),
 	Entry("a name in capitals", "{namespace: default, name: Web}", 2),
 	Entry("labels", "{namespace: default, name: web, labels: {a/b/c: x, d: x y}}", 2),
