@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -244,7 +245,7 @@ func cutNamespace(n *metav1.PartialObjectMetadata) {
 	n.ObjectMeta = cutMeta(n.ObjectMeta)
 }
 
-// cutEndpointSlice keeps whose slice it is, and which pods are ready.
+// cutEndpointSlice keeps whose slice it is, and which pods are ready or end.
 func cutEndpointSlice(s *discoveryv1.EndpointSlice) {
 	kept := &discoveryv1.EndpointSlice{TypeMeta: s.TypeMeta, ObjectMeta: cutMeta(s.ObjectMeta), AddressType: s.AddressType}
 	kept.Labels, kept.OwnerReferences = map[string]string{}, nil
@@ -254,9 +255,15 @@ func cutEndpointSlice(s *discoveryv1.EndpointSlice) {
 	kept.Endpoints = make([]discoveryv1.Endpoint, 0, len(s.Endpoints))
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
-		if e.Conditions.Ready == nil || *e.Conditions.Ready {
-			kept.Endpoints = append(kept.Endpoints, discoveryv1.Endpoint{Addresses: e.Addresses, TargetRef: cutReference(e.TargetRef)})
+		k := discoveryv1.Endpoint{Addresses: e.Addresses, TargetRef: cutReference(e.TargetRef)}
+		switch {
+		case ptr.Deref(e.Conditions.Ready, true):
+		case ptr.Deref(e.Conditions.Terminating, false):
+			k.Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(false), Terminating: ptr.To(true)}
+		default:
+			continue
 		}
+		kept.Endpoints = append(kept.Endpoints, k)
 	}
 	*s = *kept
 }

@@ -130,7 +130,7 @@ func TestCutNamespaceKeepsLabels(t *testing.T) {
 	}
 }
 
-func TestCutEndpointSliceKeepsReadyPods(t *testing.T) {
+func TestCutEndpointSliceKeepsPodsThatAreReadyOrEnd(t *testing.T) {
 	s := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Name: "web-x", Labels: map[string]string{discoveryv1.LabelServiceName: "web", discoveryv1.LabelManagedBy: endpointSliceController, "a": "b"}},
 		AddressType: discoveryv1.AddressTypeIPv4,
@@ -139,6 +139,7 @@ func TestCutEndpointSliceKeepsReadyPods(t *testing.T) {
 			{Addresses: []string{"10.0.0.1"}, NodeName: ptr.To("n"), Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "web-1", UID: "1"}},
 			{Addresses: []string{"10.0.0.2"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(false)}},
 			{Addresses: []string{"10.0.0.3"}},
+			{Addresses: []string{"10.0.0.4"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)}},
 		},
 	}
 	want := &discoveryv1.EndpointSlice{
@@ -147,6 +148,7 @@ func TestCutEndpointSliceKeepsReadyPods(t *testing.T) {
 		Endpoints: []discoveryv1.Endpoint{
 			{Addresses: []string{"10.0.0.1"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "web-1"}},
 			{Addresses: []string{"10.0.0.3"}},
+			{Addresses: []string{"10.0.0.4"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(false), Terminating: ptr.To(true)}},
 		},
 	}
 	for range 2 { // a transform may see an object again

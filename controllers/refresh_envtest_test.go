@@ -10,8 +10,10 @@ import (
 	. "github.com/onsi/gomega"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -182,9 +184,22 @@ var _ = Describe("A client that is updated in place", Ordered, func() {
 		Expect(err).NotTo(HaveOccurred())
 		Consistently(egressOf(p), "300ms").Should(BeEmpty())
 
+		By("an endpoint without rules that ends, however long that takes")
+		ending := readyEndpoints([]string{pod.Name, "web-2"})
+		ending[1].Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)}
+		change(slice, func() { slice.Endpoints = ending })
+		Eventually(func() int {
+			cached := &discoveryv1.EndpointSlice{}
+			Expect(o.Get(suite, keyOf(slice), cached)).To(Succeed())
+			return len(cached.Endpoints)
+		}).Should(Equal(2))
 		o.clock.advance(2 * time.Minute)
 		_, err = o.Reconcile(suite, ctrl.Request{NamespacedName: keyOf(p)})
 		Expect(err).NotTo(HaveOccurred())
+		Consistently(egressOf(p), "300ms").Should(BeEmpty())
+
+		By("which has ended")
+		change(slice, func() { slice.Endpoints = readyEndpoints([]string{pod.Name}) })
 		Eventually(condition(p, "Ready")).Should(Equal("True/Ready"))
 		Expect(egressOf(p)()).To(ContainSubstring("funnel"))
 	})

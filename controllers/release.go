@@ -23,7 +23,7 @@ import (
 //
 // Pods that are updated in place funnel within a second, and the nodes' proxies may
 // still lead them to endpoints that have just gone: there, that must have lasted for
-// a while.
+// a while, and endpoints that end must have ended unless they run the rules, too.
 func (r *FunnelPolicyReconciler) gate(ctx context.Context, p *v1alpha1.FunnelPolicy, c compiled, in policy.Cluster, known *known) (compiled, error) {
 	if p.Spec.Client == nil || c.program.Data == nil {
 		return c, nil
@@ -53,7 +53,7 @@ func (r *FunnelPolicyReconciler) gate(ctx context.Context, p *v1alpha1.FunnelPol
 	known.covered.see(coverage.Complete(), theirs.program.Digest, r.Clock.Now())
 	lacks := coverage.Lacks
 	if coverage.Complete() {
-		if r.settling(known) == 0 {
+		if r.settling(known) == 0 && !coverage.Leaving() {
 			return c, nil
 		}
 		lacks = coverage.JustComplete

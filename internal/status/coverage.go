@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
@@ -19,6 +20,7 @@ type Coverage struct {
 	Service types.NamespacedName
 	ready   int
 	without sample
+	leaving int // that end, and may not run the rules
 }
 
 // Covers looks at the endpoints of a Service. An endpoint that is in several
@@ -32,17 +34,38 @@ func Covers(service types.NamespacedName, slices []discoveryv1.EndpointSlice, po
 		for j := range slices[i].Endpoints {
 			e := &slices[i].Endpoints[j]
 			name := endpointName(e)
-			if seen[name] || e.Conditions.Ready != nil && !*e.Conditions.Ready {
+			if seen[name] {
 				continue
 			}
-			seen[name] = true
-			c.ready++
-			if why := lacks(e, policy, digest, pod); why != "" {
-				c.without.add(withDetail(name, why))
+			switch {
+			case ptr.Deref(e.Conditions.Ready, true):
+				seen[name] = true
+				c.ready++
+				if why := lacks(e, policy, digest, pod); why != "" {
+					c.without.add(withDetail(name, why))
+				}
+			case ptr.Deref(e.Conditions.Terminating, false):
+				seen[name] = true
+				if lacks(e, policy, digest, staying(pod)) != "" {
+					c.leaving++
+				}
 			}
 		}
 	}
 	return c
+}
+
+// staying returns pods as they were before somebody deleted them.
+func staying(pod func(string) *corev1.Pod) func(string) *corev1.Pod {
+	return func(name string) *corev1.Pod {
+		p := pod(name)
+		if p == nil || p.DeletionTimestamp == nil {
+			return p
+		}
+		p = p.DeepCopy()
+		p.DeletionTimestamp = nil
+		return p
+	}
 }
 
 func endpointName(e *discoveryv1.Endpoint) string {
@@ -76,6 +99,10 @@ func lacks(e *discoveryv1.Endpoint, policy, digest string, pod func(string) *cor
 
 // Complete reports whether there are ready endpoints and all run the rules.
 func (c Coverage) Complete() bool { return c.ready > 0 && c.without.total == 0 }
+
+// Leaving reports whether endpoints that end, and that nodes may still lead clients to,
+// might not run the rules.
+func (c Coverage) Leaving() bool { return c.leaving > 0 }
 
 // Lacks says what keeps it from being complete.
 func (c Coverage) Lacks() string {

@@ -58,6 +58,27 @@ func TestCoverage(t *testing.T) {
 	}
 }
 
+// TestEndpointsThatEndAreLookedAt: with the rules they harm nobody.
+func TestEndpointsThatEndAreLookedAt(t *testing.T) {
+	pods := map[string]*corev1.Pod{
+		"attached": pod("attached", current), "with": pod("with", current, terminating), "outdated": pod("outdated", outdated, terminating),
+	}
+	for name, want := range map[string]bool{"with": false, "outdated": true, "uninjected": true} {
+		ending := ready(name, name)
+		for i := range ending.Endpoints {
+			ending.Endpoints[i].Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(false), Terminating: ptr.To(true)}
+		}
+		c := Covers(types.NamespacedName{Namespace: testNamespace, Name: "web"}, []discoveryv1.EndpointSlice{ready("attached"), ending},
+			testPolicy, currentDigest, func(name string) *corev1.Pod { return pods[name] })
+		if c.Leaving() != want || !c.Complete() || c.ready != 1 {
+			t.Errorf("%s: leaving %v, complete %v, %d ready", name, c.Leaving(), c.Complete(), c.ready)
+		}
+	}
+	if pods["with"].DeletionTimestamp == nil {
+		t.Error("the pod was changed")
+	}
+}
+
 func TestSurroundings(t *testing.T) {
 	meshed := func(p *corev1.Pod) {
 		p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "istio-proxy"})
