@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
@@ -50,9 +51,19 @@ func readPolicy(folder string, directions []rules.Direction) (policy, error) {
 	if set.Flows != nil {
 		p.flows = *set.Flows
 	}
-	p.ingress = readDirection(&all, folder, directions, rules.Ingress)
-	p.egress = readDirection(&all, folder, directions, rules.Egress)
+	p.ingress, p.egress, err = readDirections(folder, directions)
+	all.join(err)
 	return p, all.orNil()
+}
+
+// readDirections reads the rules of both directions at once.
+func readDirections(folder string, chosen []rules.Direction) (ingress, egress rules.RuleSet, err error) {
+	var all, others faults
+	var reading sync.WaitGroup
+	reading.Go(func() { egress = readDirection(&others, folder, chosen, rules.Egress) })
+	ingress = readDirection(&all, folder, chosen, rules.Ingress)
+	reading.Wait()
+	return ingress, egress, append(all, others...).orNil()
 }
 
 // readDirection reads the rules of one direction; a file that is not there has

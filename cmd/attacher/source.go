@@ -92,12 +92,10 @@ func (s source) policyFolders() ([]string, error) {
 
 // readFlat reads the two files without a folder.
 func (s source) readFlat() (input, error) {
-	var all faults
-	p := policy{
-		ingress: readDirection(&all, s.folder, s.directions, rules.Ingress),
-		egress:  readDirection(&all, s.folder, s.directions, rules.Egress),
-	}
-	return single(p, s.directions), all.orNil()
+	var p policy
+	var err error
+	p.ingress, p.egress, err = readDirections(s.folder, s.directions)
+	return single(p, s.directions), err
 }
 
 // readRuleset reads one text that holds for the chosen directions, ingress

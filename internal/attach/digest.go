@@ -12,6 +12,11 @@ import (
 // Digest identifies a rule set by its canonical text: the first 64 bits of the
 // SHA-256 in hexadecimal. Rule sets that print alike have the same digest.
 func Digest(rs rules.RuleSet) string {
-	sum := sha256.Sum256([]byte(rs.String()))
-	return hex.EncodeToString(sum[:8])
+	sum := sha256.New()
+	var line []byte
+	for i := range rs {
+		line = rs[i].AppendLine(line[:0])
+		sum.Write(line)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8])
 }

@@ -26,7 +26,9 @@ type job struct {
 	seats    []*seat // of the programs that tcx attaches
 	// generated is the generation of the rules in programs.
 	generated uint32
-	room      int // that is reserved on routes, in bytes
+	// The digests of the rules, which compile makes.
+	ingressDigest, egressDigest string
+	room                        int // that is reserved on routes, in bytes
 }
 
 type jobs []*job
@@ -137,12 +139,16 @@ func (j *job) reserve(done *undo) error {
 	return err
 }
 
-// compile makes the tables of both directions at once.
+// compile makes tables and digests, those of both directions at once.
 func (j *job) compile(c *datapath.Config) error {
 	var egress sync.WaitGroup
 	var errIn, errOut error
-	egress.Go(func() { c.Egress, errOut = compile(j.egress, rules.Egress) })
+	egress.Go(func() {
+		c.Egress, errOut = compile(j.egress, rules.Egress)
+		j.egressDigest = Digest(j.egress)
+	})
 	c.Ingress, errIn = compile(j.ingress, rules.Ingress)
+	j.ingressDigest = Digest(j.ingress)
 	egress.Wait()
 	return cmp.Or(errIn, errOut)
 }
@@ -283,9 +289,9 @@ func (j *job) nameOf(h Hook) Name {
 
 func (j *job) digest(h Hook) string {
 	if h == Ingress {
-		return Digest(j.ingress)
+		return j.ingressDigest
 	}
-	return Digest(j.egress)
+	return j.egressDigest
 }
 
 // removeUnused takes away what an earlier run left and these rules have no use

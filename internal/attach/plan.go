@@ -76,12 +76,19 @@ func merge(d device, sets []Set) (target, bool) {
 			continue
 		}
 		found = true
-		t.ingress = append(t.ingress, s.Ingress...)
-		t.egress = append(t.egress, s.Egress...)
+		t.ingress, t.egress = join(t.ingress, s.Ingress), join(t.egress, s.Egress)
 		t.flows = max(t.flows, s.Flows)
 		t.reserve = t.reserve || s.Reserve
 	}
 	return t, found
+}
+
+// join returns the rules of the one set behind those of the other, and changes none.
+func join(first, second rules.RuleSet) rules.RuleSet {
+	if len(first) == 0 {
+		return second
+	}
+	return append(slices.Clip(first), second...)
 }
 
 func (s Set) covers(d device) bool {
@@ -96,8 +103,7 @@ func (s Set) covers(d device) bool {
 func Join(sets []Set, name string) (ingress, egress rules.RuleSet) {
 	for _, s := range sets {
 		if len(s.Interfaces) == 0 || slices.Contains(s.Interfaces, name) {
-			ingress = append(ingress, s.Ingress...)
-			egress = append(egress, s.Egress...)
+			ingress, egress = join(ingress, s.Ingress), join(egress, s.Egress)
 		}
 	}
 	return ingress, egress

@@ -8,16 +8,35 @@ import (
 	"slices"
 )
 
-// Canonical returns the rule set with every rule in canonical form.
+// Canonical returns the rule set with every rule in canonical form: itself if it is
+// so already.
 func (rs RuleSet) Canonical() RuleSet {
 	if len(rs) == 0 {
 		return nil
+	}
+	if rs.isCanonical() {
+		return slices.Clip(rs)
 	}
 	out := make(RuleSet, len(rs))
 	for i, r := range rs {
 		out[i] = r.Canonical()
 	}
 	return out
+}
+
+func (rs RuleSet) isCanonical() bool {
+	for i := range rs {
+		if !rs[i].isCanonical() {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Rule) isCanonical() bool {
+	return r.Source.isCanonical() && r.Destination.isCanonical() && r.SourcePorts.isCanonical() &&
+		r.DestinationPorts.isCanonical() && r.Action.Ports.isCanonical() &&
+		(r.Family != AnyFamily || r.addressFamily() == AnyFamily)
 }
 
 // Canonical returns the one form of the rule in which Parse gives it and
@@ -37,8 +56,8 @@ func (r Rule) Canonical() Rule {
 
 // addressFamily is the family of the rule's addresses, AnyFamily when it
 // names none.
-func (r Rule) addressFamily() Family {
-	for _, set := range []AddrSet{r.Source, r.Destination} {
+func (r *Rule) addressFamily() Family {
+	for _, set := range []*AddrSet{&r.Source, &r.Destination} {
 		if len(set.Prefixes) > 0 {
 			return FamilyOf(set.Prefixes[0].Addr())
 		}

@@ -14,12 +14,19 @@ import (
 // A rule that the earlier sfunnel program can express is printed in a form
 // which that program reads too, hence the word "actions".
 func (rs RuleSet) String() string {
-	var p printer
-	for _, r := range rs {
-		p.rule(r)
-		p = append(p, '\n')
+	var text []byte
+	for i := range rs {
+		text = rs[i].AppendLine(text)
 	}
-	return string(p)
+	return string(text)
+}
+
+// AppendLine appends the rule as the rule set prints it, its newline included. The
+// text is empty or ends with one.
+func (r Rule) AppendLine(text []byte) []byte {
+	p := printer(text)
+	p.rule(r)
+	return append(p, '\n')
 }
 
 // String prints the rule in canonical form, without a newline.
