@@ -53,14 +53,12 @@ static __always_inline int act(struct __sk_buff *skb, const struct packet *p, __
 {
 	enum reason reason;
 
-	switch (a->verb) {
-	case VERB_ACCEPT:
+	if (a->verb == VERB_ACCEPT)
 		return untouched(REASON_ACCEPTED);
-	case VERB_UNFUNNEL:
-		reason = rewritable(p);
-		return reason ? untouched(reason) : unfunnel(skb, p, rule, a, hook);
-	}
-	return dropped(REASON_DROPPED);
+	if (!unfunnels || a->verb != VERB_UNFUNNEL)
+		return dropped(REASON_DROPPED);
+	reason = rewritable(p);
+	return reason ? untouched(reason) : unfunnel(skb, p, rule, a, hook);
 }
 
 #endif

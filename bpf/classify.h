@@ -50,6 +50,7 @@ _Static_assert(sizeof(struct tuple) == 40, "tuple has holes");
 struct classify_layout {
 	__u32 words;
 	__u32 records;
+	__u32 record_mask;
 	__u32 blocks;
 	__u32 block_mask;
 	__u32 stride;
@@ -62,7 +63,7 @@ struct classify_layout {
 	__u32 destinations6;
 };
 
-_Static_assert(sizeof(struct classify_layout) == 48, "mirrored in Go");
+_Static_assert(sizeof(struct classify_layout) == 52, "mirrored in Go");
 
 const volatile struct classify_layout classify_layout;
 
@@ -90,7 +91,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 } classify_saddr SEC(".maps"), classify_daddr SEC(".maps");
 
-/* The class records that a packet meets, as word offsets. */
+/* The class records that a packet meets, as word offsets from the first one. */
 struct classify_found {
 	__u64 kind;
 	__u64 dport;
@@ -135,19 +136,19 @@ static __always_inline __u64 classify_entry(const __u64 *memory, __u64 page, __u
 
 static __always_inline __u64 classify_record(__u64 class)
 {
-	return classify_layout.records + class * classify_layout.stride;
+	return class * classify_layout.stride;
 }
 
-/*
- * The first word of a record: a summary, or the rules themselves. A record that
- * can't be has no rules; after any other the verifier knows the record's bounds.
- */
-static __always_inline __u64 classify_summary(const __u64 *memory, __u64 *record)
+/* A record begins here. The mask changes nothing, and tells the verifier the bounds. */
+static __always_inline const __u64 *classify_at(const __u64 *memory, __u64 record)
 {
-	classify_opaque(*record);
-	if (*record >= classify_layout.blocks)
-		return 0;
-	return memory[*record];
+	return memory + classify_layout.records + (record & classify_layout.record_mask);
+}
+
+/* The first word of a record: a summary, or the rules themselves. */
+static __always_inline __u64 classify_summary(const __u64 *memory, __u64 record)
+{
+	return *classify_at(memory, record);
 }
 
 /* The record of a port. */
@@ -169,7 +170,7 @@ static __always_inline __u64 classify_addr4(const __u64 *memory, __u64 root, con
 	return classify_record(classify_entry(memory, page, byte[3]));
 }
 
-/* A record that can't be when the trie lacks the address. */
+/* Every address has a class: the tries begin with what holds all of them. */
 static __always_inline __u64 classify_addr6(void *trie, const __be32 *addr)
 {
 	struct classify_prefix key = {
@@ -178,17 +179,16 @@ static __always_inline __u64 classify_addr6(void *trie, const __be32 *addr)
 	};
 	__u32 *class = bpf_map_lookup_elem(trie, &key);
 
-	return class ? classify_record(*class) : ~0ULL;
+	return class ? classify_record(*class) : 0;
 }
 
 /*
- * Word w, below CLASSIFY_MAX_WORDS, of the rules of a record that
- * classify_summary has seen. It has no branch: five of them in a loop were too
- * many paths for the verifier.
+ * Word w, below CLASSIFY_MAX_WORDS, of the rules of a record. It has no branch: five of
+ * them for each word were too many paths for the verifier.
  */
 static __always_inline __u64 classify_word(const __u64 *memory, __u64 record, __u64 w)
 {
-	const __u16 *blocks = (const __u16 *)(memory + record + 1);
+	const __u16 *blocks = (const __u16 *)(classify_at(memory, record) + 1);
 	__u64 i = blocks[w / CLASSIFY_BLOCK_WORDS];
 
 	i = i * CLASSIFY_BLOCK_WORDS + w % CLASSIFY_BLOCK_WORDS;
@@ -208,16 +208,16 @@ static __always_inline __u64 classify_dimensions(const __u64 *memory, const stru
 
 	found->kind = classify_record((t->protocol == IPPROTO_UDP) | !!t->pushed << 1 | !ipv4 << 2);
 	found->dport = found->sport = found->daddr = found->saddr = found->kind;
-	hits = classify_summary(memory, &found->kind);
+	hits = classify_summary(memory, found->kind);
 	if (classify_layout.destination_ports != CLASSIFY_UNUSED) {
 		found->dport = classify_port(memory, classify_layout.destination_ports, &t->dport);
-		hits &= classify_summary(memory, &found->dport);
+		hits &= classify_summary(memory, found->dport);
 		if (!hits)
 			return 0;
 	}
 	if (classify_layout.source_ports != CLASSIFY_UNUSED) {
 		found->sport = classify_port(memory, classify_layout.source_ports, &t->sport);
-		hits &= classify_summary(memory, &found->sport);
+		hits &= classify_summary(memory, found->sport);
 		if (!hits)
 			return 0;
 	}
@@ -225,14 +225,14 @@ static __always_inline __u64 classify_dimensions(const __u64 *memory, const stru
 		found->daddr = classify_addr4(memory, classify_layout.destinations4, t->daddr);
 	if (!ipv4 && classify_layout.destinations6)
 		found->daddr = classify_addr6(&classify_daddr, t->daddr);
-	hits &= classify_summary(memory, &found->daddr);
+	hits &= classify_summary(memory, found->daddr);
 	if (!hits)
 		return 0;
 	if (ipv4 && classify_layout.sources4 != CLASSIFY_UNUSED)
 		found->saddr = classify_addr4(memory, classify_layout.sources4, t->saddr);
 	if (!ipv4 && classify_layout.sources6)
 		found->saddr = classify_addr6(&classify_saddr, t->saddr);
-	return hits & classify_summary(memory, &found->saddr);
+	return hits & classify_summary(memory, found->saddr);
 }
 
 /* The rules of word w that all dimensions satisfy. */
@@ -252,33 +252,54 @@ static __always_inline __u64 classify_and(const __u64 *memory, const struct clas
 	return rules;
 }
 
-/*
- * The first rule in the words that hits names. A function of its own, which the
- * verifier checks once, whatever led here: inlined, the loop was walked for
- * every path through the parser, a third of a million instructions.
- */
-__noinline int classify_words(const struct classify_found *at, __u64 hits)
+/* The first rule in the lowest word that hits names, or -1. */
+static __always_inline int classify_lowest_word(const __u64 *memory,
+						const struct classify_found *found, __u64 hits)
 {
-	const __u64 *memory = classify_tables();
-	struct classify_found found;
-	__u64 rules, w;
+	__u64 w = classify_lowest(hits), rules = classify_and(memory, found, w);
 
+	return rules ? w * 64 + classify_lowest(rules) : -1;
+}
+
+/* On the way through the words that summaries have in common. */
+struct classify_walk {
+	const __u64 *memory;
+	const struct classify_found *found;
+	__u64 hits;
+	__s64 rule;
+};
+
+static long classify_next(__u32 i, void *context)
+{
+	struct classify_walk *walk = context;
+
+	walk->hits &= walk->hits - 1;
+	if (!walk->hits)
+		return 1;
+	walk->rule = classify_lowest_word(walk->memory, walk->found, walk->hits);
+	return walk->rule >= 0;
+}
+
+/*
+ * The first rule in the words that hits names, mostly in the first of them. A function
+ * of its own, which the verifier checks once, whatever led here. It walks through
+ * a loop as often as that can run, but not through bpf_loop.
+ */
+__noinline int classify_words(const struct classify_found *found, __u64 hits)
+{
+	struct classify_walk walk;
+
+	walk.memory = classify_tables();
 	/* Before Linux 6.8 this is checked also where nothing calls it. */
-	if (!memory || !at || classify_layout.stride == 1)
+	if (!walk.memory || !found || classify_layout.stride == 1)
 		return -1;
-	found = *at;
-	if (!classify_summary(memory, &found.kind) || !classify_summary(memory, &found.dport) ||
-	    !classify_summary(memory, &found.sport) || !classify_summary(memory, &found.daddr) ||
-	    !classify_summary(memory, &found.saddr))
-		return -1;
-	for (int i = 0; i < CLASSIFY_MAX_WORDS && hits; i++) {
-		w = classify_lowest(hits);
-		rules = classify_and(memory, &found, w);
-		if (rules)
-			return w * 64 + classify_lowest(rules);
-		hits &= hits - 1;
-	}
-	return -1;
+	walk.rule = classify_lowest_word(walk.memory, found, hits);
+	if (walk.rule >= 0)
+		return walk.rule;
+	walk.found = found;
+	walk.hits = hits;
+	bpf_loop(CLASSIFY_MAX_WORDS - 1, classify_next, &walk, 0);
+	return walk.rule;
 }
 
 /*
@@ -316,7 +337,7 @@ static __always_inline bool port_allowed(__u32 rule, __be16 port)
 	if (!memory)
 		return false;
 	record = classify_port(memory, classify_layout.inner_ports, &port);
-	rules = classify_summary(memory, &record);
+	rules = classify_summary(memory, record);
 	if (rules && classify_layout.stride != 1)
 		rules = classify_word(memory, record, rule / 64 % CLASSIFY_MAX_WORDS);
 	return rules >> rule % 64 & 1;

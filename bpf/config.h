@@ -15,6 +15,9 @@ volatile const __u32 ifindex;
 /* The ends of the segmenting device, 0 without one. */
 volatile const __u32 segment_a;
 volatile const __u32 segment_b;
+/* Whether rules of this hook push a header, and whether some take one off. */
+volatile const bool pushes;
+volatile const bool unfunnels;
 /* How long a source port of a range is used before the next one, in ns. */
 volatile const __u64 source_port_ns = 30000000000ULL;
 

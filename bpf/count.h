@@ -119,7 +119,7 @@ static __always_inline int dropped(enum reason reason)
  * Set by the loader while programs take the place of older ones that still sit
  * behind them on their hooks: no packet may meet both.
  */
-volatile bool ends_chain;
+volatile bool ends_chain SEC(".data.chain");
 
 /* What a hook's program returns: whatever sits behind it comes next. */
 static __always_inline int leave(int verdict)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package bpf holds the TC programs and what bpf2go generates from them: the
-// objects, embedded, and loaders for them. Package datapath fills them with
-// rules; use that.
+// Package bpf holds the TC programs and what is generated from them: objects and
+// their names by bpf2go, and from those, by hack/linkobject, what the kernel takes.
+// Package datapath fills that with rules; use that.
 //
 // There are two objects for each direction: the plain ones remember no flow.
 //
@@ -14,4 +14,4 @@ package bpf
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types Egress egress.c -- -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types IngressPlain ingress.c -- -DWITHOUT_FLOWS -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types EgressPlain egress.c -- -DWITHOUT_FLOWS -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu
-//go:generate go run ../hack/slimobject ingress_bpfel.o egress_bpfel.o ingressplain_bpfel.o egressplain_bpfel.o
+//go:generate go run ../hack/linkobject Ingress Egress IngressPlain EgressPlain

@@ -1,9 +1,8 @@
 //go:build ignore
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The programs for packets that leave: `egress` on the interface, `segment` on
- * the ingress hook of end B of its segmenting device. They share rules and
- * counters.
+ * The program for packets that leave. It sits on the interface and, where headers are
+ * pushed, on the ingress hook of end B of its segmenting device as well.
  */
 #include "act.h"
 #include "backend.h"
@@ -51,6 +50,36 @@ static __always_inline int known_reply(struct __sk_buff *skb, struct packet *p)
 	return NOT_OURS;
 }
 
+/*
+ * Segments are looked up again: the device carries nothing but the packet. If
+ * the rules were replaced meanwhile, the new ones hold, and packets that they
+ * leave alone go out as they are. Nothing else has a way out of the device.
+ */
+static __always_inline int segment(struct __sk_buff *skb, struct packet *p)
+{
+	struct action *a, reply = {};
+	int rule, verdict;
+
+	if (parse(skb, ETH_HLEN, p))
+		return dropped(REASON_STRAY);
+	if (funnels_replies && reply_action(p, HOOK_EGRESS, &reply)) {
+		verdict = push(skb, p, &reply);
+		return verdict == TC_ACT_UNSPEC ? bpf_redirect(ifindex, 0) : verdict;
+	}
+	rule = classify(&p->tuple);
+	a = action_of(rule);
+	if (!a || a->verb == VERB_FUNNEL_INLINE || a->verb == VERB_UNFUNNEL_INLINE) {
+		count(REASON_PASSED_SEGMENT);
+		return bpf_redirect(ifindex, 0);
+	}
+	count_rule(rule, p->l3_len);
+	if (pushes && a->verb == VERB_FUNNEL)
+		verdict = push(skb, p, a);
+	else
+		verdict = act(skb, p, rule, a, HOOK_EGRESS);
+	return verdict == TC_ACT_UNSPEC ? bpf_redirect(ifindex, 0) : verdict;
+}
+
 static __always_inline int at_egress(struct __sk_buff *skb)
 {
 	struct action *a;
@@ -59,7 +88,7 @@ static __always_inline int at_egress(struct __sk_buff *skb)
 	int rule, verdict;
 
 	if (segment_b && skb->ingress_ifindex == segment_b)
-		return untouched(REASON_FROM_SEGMENT);
+		return skb->ifindex == segment_b ? segment(skb, &p) : untouched(REASON_FROM_SEGMENT);
 	reason = parse(skb, l2_len, &p);
 	if (reason)
 		return not_parsed(skb, &p, reason, HOOK_EGRESS);
@@ -79,7 +108,7 @@ static __always_inline int at_egress(struct __sk_buff *skb)
 		return funnel_inline(skb, &p, rule, a, HOOK_EGRESS);
 	if (unfunnels_inline && a->verb == VERB_UNFUNNEL_INLINE)
 		return unfunnel_inline(skb, &p, rule, HOOK_EGRESS);
-	if (a->verb == VERB_FUNNEL)
+	if (pushes && a->verb == VERB_FUNNEL)
 		return funnel_at_egress(skb, &p, rule, a);
 	count_rule(rule, p.l3_len);
 	if (a->verb == VERB_ACCEPT)
@@ -91,38 +120,6 @@ SEC("tc")
 int egress(struct __sk_buff *skb)
 {
 	return leave(at_egress(skb));
-}
-
-/*
- * Segments are looked up again: the device carries nothing but the packet. If
- * the rules were replaced meanwhile, the new ones hold, and packets that they
- * leave alone go out as they are. Nothing else has a way out of the device.
- */
-SEC("tc")
-int segment(struct __sk_buff *skb)
-{
-	struct action *a, reply = {};
-	struct packet p;
-	int rule, verdict;
-
-	if (parse(skb, ETH_HLEN, &p))
-		return dropped(REASON_STRAY);
-	if (funnels_replies && reply_action(&p, HOOK_EGRESS, &reply)) {
-		verdict = push(skb, &p, &reply);
-		return verdict == TC_ACT_UNSPEC ? bpf_redirect(ifindex, 0) : verdict;
-	}
-	rule = classify(&p.tuple);
-	a = action_of(rule);
-	if (!a || a->verb == VERB_FUNNEL_INLINE || a->verb == VERB_UNFUNNEL_INLINE) {
-		count(REASON_PASSED_SEGMENT);
-		return bpf_redirect(ifindex, 0);
-	}
-	count_rule(rule, p.l3_len);
-	if (a->verb == VERB_FUNNEL)
-		verdict = push(skb, &p, a);
-	else
-		verdict = act(skb, &p, rule, a, HOOK_EGRESS);
-	return verdict == TC_ACT_UNSPEC ? bpf_redirect(ifindex, 0) : verdict;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -32,7 +32,6 @@ const (
 	EgressMapSmallPackets       = "small_packets"
 	EgressMapThroughPorts       = "through_ports"
 	EgressProgEgress            = "egress"
-	EgressProgSegment           = "segment"
 	EgressVarAnswersInline      = "answers_inline"
 	EgressVarClassifyLayout     = "classify_layout"
 	EgressVarEndsChain          = "ends_chain"
@@ -50,10 +49,12 @@ const (
 	EgressVarL2Len              = "l2_len"
 	EgressVarNotesReplies       = "notes_replies"
 	EgressVarPushedHeadersCount = "pushed_headers_count"
+	EgressVarPushes             = "pushes"
 	EgressVarRulesGeneration    = "rules_generation"
 	EgressVarSegmentA           = "segment_a"
 	EgressVarSegmentB           = "segment_b"
 	EgressVarSourcePortNs       = "source_port_ns"
+	EgressVarUnfunnels          = "unfunnels"
 	EgressVarUnfunnelsInline    = "unfunnels_inline"
 	EgressVarUnfunnelsReplies   = "unfunnels_replies"
 )
@@ -100,8 +101,7 @@ type EgressSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type EgressProgramSpecs struct {
-	Egress  *ebpf.ProgramSpec `ebpf:"egress"`
-	Segment *ebpf.ProgramSpec `ebpf:"segment"`
+	Egress *ebpf.ProgramSpec `ebpf:"egress"`
 }
 
 // EgressMapSpecs contains maps before they are loaded into the kernel.
@@ -146,10 +146,12 @@ type EgressVariableSpecs struct {
 	L2Len              *ebpf.VariableSpec `ebpf:"l2_len"`
 	NotesReplies       *ebpf.VariableSpec `ebpf:"notes_replies"`
 	PushedHeadersCount *ebpf.VariableSpec `ebpf:"pushed_headers_count"`
+	Pushes             *ebpf.VariableSpec `ebpf:"pushes"`
 	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.VariableSpec `ebpf:"source_port_ns"`
+	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.VariableSpec `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.VariableSpec `ebpf:"unfunnels_replies"`
 }
@@ -232,10 +234,12 @@ type EgressVariables struct {
 	L2Len              *ebpf.Variable `ebpf:"l2_len"`
 	NotesReplies       *ebpf.Variable `ebpf:"notes_replies"`
 	PushedHeadersCount *ebpf.Variable `ebpf:"pushed_headers_count"`
+	Pushes             *ebpf.Variable `ebpf:"pushes"`
 	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.Variable `ebpf:"source_port_ns"`
+	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.Variable `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.Variable `ebpf:"unfunnels_replies"`
 }
@@ -244,14 +248,12 @@ type EgressVariables struct {
 //
 // It can be passed to LoadEgressObjects or ebpf.CollectionSpec.LoadAndAssign.
 type EgressPrograms struct {
-	Egress  *ebpf.Program `ebpf:"egress"`
-	Segment *ebpf.Program `ebpf:"segment"`
+	Egress *ebpf.Program `ebpf:"egress"`
 }
 
 func (p *EgressPrograms) Close() error {
 	return _EgressClose(
 		p.Egress,
-		p.Segment,
 	)
 }
 

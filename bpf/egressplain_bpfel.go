@@ -32,7 +32,6 @@ const (
 	EgressPlainMapSmallPackets       = "small_packets"
 	EgressPlainMapThroughPorts       = "through_ports"
 	EgressPlainProgEgress            = "egress"
-	EgressPlainProgSegment           = "segment"
 	EgressPlainVarClassifyLayout     = "classify_layout"
 	EgressPlainVarEndsChain          = "ends_chain"
 	EgressPlainVarExchangeCount      = "exchange_count"
@@ -43,10 +42,12 @@ const (
 	EgressPlainVarIfindex            = "ifindex"
 	EgressPlainVarL2Len              = "l2_len"
 	EgressPlainVarPushedHeadersCount = "pushed_headers_count"
+	EgressPlainVarPushes             = "pushes"
 	EgressPlainVarRulesGeneration    = "rules_generation"
 	EgressPlainVarSegmentA           = "segment_a"
 	EgressPlainVarSegmentB           = "segment_b"
 	EgressPlainVarSourcePortNs       = "source_port_ns"
+	EgressPlainVarUnfunnels          = "unfunnels"
 )
 
 // LoadEgressPlain returns the embedded CollectionSpec for EgressPlain.
@@ -91,8 +92,7 @@ type EgressPlainSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type EgressPlainProgramSpecs struct {
-	Egress  *ebpf.ProgramSpec `ebpf:"egress"`
-	Segment *ebpf.ProgramSpec `ebpf:"segment"`
+	Egress *ebpf.ProgramSpec `ebpf:"egress"`
 }
 
 // EgressPlainMapSpecs contains maps before they are loaded into the kernel.
@@ -130,10 +130,12 @@ type EgressPlainVariableSpecs struct {
 	Ifindex            *ebpf.VariableSpec `ebpf:"ifindex"`
 	L2Len              *ebpf.VariableSpec `ebpf:"l2_len"`
 	PushedHeadersCount *ebpf.VariableSpec `ebpf:"pushed_headers_count"`
+	Pushes             *ebpf.VariableSpec `ebpf:"pushes"`
 	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.VariableSpec `ebpf:"source_port_ns"`
+	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 }
 
 // EgressPlainObjects contains all objects after they have been loaded into the kernel.
@@ -207,24 +209,24 @@ type EgressPlainVariables struct {
 	Ifindex            *ebpf.Variable `ebpf:"ifindex"`
 	L2Len              *ebpf.Variable `ebpf:"l2_len"`
 	PushedHeadersCount *ebpf.Variable `ebpf:"pushed_headers_count"`
+	Pushes             *ebpf.Variable `ebpf:"pushes"`
 	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.Variable `ebpf:"source_port_ns"`
+	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 }
 
 // EgressPlainPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadEgressPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type EgressPlainPrograms struct {
-	Egress  *ebpf.Program `ebpf:"egress"`
-	Segment *ebpf.Program `ebpf:"segment"`
+	Egress *ebpf.Program `ebpf:"egress"`
 }
 
 func (p *EgressPlainPrograms) Close() error {
 	return _EgressPlainClose(
 		p.Egress,
-		p.Segment,
 	)
 }
 

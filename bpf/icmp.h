@@ -142,6 +142,7 @@ __noinline int translate(struct __sk_buff *skb, const struct packet *p, enum hoo
 	struct error *e = bpf_map_lookup_elem(&errors, &zero);
 	enum reason reason;
 
+	opaque(hook); /* used by all builds: what is not, callers need not pass, and the verifier wants it */
 	if (!e || !p || !is_error(skb, p))
 		return REASON_OTHER_PROTOCOL;
 	__builtin_memset(e, 0, sizeof(*e));

@@ -81,7 +81,7 @@ static __always_inline int at_ingress(struct __sk_buff *skb)
 	count_rule(rule, p.l3_len);
 	if (a->verb == VERB_ACCEPT)
 		return pass_direct(skb, &p, HOOK_INGRESS, REASON_ACCEPTED);
-	if (a->verb == VERB_FUNNEL)
+	if (pushes && a->verb == VERB_FUNNEL)
 		return funnel_at_ingress(skb, &p, a);
 	return act(skb, &p, rule, a, HOOK_INGRESS);
 }

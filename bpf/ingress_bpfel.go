@@ -94,10 +94,12 @@ const (
 	IngressVarL2Len              = "l2_len"
 	IngressVarNotesReplies       = "notes_replies"
 	IngressVarPushedHeadersCount = "pushed_headers_count"
+	IngressVarPushes             = "pushes"
 	IngressVarRulesGeneration    = "rules_generation"
 	IngressVarSegmentA           = "segment_a"
 	IngressVarSegmentB           = "segment_b"
 	IngressVarSourcePortNs       = "source_port_ns"
+	IngressVarUnfunnels          = "unfunnels"
 	IngressVarUnfunnelsInline    = "unfunnels_inline"
 	IngressVarUnfunnelsReplies   = "unfunnels_replies"
 )
@@ -188,10 +190,12 @@ type IngressVariableSpecs struct {
 	L2Len              *ebpf.VariableSpec `ebpf:"l2_len"`
 	NotesReplies       *ebpf.VariableSpec `ebpf:"notes_replies"`
 	PushedHeadersCount *ebpf.VariableSpec `ebpf:"pushed_headers_count"`
+	Pushes             *ebpf.VariableSpec `ebpf:"pushes"`
 	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.VariableSpec `ebpf:"source_port_ns"`
+	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.VariableSpec `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.VariableSpec `ebpf:"unfunnels_replies"`
 }
@@ -272,10 +276,12 @@ type IngressVariables struct {
 	L2Len              *ebpf.Variable `ebpf:"l2_len"`
 	NotesReplies       *ebpf.Variable `ebpf:"notes_replies"`
 	PushedHeadersCount *ebpf.Variable `ebpf:"pushed_headers_count"`
+	Pushes             *ebpf.Variable `ebpf:"pushes"`
 	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.Variable `ebpf:"source_port_ns"`
+	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.Variable `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.Variable `ebpf:"unfunnels_replies"`
 }

@@ -41,10 +41,12 @@ const (
 	IngressPlainVarIfindex            = "ifindex"
 	IngressPlainVarL2Len              = "l2_len"
 	IngressPlainVarPushedHeadersCount = "pushed_headers_count"
+	IngressPlainVarPushes             = "pushes"
 	IngressPlainVarRulesGeneration    = "rules_generation"
 	IngressPlainVarSegmentA           = "segment_a"
 	IngressPlainVarSegmentB           = "segment_b"
 	IngressPlainVarSourcePortNs       = "source_port_ns"
+	IngressPlainVarUnfunnels          = "unfunnels"
 )
 
 // LoadIngressPlain returns the embedded CollectionSpec for IngressPlain.
@@ -126,10 +128,12 @@ type IngressPlainVariableSpecs struct {
 	Ifindex            *ebpf.VariableSpec `ebpf:"ifindex"`
 	L2Len              *ebpf.VariableSpec `ebpf:"l2_len"`
 	PushedHeadersCount *ebpf.VariableSpec `ebpf:"pushed_headers_count"`
+	Pushes             *ebpf.VariableSpec `ebpf:"pushes"`
 	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.VariableSpec `ebpf:"source_port_ns"`
+	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 }
 
 // IngressPlainObjects contains all objects after they have been loaded into the kernel.
@@ -201,10 +205,12 @@ type IngressPlainVariables struct {
 	Ifindex            *ebpf.Variable `ebpf:"ifindex"`
 	L2Len              *ebpf.Variable `ebpf:"l2_len"`
 	PushedHeadersCount *ebpf.Variable `ebpf:"pushed_headers_count"`
+	Pushes             *ebpf.Variable `ebpf:"pushes"`
 	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortNs       *ebpf.Variable `ebpf:"source_port_ns"`
+	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 }
 
 // IngressPlainPrograms contains all programs after they have been loaded into the kernel.

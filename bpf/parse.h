@@ -201,29 +201,55 @@ static __always_inline enum reason parse_ipv4(struct cursor *c, struct packet *p
 	return parse_l4(c, p, protocol);
 }
 
-#define MAX_EXTENSIONS 6
+/* Packets with more extension headers are left alone. */
+#define MAX_EXTENSIONS 5
 
-/* Steps over extension headers and returns the protocol behind them. */
-static __always_inline int skip_extensions(struct cursor *c, struct packet *p, __u8 protocol)
+static __always_inline bool is_extension(int protocol)
+{
+	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING ||
+	       protocol == IPPROTO_DSTOPTS;
+}
+
+/* On the way through extension headers. */
+struct extension_walk {
+	struct cursor c;
+	struct packet *p;
+	int protocol;	/* what comes next, or a negative reason */
+};
+
+static long next_extension(__u32 i, void *context)
 {
 	struct ipv6_rt_hdr *extension; /* the others begin with the same two fields */
+	struct extension_walk *w = context;
 
-	for (int i = 0; i < MAX_EXTENSIONS; i++) {
-		if (protocol != IPPROTO_HOPOPTS && protocol != IPPROTO_ROUTING &&
-		    protocol != IPPROTO_DSTOPTS)
-			return protocol;
-		p->nexthdr = c->off;
-		extension = take(c, sizeof(*extension));
-		if (!extension)
-			return -REASON_SHORT;
-		if (protocol == IPPROTO_ROUTING && extension->segments_left)
-			p->on_its_way = true;
-		protocol = extension->nexthdr;
-		c->off += extension->hdrlen * 8 + 8 - sizeof(*extension);
-		if (c->off - p->l3 > p->l3_len)
-			return -REASON_BAD_LENGTH;
+	w->p->nexthdr = w->c.off;
+	extension = take(&w->c, sizeof(*extension));
+	if (!extension) {
+		w->protocol = -REASON_SHORT;
+		return 1;
 	}
-	return -REASON_EXTENSION;
+	if (w->protocol == IPPROTO_ROUTING && extension->segments_left)
+		w->p->on_its_way = true;
+	w->protocol = extension->nexthdr;
+	w->c.off += extension->hdrlen * 8 + 8 - sizeof(*extension);
+	if (w->c.off - w->p->l3 > w->p->l3_len)
+		w->protocol = -REASON_BAD_LENGTH;
+	return !is_extension(w->protocol);
+}
+
+/*
+ * Steps over extension headers, sets where the transport header is, and returns the
+ * protocol behind them. (Not inline: few packets have any.)
+ */
+__noinline int skip_extensions(struct __sk_buff *skb, struct packet *p, __u32 off, __u8 protocol)
+{
+	struct extension_walk w = { .c = { skb, off }, .p = p, .protocol = protocol };
+
+	if (!p)
+		return -REASON_FAILED;
+	bpf_loop(MAX_EXTENSIONS, next_extension, &w, 0);
+	p->l4 = w.c.off;
+	return is_extension(w.protocol) ? -REASON_EXTENSION : w.protocol;
 }
 
 static __always_inline enum reason parse_ipv6(struct cursor *c, struct packet *p)
@@ -245,9 +271,12 @@ static __always_inline enum reason parse_ipv6(struct cursor *c, struct packet *p
 	protocol = ip->nexthdr;
 	if (set_length(c, p, payload || !c->skb->gso_size ? payload + sizeof(*ip) : 0))
 		return REASON_BAD_LENGTH;
-	protocol = skip_extensions(c, p, protocol);
-	if (protocol < 0)
-		return -protocol;
+	if (is_extension(protocol)) {
+		protocol = skip_extensions(c->skb, p, c->off, protocol);
+		if (protocol < 0)
+			return -protocol;
+		c->off = p->l4;
+	}
 	if (protocol == IPPROTO_FRAGMENT)
 		return REASON_FRAGMENT;
 	return parse_l4(c, p, protocol);

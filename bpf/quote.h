@@ -81,6 +81,7 @@ static __always_inline int quoted_ipv4(struct cursor *c, struct packet *q)
 static __always_inline int quoted_ipv6(struct cursor *c, struct packet *q)
 {
 	struct ipv6hdr *ip = take(c, sizeof(*ip));
+	int protocol;
 
 	if (!ip || ip->version != 6)
 		return -REASON_OTHER_PROTOCOL;
@@ -88,7 +89,11 @@ static __always_inline int quoted_ipv6(struct cursor *c, struct packet *q)
 	q->nexthdr = q->l3 + offsetof(struct ipv6hdr, nexthdr);
 	__builtin_memcpy(q->tuple.saddr, &ip->saddr, sizeof(q->tuple.saddr));
 	__builtin_memcpy(q->tuple.daddr, &ip->daddr, sizeof(q->tuple.daddr));
-	return skip_extensions(c, q, ip->nexthdr);
+	if (!is_extension(ip->nexthdr))
+		return ip->nexthdr;
+	protocol = skip_extensions(c->skb, q, c->off, ip->nexthdr);
+	c->off = q->l4;
+	return protocol;
 }
 
 /* What of a quoted TCP header is there. */

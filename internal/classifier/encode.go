@@ -22,18 +22,11 @@ func (t *Table) encode(c *classes) {
 	for _, b := range c.blocks {
 		t.blocks = append(t.blocks, b[:]...)
 	}
-	t.blocks = padded(t.blocks)
 }
 
 // direct reports whether a set of rules is one word.
 func (t *Table) direct() bool {
 	return len(t.rules) <= 64
-}
-
-// padded fills up to the next power of two.
-func padded(words []uint64) []uint64 {
-	n := 1 << bits.Len(uint(len(words)-1))
-	return append(words, make([]uint64, n-len(words))...)
 }
 
 // summary returns the first word of a class's record.
@@ -56,12 +49,10 @@ func (t *Table) word(class, word int) uint64 {
 type Layout struct {
 	// Words is the length of Memory in 64-bit words.
 	Words uint32
-	// Records and Blocks are the word offsets of class records and of blocks;
-	// pages stand at 0.
-	Records, Blocks uint32
-	// BlockMask is the length of the blocks in words, a power of two, less one:
-	// the program masks with it instead of comparing. 0 without blocks.
-	BlockMask uint32
+	// Records and Blocks are the word offsets of class records and of blocks, each with
+	// a mask: no word of theirs stands further behind, so that the program masks instead
+	// of comparing. Masks are powers of two less one. Pages stand at 0.
+	Records, RecordMask, Blocks, BlockMask uint32
 	// Stride is the length of a class record in words; 1 when the record is
 	// the set of rules itself.
 	Stride uint32
@@ -76,11 +67,17 @@ type Layout struct {
 func (t *Table) Layout() Layout {
 	records := uint32(len(t.pages.entries) / 4)
 	blocks := records + uint32(len(t.record))
+	recordMask, blockMask := mask(len(t.record)), mask(len(t.blocks))
+	words := records + recordMask + uint32(t.stride)
+	if !t.direct() {
+		words = max(words, blocks+blockMask+1)
+	}
 	return Layout{
-		Words:            blocks + uint32(len(t.blocks)),
+		Words:            words,
 		Records:          records,
+		RecordMask:       recordMask,
 		Blocks:           blocks,
-		BlockMask:        uint32(max(len(t.blocks), 1) - 1),
+		BlockMask:        blockMask,
 		Stride:           uint32(t.stride),
 		SourcePorts:      t.sourcePorts,
 		DestinationPorts: t.destinationPorts,
@@ -90,6 +87,11 @@ func (t *Table) Layout() Layout {
 		Sources6:         uint32(len(t.sources6)),
 		Destinations6:    uint32(len(t.destinations6)),
 	}
+}
+
+// mask covers all places in so many words.
+func mask(words int) uint32 {
+	return 1<<bits.Len(uint(max(words, 1)-1)) - 1
 }
 
 // appendWords appends numbers in the byte order of this machine.
@@ -103,11 +105,12 @@ func appendWords(out []byte, words []uint64) []byte {
 // Memory returns pages, class records and blocks as the kernel program reads
 // them: one value of 8-byte aligned words in the byte order of this machine.
 func (t *Table) Memory() []byte {
-	out := make([]byte, 0, 8*t.Layout().Words)
+	size := 8 * int(t.Layout().Words)
+	out := make([]byte, 0, size)
 	for _, entry := range t.pages.entries {
 		out = binary.NativeEndian.AppendUint16(out, entry)
 	}
-	return appendWords(appendWords(out, t.record), t.blocks)
+	return appendWords(appendWords(out, t.record), t.blocks)[:size] // what masks reach is 0
 }
 
 // Sources6 returns the prefixes of IPv6 source addresses with their classes,

@@ -53,15 +53,15 @@ func actionOf(a rules.Action) action {
 }
 
 // sizeActions makes the maps that have an entry per rule as large as needed.
-func sizeActions(spec *ebpf.CollectionSpec, rs rules.RuleSet) {
+func sizeActions(o *object, rs rules.RuleSet) {
 	entries := uint32(max(1, len(rs)))
-	spec.Maps[bpf.EgressMapActions].MaxEntries = entries
-	spec.Maps[bpf.EgressMapRuleCounts].MaxEntries = entries
+	o.maps[bpf.EgressMapActions].MaxEntries = entries
+	o.maps[bpf.EgressMapRuleCounts].MaxEntries = entries
 }
 
 // fillActions writes one action per rule and freezes them.
-func fillActions(coll *ebpf.Collection, rs rules.RuleSet) error {
-	actions := coll.Maps[bpf.EgressMapActions]
+func fillActions(maps map[string]*ebpf.Map, rs rules.RuleSet) error {
+	actions := maps[bpf.EgressMapActions]
 	keys, values := make([]uint32, len(rs)), make([]action, len(rs))
 	for i, r := range rs {
 		keys[i], values[i] = uint32(i), actionOf(r.Action)

@@ -25,38 +25,33 @@ type prefixKey struct {
 	Address [16]byte
 }
 
-// sizeClassifier makes the maps of bpf/classify.h in a collection as large as
-// the table needs, and tells the programs where things stand.
-func sizeClassifier(spec *ebpf.CollectionSpec, t *classifier.Table) error {
-	layout := t.Layout()
-	memory, saddr, daddr := spec.Maps[classifyMemory], spec.Maps[classifySaddr], spec.Maps[classifyDaddr]
-	variable := spec.Variables[classifyLayout]
-	if memory == nil || saddr == nil || daddr == nil || variable == nil {
-		return fmt.Errorf("the object has no classifier")
-	}
-	memory.ValueSize = 8 * layout.Words
-	saddr.MaxEntries = max(1, layout.Sources6)
-	daddr.MaxEntries = max(1, layout.Destinations6)
-	if err := variable.Set(layout); err != nil {
-		return fmt.Errorf("set %s: %w", classifyLayout, err)
-	}
-	return nil
+// sizeClassifier makes the maps of bpf/classify.h as large as the table needs, and
+// tells the program where things stand.
+func sizeClassifier(o *object, t *classifier.Table) error {
+	sizeTables(o.maps, t)
+	return o.set(classifyLayout, t.Layout())
 }
 
-// fillClassifier writes the table to the maps of a collection that
-// sizeClassifier sized for it, and freezes them.
-func fillClassifier(coll *ebpf.Collection, t *classifier.Table) error {
-	if err := coll.Maps[classifyMemory].Put(uint32(0), t.Memory()); err != nil {
+func sizeTables(maps map[string]*ebpf.MapSpec, t *classifier.Table) {
+	layout := t.Layout()
+	maps[classifyMemory].ValueSize = 8 * layout.Words
+	maps[classifySaddr].MaxEntries = max(1, layout.Sources6)
+	maps[classifyDaddr].MaxEntries = max(1, layout.Destinations6)
+}
+
+// fillClassifier writes the table to maps that were sized for it, and freezes them.
+func fillClassifier(maps map[string]*ebpf.Map, t *classifier.Table) error {
+	if err := maps[classifyMemory].Put(uint32(0), t.Memory()); err != nil {
 		return fmt.Errorf("fill %s: %w", classifyMemory, err)
 	}
-	if err := fillTrie(coll.Maps[classifySaddr], t.Sources6()); err != nil {
+	if err := fillTrie(maps[classifySaddr], t.Sources6()); err != nil {
 		return fmt.Errorf("fill %s: %w", classifySaddr, err)
 	}
-	if err := fillTrie(coll.Maps[classifyDaddr], t.Destinations6()); err != nil {
+	if err := fillTrie(maps[classifyDaddr], t.Destinations6()); err != nil {
 		return fmt.Errorf("fill %s: %w", classifyDaddr, err)
 	}
 	for _, name := range []string{classifyMemory, classifySaddr, classifyDaddr} {
-		if err := coll.Maps[name].Freeze(); err != nil {
+		if err := maps[name].Freeze(); err != nil {
 			return fmt.Errorf("freeze %s: %w", name, err)
 		}
 	}

@@ -71,7 +71,8 @@ func openClassifier(t testing.TB, table *classifier.Table) *ebpf.Collection {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := sizeClassifier(spec, table); err != nil {
+	sizeTables(spec.Maps, table)
+	if err := spec.Variables[classifyLayout].Set(table.Layout()); err != nil {
 		t.Fatal(err)
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{})
@@ -82,7 +83,7 @@ func openClassifier(t testing.TB, table *classifier.Table) *ebpf.Collection {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := fillClassifier(coll, table); err != nil {
+	if err := fillClassifier(coll.Maps, table); err != nil {
 		t.Fatal(err)
 	}
 	return coll

@@ -87,6 +87,13 @@ func Pushes(rs rules.RuleSet) bool {
 	})
 }
 
+// unfunnels reports whether some rule takes a header off.
+func unfunnels(rs rules.RuleSet) bool {
+	return slices.ContainsFunc(rs, func(r rules.Rule) bool {
+		return r.Action.Verb == rules.Unfunnel && !r.Action.Inline
+	})
+}
+
 func (c Config) needsSegmenting() bool {
 	var ingress, egress rules.RuleSet
 	if c.Ingress != nil {

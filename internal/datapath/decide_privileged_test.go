@@ -11,6 +11,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/sfunnel-io/funnel-operator/bpf"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
@@ -117,8 +118,7 @@ func TestEgressDecides(t *testing.T) {
 		{"whole UDP through UDP", pushRule(wire.UDP), udpData.plain, pushed, divert(Funneled), nil},
 		{"GSO", pushRule(wire.TCP), tcpData.plain, divert(ToSegment), verdictOf{}, []func(*ebpf.RunOptions){gso(1000)}},
 		{"GSO through UDP", pushRule(wire.UDP), udpData.plain, divert(ToSegment), verdictOf{}, []func(*ebpf.RunOptions){gso(1000)}},
-		{"back from the device", own, tcpData.pushed, passes(FromSegment), verdictOf{}, []func(*ebpf.RunOptions){from(1001)}},
-		{"from elsewhere", own, tcpData.pushed, pushed, divert(Funneled), []func(*ebpf.RunOptions){from(1)}},
+		{"from elsewhere", own, tcpData.pushed, pushed, divert(Funneled), []func(*ebpf.RunOptions){from(7)}},
 		{"no rule", "udp dport 1 " + own[4:], udpData.plain, passes(NoMatch), divert(PassedSegment), nil},
 		{"accept", "udp dport 4739 accept; udp funnel tcp dport 179 sport 540", udpData.plain, passes(Accepted), divert(Accepted), nil},
 		{"drop", "udp dport 4739 drop; udp funnel tcp dport 179 sport 540", udpData.plain, drops(Dropped), drops(Dropped), nil},
@@ -135,11 +135,22 @@ func TestEgressDecides(t *testing.T) {
 			if c.segment == (verdictOf{}) {
 				return
 			}
-			reason, verdict, _ = reasonOf(t, programs, programs.Segment, c.frame, c.options...)
+			reason, verdict, _ = reasonOf(t, programs, segmenting{programs.Segment}, c.frame, c.options...)
 			if got := (verdictOf{reason, verdict}); got != c.segment {
 				t.Errorf("segment got %v, want %v", got, c.segment)
 			}
 		})
+	}
+}
+
+// What comes back from the device leaves as it is, also if rules match it.
+func TestEgressLeavesAloneWhatItSegmented(t *testing.T) {
+	device := ethernet
+	device.SegmentB = 1001
+	programs := mustLoad(t, "", "tcp funnel tcp dport 179 sport 540", device)
+	reason, verdict, _ := reasonOf(t, programs, programs.Egress, tcpData.pushed, from(1001))
+	if got := (verdictOf{reason, verdict}); got != passes(FromSegment) {
+		t.Errorf("got %v, want %v", got, passes(FromSegment))
 	}
 }
 
@@ -285,29 +296,26 @@ func TestSourcePortMovesWithTime(t *testing.T) {
 }
 
 // loadWithSlots loads the egress program with another length of time slots.
-func loadWithSlots(t *testing.T, ports string, ns uint64) *ebpf.Program {
+func loadWithSlots(t *testing.T, ports string, ns uint64) program {
 	t.Helper()
 	testnet.RequireRoot(t)
 	table := mustCompile(t, "udp dport 4739 funnel tcp dport 179 sport "+ports)
-	spec, err := specFor(rules.Egress, table, Config{Egress: table, Interface: ethernet}, false)
+	o, err := objectFor(rules.Egress, table, ethernet, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := spec.Variables["source_port_ns"].Set(ns); err != nil {
+	if err := o.set(bpf.EgressVarSourcePortNs, ns); err != nil {
 		t.Fatal(err)
 	}
-	coll, err := ebpf.NewCollection(spec)
+	l, err := o.load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(coll.Close)
-	if err := fillActions(coll, table.Rules()); err != nil {
+	t.Cleanup(l.Close)
+	if err := fill(l.maps, table); err != nil {
 		t.Fatal(err)
 	}
-	if err := fillClassifier(coll, table); err != nil {
-		t.Fatal(err)
-	}
-	return pusher(&Programs{Egress: coll.Programs["egress"], Segment: coll.Programs["segment"]})
+	return pusher(&Programs{Egress: l.program, Segment: l.program})
 }
 
 func TestRulesCountPacketsAndOctets(t *testing.T) {
@@ -316,13 +324,13 @@ func TestRulesCountPacketsAndOctets(t *testing.T) {
 		runOn(t, pusher(programs), udpData.plain)
 	}
 	runOn(t, pusher(programs), tcpData.plain)
-	runOn(t, programs.Segment, udpData.plain)
+	runOn(t, segmenting{programs.Segment}, udpData.plain)
 	runOn(t, programs.Egress, udpData.plain, gso(16)) // counts when its segments come out
 	want := []RuleCounter{{}, {4, 4 * uint64(len(udpData.plain)-14)}, {1, uint64(len(tcpData.plain) - 14)}}
 	if got := mustCount(t, programs, programs.Egress).Rules; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	if got := mustCount(t, programs, programs.Segment).Rules; !slices.Equal(got, want) {
+	if got := mustCount(t, programs, segmenting{programs.Segment}).Rules; !slices.Equal(got, want) {
 		t.Errorf("segment: got %v, want %v", got, want)
 	}
 	info, err := programs.Egress.Info()

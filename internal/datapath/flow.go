@@ -146,7 +146,7 @@ func (f *flowTable) used() bool { return f.keepsInline() || f.ingress.any() || f
 func (f *flowTable) inline() bool { return f.keepsInline() || f.ingress.inline() || f.egress.inline() }
 
 // configure sizes the maps of a direction and tells the programs their part.
-func (f *flowTable) configure(spec *ebpf.CollectionSpec, d rules.Direction) error {
+func (f *flowTable) configure(o *object, d rules.Direction) error {
 	if !f.used() { // the plain object knows none of this
 		return nil
 	}
@@ -154,13 +154,13 @@ func (f *flowTable) configure(spec *ebpf.CollectionSpec, d rules.Direction) erro
 	if d == rules.Egress {
 		here, other = other, here
 	}
-	spec.Maps[bpf.EgressMapFlows].MaxEntries = f.entries
-	spec.Maps[bpf.EgressMapHalfOpen].MaxEntries = f.halfOpen
-	spec.Maps[bpf.EgressMapPushedFlows].MaxEntries = f.pushed
+	o.maps[bpf.EgressMapFlows].MaxEntries = f.entries
+	o.maps[bpf.EgressMapHalfOpen].MaxEntries = f.halfOpen
+	o.maps[bpf.EgressMapPushedFlows].MaxEntries = f.pushed
 	if here.funnels {
-		spec.Maps[bpf.EgressMapThroughPorts].MaxEntries = 1 << 16 / 64
+		o.maps[bpf.EgressMapThroughPorts].MaxEntries = 1 << 16 / 64
 	}
-	return setVariables(spec, map[string]any{
+	return o.setAll(map[string]any{
 		bpf.EgressVarRulesGeneration:   f.generation,
 		bpf.EgressVarKnowsFlows:        f.inline(),
 		bpf.EgressVarFollowsFlows:      f.keepsInline() || here.funnels || other.inline(),
@@ -260,8 +260,8 @@ func (f *flowTable) close() {
 }
 
 // fillThrough sets the bits of all ports that rules funnel through inline.
-func fillThrough(coll *ebpf.Collection, rs rules.RuleSet) error {
-	through := coll.Maps[bpf.EgressMapThroughPorts]
+func fillThrough(maps map[string]*ebpf.Map, rs rules.RuleSet) error {
+	through := maps[bpf.EgressMapThroughPorts]
 	if through == nil { // the plain object has no inline rules
 		return nil
 	}

@@ -205,7 +205,7 @@ func TestErrorsAboutAnswersGetThePortOfTheLastPacket(t *testing.T) {
 	k := inKind{wire.TCP, wire.UDP, 540}
 	ask, _, answer, _ := k.packets(e, 179, 5)
 	c.follow(t, turn{"funnel", pusher(c), ethernetFrame(ask), pushes(), nil})
-	table := c.collections[0].Maps["pushed_flows"]
+	table := c.egress.maps["pushed_flows"]
 	var key flowKey
 	var entry pushedEntry
 	if all := table.Iterate(); !all.Next(&key, &entry) {

@@ -34,7 +34,7 @@ func BenchmarkInline(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			p := mustLoad(b, c.ingress, c.egress, ethernet)
 			if c.key != nil {
-				if err := p.collections[0].Maps[bpf.EgressMapFlows].Put(c.key, &c.entry); err != nil {
+				if err := p.egress.maps[bpf.EgressMapFlows].Put(c.key, &c.entry); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -211,7 +211,7 @@ func (p *Programs) entries(t testing.TB, table string) int {
 	n := 0
 	var key [40]byte
 	var value [24]byte
-	m := p.collections[0].Maps[table]
+	m := p.egress.maps[table]
 	entries := m.Iterate()
 	for entries.Next(&key, &value) {
 		n++

@@ -157,7 +157,7 @@ func TestTooBigIPv6IsAnsweredByteExact(t *testing.T) {
 			quoted := len(packet) - 1452
 			want := wire.IPv6{NextHdr: wire.ICMPv6, Source: server6, Dest: client6}.Packet(
 				wire.PacketTooBig(server6, client6, 1480, packet[:quoted]))
-			for _, program := range []*ebpf.Program{pusher(programs), programs.Segment} {
+			for _, program := range []program{pusher(programs), segmenting{programs.Segment}} {
 				reason, verdict, out := reasonOf(t, programs, program, wire.Ethernet(wire.EtherTypeIPv6, packet))
 				if reason != TooBigAnswered || verdict != redirect {
 					t.Errorf("counted %v, verdict %d", reason, verdict)

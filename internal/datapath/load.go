@@ -63,7 +63,7 @@ func (p *Programs) load(cfg Config) error {
 	}
 	defer flows.close()
 	p.Flows = flows.held()
-	var ingress, egress loaded
+	var ingress, egress result
 	var loading sync.WaitGroup
 	if cfg.Egress != nil {
 		load := func() { egress = loadDirection(rules.Egress, cfg, flows) }
@@ -77,137 +77,109 @@ func (p *Programs) load(cfg Config) error {
 		ingress = loadDirection(rules.Ingress, cfg, flows)
 	}
 	loading.Wait()
-	p.take(ingress)
-	p.take(egress)
+	p.ingress, p.egress = ingress.loaded, egress.loaded
+	if p.ingress != nil {
+		p.Ingress = p.ingress.program
+	}
+	if p.egress != nil {
+		p.Egress = p.egress.program
+	}
+	if cfg.needsSegmenting() {
+		p.Segment = p.Egress
+	}
 	return cmp.Or(ingress.err, egress.err)
 }
 
-// loaded is a direction's collection, also if it could not be filled.
-type loaded struct {
-	*ebpf.Collection
+// result is what came of loading a direction.
+type result struct {
+	*loaded
 	err error
 }
 
-// take keeps the programs of a direction.
-func (p *Programs) take(l loaded) {
-	if l.Collection == nil {
-		return
-	}
-	p.collections = append(p.collections, l.Collection)
-	if program := l.Programs[bpf.IngressProgIngress]; program != nil {
-		p.Ingress = program
-		return
-	}
-	p.Egress = l.Programs[bpf.EgressProgEgress]
-	p.Segment = l.Programs[bpf.EgressProgSegment]
-}
-
-func loadDirection(d rules.Direction, cfg Config, flows *flowTable) (l loaded) {
-	defer func() {
-		if l.err != nil {
-			l.err = fmt.Errorf("load %s: %w", d, l.err)
-		}
-	}()
+func loadDirection(d rules.Direction, cfg Config, flows *flowTable) result {
 	t, other := cfg.Ingress, cfg.Egress
 	if d == rules.Egress {
 		t, other = other, t
 	}
-	spec, err := specFor(d, t, cfg, flows.used())
+	l, err := loadTable(d, t, pushedBy(other), cfg, flows)
 	if err != nil {
-		return loaded{err: err}
+		return result{err: fmt.Errorf("load %s: %w", d, err)}
 	}
-	pushed := pushedBy(other)
-	if err := sizePushed(spec, pushed); err != nil {
-		return loaded{err: err}
-	}
-	if err := flows.configure(spec, d); err != nil {
-		return loaded{err: err}
-	}
-	options := ebpf.CollectionOptions{MapReplacements: flows.shared}
-	useKernelTypes(spec, &options)
-	if l.Collection, l.err = ebpf.NewCollectionWithOptions(spec, options); l.err == nil {
-		l.err = cmp.Or(fillPushed(l.Collection, pushed), fill(l.Collection, t))
-	}
-	return l
+	return result{loaded: l}
 }
 
-// fill writes the rules to the maps of a collection.
-func fill(coll *ebpf.Collection, t *classifier.Table) error {
-	if err := fillThrough(coll, t.Rules()); err != nil {
+// loadTable loads the program of a direction for its rules; pushed are the headers
+// that those of the other one push.
+func loadTable(d rules.Direction, t *classifier.Table, pushed []pushedHeader, cfg Config, flows *flowTable) (*loaded, error) {
+	o, err := objectFor(d, t, cfg.Interface, flows.used())
+	if err != nil {
+		return nil, err
+	}
+	if err := sizePushed(o, pushed); err != nil {
+		return nil, err
+	}
+	if err := flows.configure(o, d); err != nil {
+		return nil, err
+	}
+	l, err := o.load(flows.shared)
+	if err != nil {
+		return nil, err
+	}
+	if err := cmp.Or(fillPushed(l.maps, pushed), fill(l.maps, t)); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// fill writes the rules to the maps of a program.
+func fill(maps map[string]*ebpf.Map, t *classifier.Table) error {
+	if err := fillThrough(maps, t.Rules()); err != nil {
 		return err
 	}
-	if err := fillActions(coll, t.Rules()); err != nil {
+	if err := fillActions(maps, t.Rules()); err != nil {
 		return err
 	}
-	return fillClassifier(coll, t)
+	return fillClassifier(maps, t)
 }
 
 // objects are the programs of a direction: those that remember flows, and the
 // plain ones, which are half as long and take the verifier half the time.
-var objects = map[rules.Direction]struct {
-	flows, plain func() (*ebpf.CollectionSpec, error)
-}{
-	rules.Ingress: {bpf.LoadIngress, bpf.LoadIngressPlain},
-	rules.Egress:  {bpf.LoadEgress, bpf.LoadEgressPlain},
+var objects = map[rules.Direction]struct{ flows, plain func() bpf.Object }{
+	rules.Ingress: {bpf.LinkedIngress, bpf.LinkedIngressPlain},
+	rules.Egress:  {bpf.LinkedEgress, bpf.LinkedEgressPlain},
 }
 
-func object(d rules.Direction, flows bool) (*ebpf.CollectionSpec, error) {
+// objectFor returns what to load for a direction: sized maps, constants set.
+func objectFor(d rules.Direction, t *classifier.Table, i Interface, flows bool) (*object, error) {
+	linked := objects[d].plain
 	if flows {
-		return objects[d].flows()
+		linked = objects[d].flows
 	}
-	spec, err := objects[d].plain()
-	if err != nil {
+	o := newObject(linked())
+	sizeActions(o, t.Rules())
+	if err := setConstants(o, t, i); err != nil {
 		return nil, err
 	}
-	for _, unused := range []string{bpf.EgressMapFlows, bpf.EgressMapHalfOpen, bpf.EgressMapPushedFlows, bpf.EgressMapThroughPorts} {
-		delete(spec.Maps, unused)
-	}
-	return spec, nil
-}
-
-// specFor returns what to load for a direction: sized maps, constants set.
-func specFor(d rules.Direction, t *classifier.Table, cfg Config, flows bool) (*ebpf.CollectionSpec, error) {
-	spec, err := object(d, flows)
-	if err != nil {
-		return nil, err
-	}
-	if d == rules.Egress && !cfg.needsSegmenting() {
-		delete(spec.Programs, bpf.EgressProgSegment)
-	}
-	sizeActions(spec, t.Rules())
-	if err := setConstants(spec, cfg.Interface); err != nil {
-		return nil, err
-	}
-	return spec, sizeClassifier(spec, t)
+	return o, sizeClassifier(o, t)
 }
 
 const ethernetHeaderLen = 14
 
 // setConstants sets those of bpf/config.h that the object has.
-func setConstants(spec *ebpf.CollectionSpec, i Interface) error {
+func setConstants(o *object, t *classifier.Table, i Interface) error {
 	constants := map[string]any{
-		bpf.EgressVarL2Len:   uint32(0),
-		bpf.EgressVarIfindex: uint32(i.Index),
+		bpf.EgressVarL2Len:     uint32(0),
+		bpf.EgressVarIfindex:   uint32(i.Index),
+		bpf.EgressVarPushes:    Pushes(t.Rules()),
+		bpf.EgressVarUnfunnels: unfunnels(t.Rules()),
 	}
 	if i.Ethernet {
 		constants[bpf.EgressVarL2Len] = uint32(ethernetHeaderLen)
 	}
-	if _, ok := spec.Variables[bpf.EgressVarSegmentA]; ok {
+	if o.has(bpf.EgressVarSegmentA) {
 		constants[bpf.EgressVarSegmentA] = uint32(i.SegmentA)
 		constants[bpf.EgressVarSegmentB] = uint32(i.SegmentB)
 	}
-	return setVariables(spec, constants)
-}
-
-func setVariables(spec *ebpf.CollectionSpec, values map[string]any) error {
-	for name, value := range values {
-		variable, ok := spec.Variables[name]
-		if !ok {
-			return fmt.Errorf("the object has no %s", name)
-		}
-		if err := variable.Set(value); err != nil {
-			return fmt.Errorf("set %s: %w", name, err)
-		}
-	}
-	return nil
+	return o.setAll(constants)
 }

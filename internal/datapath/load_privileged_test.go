@@ -112,9 +112,9 @@ func TestLoadedIsWhatTheRulesNeed(t *testing.T) {
 
 func TestMapsAreFrozen(t *testing.T) {
 	programs := mustLoad(t, popRule(17), pushRule(6), ethernet)
-	for _, c := range programs.collections {
-		for _, name := range []string{"actions", "classify_memory"} {
-			m := c.Maps[name]
+	for _, l := range []*loaded{programs.ingress, programs.egress} {
+		for _, name := range []string{"actions", "classify_memory", ".rodata"} {
+			m := l.maps[name]
 			if err := m.Put(uint32(0), make([]byte, m.ValueSize())); err == nil {
 				t.Errorf("%s can be changed", name)
 			}

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
@@ -71,7 +70,7 @@ func TestTooBigIsAnsweredByteExact(t *testing.T) {
 			packet := h.Packet(segment(wire.UDP, 1472-len(options)).Bytes(client, server))
 			quoted := packet[:20+len(options)+8]
 			want := wire.IPv4{Protocol: wire.ICMP, Source: server, Dest: client, TOS: 0xc0}.Packet(wire.FragmentationNeeded(1480, quoted))
-			for _, program := range []*ebpf.Program{pusher(programs), programs.Segment} {
+			for _, program := range []program{pusher(programs), segmenting{programs.Segment}} {
 				in := wire.Ethernet(wire.EtherTypeIPv4, packet)
 				reason, verdict, out := reasonOf(t, programs, program, in)
 				if reason != TooBigAnswered || verdict != redirect {

@@ -17,21 +17,22 @@ import (
 type Programs struct {
 	// Ingress and Egress go on the hooks of the interface.
 	Ingress, Egress *ebpf.Program
-	// Segment goes on the ingress hook of the segmenting device's end B. It is
-	// loaded when Egress is and NeedsSegmenting says so. It shares rules and
-	// counters with Egress.
+	// Segment goes on the ingress hook of the segmenting device's end B: the same
+	// program as Egress, which knows where it runs, when NeedsSegmenting says so.
 	Segment *ebpf.Program
 	// Flows says what the programs remember.
 	Flows Flows
 
-	collections []*ebpf.Collection
+	ingress, egress *loaded
 }
 
 // Close closes the file descriptors of all programs and maps. Attached
 // programs go on working.
 func (p *Programs) Close() error {
-	for _, c := range p.collections {
-		c.Close()
+	for _, l := range []*loaded{p.ingress, p.egress} {
+		if l != nil {
+			l.Close()
+		}
 	}
 	*p = Programs{}
 	return nil
@@ -41,16 +42,23 @@ func (p *Programs) Close() error {
 // they don't come to what sits behind it on its hook; off, as programs begin, they
 // do.
 func (p *Programs) EndChain(d rules.Direction, on bool) error {
-	for _, c := range p.collections {
-		if (c.Programs[bpf.IngressProgIngress] != nil) != (d == rules.Ingress) {
-			continue
-		}
-		if err := c.Variables[bpf.EgressVarEndsChain].Set(on); err != nil {
-			return fmt.Errorf("set %s: %w", bpf.EgressVarEndsChain, err)
-		}
+	l := p.ingress
+	if d == rules.Egress {
+		l = p.egress
+	}
+	value := uint8(0)
+	if on {
+		value = 1
+	}
+	if err := l.maps[chainData].Put(uint32(0), value); err != nil {
+		return fmt.Errorf("set %s: %w", bpf.EgressVarEndsChain, err)
 	}
 	return nil
 }
+
+// chainData is the section of bpf/count.h that holds the one variable that is changed
+// in programs that run.
+const chainData = ".data.chain"
 
 // Flows says what programs remember of flows.
 type Flows struct {

@@ -147,7 +147,7 @@ func TestPushIsByteExact(t *testing.T) {
 				}
 				sameFrame(t, got, p.pushed)
 			}
-			verdict, got = runOn(t, use.Segment, p.plain)
+			verdict, got = runOn(t, segmenting{use.Segment}, p.plain)
 			if verdict != redirect {
 				t.Errorf("segment verdict %d", verdict)
 			}

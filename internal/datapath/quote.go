@@ -43,13 +43,13 @@ func pushedBy(t *classifier.Table) []pushedHeader {
 }
 
 // sizePushed makes room for the headers that rules of the other hook push.
-func sizePushed(spec *ebpf.CollectionSpec, headers []pushedHeader) error {
-	spec.Maps[bpf.EgressMapPushedHeaders].MaxEntries = uint32(max(1, len(headers)))
-	return setVariables(spec, map[string]any{bpf.EgressVarPushedHeadersCount: uint32(len(headers))})
+func sizePushed(o *object, headers []pushedHeader) error {
+	o.maps[bpf.EgressMapPushedHeaders].MaxEntries = uint32(max(1, len(headers)))
+	return o.set(bpf.EgressVarPushedHeadersCount, uint32(len(headers)))
 }
 
-func fillPushed(coll *ebpf.Collection, headers []pushedHeader) error {
-	pushed := coll.Maps[bpf.EgressMapPushedHeaders]
+func fillPushed(maps map[string]*ebpf.Map, headers []pushedHeader) error {
+	pushed := maps[bpf.EgressMapPushedHeaders]
 	for i, h := range headers {
 		if err := pushed.Put(uint32(i), h); err != nil {
 			return fmt.Errorf("fill %s: %w", bpf.EgressMapPushedHeaders, err)

@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/cilium/ebpf"
-
 	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
 )
@@ -63,7 +61,7 @@ func (k dialog) segment(source, dest uint16) wire.Segment {
 // turn is one run of a program and what must come of it.
 type turn struct {
 	what    string
-	program *ebpf.Program
+	program program
 	in      []byte
 	verdict verdictOf
 	out     []byte // nil: not looked at
@@ -111,14 +109,14 @@ func TestBackendAnswersInKind(t *testing.T) {
 			out := pusher(programs)
 			direct := dialog{c.six, c.inner, 40001}
 			plain := passes(NoMatch)
-			if out == programs.Segment {
+			if !pushesDirectly() {
 				plain = divert(PassedSegment)
 			}
 			programs.follow(t,
 				turn{"answer before any packet", out, c.answer(), plain, c.answer()},
 				turn{"funneled", programs.Ingress, c.pushedAsk(c.outer, 540, 1179), passes(Unfunneled), c.ask()},
 				turn{"answer", out, c.answer(), pushes(), c.pushedAnswer(c.outer, 1179, 540)},
-				turn{"by the segmenting device", programs.Segment, c.answer(), divert(Funneled), c.pushedAnswer(c.outer, 1179, 540)},
+				turn{"by the segmenting device", segmenting{programs.Segment}, c.answer(), divert(Funneled), c.pushedAnswer(c.outer, 1179, 540)},
 				turn{"direct", programs.Ingress, direct.ask(), passes(NoMatch), direct.ask()},
 				turn{"its answer", out, direct.answer(), plain, direct.answer()},
 				turn{"another port", programs.Ingress, c.pushedAsk(c.outer, 618, 1179), passes(Unfunneled), c.ask()},
@@ -212,7 +210,7 @@ func TestInlineAndPushedFlowsThatLookTheSame(t *testing.T) {
 // silence makes all flows that were noted look as if they had paused for 5 s.
 func (p *Programs) silence(t *testing.T) {
 	t.Helper()
-	table := p.collections[0].Maps["pushed_flows"]
+	table := p.egress.maps["pushed_flows"]
 	var key flowKey
 	var entry pushedEntry
 	found := map[flowKey]pushedEntry{}

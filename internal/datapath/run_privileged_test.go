@@ -50,9 +50,10 @@ func mustCompile(t testing.TB, text string) *classifier.Table {
 	return table
 }
 
-// ethernet is an interface for program runs. The ends of the segmenting device
-// do not exist; packets are never really sent there.
-var ethernet = Interface{Index: loopback, Ethernet: true, SegmentA: 1000, SegmentB: 1001}
+// ethernet is an interface for program runs, which are on the loopback interface.
+// That is end B of the segmenting device as well; end A does not exist. Packets are
+// never really sent there.
+var ethernet = Interface{Index: loopback, Ethernet: true, SegmentA: 1000, SegmentB: loopback}
 
 func mustLoad(t testing.TB, ingress, egress string, i Interface) *Programs {
 	t.Helper()
@@ -69,8 +70,22 @@ func mustLoad(t testing.TB, ingress, egress string, i Interface) *Programs {
 	return programs
 }
 
+// program is a program as one of its hooks runs it.
+type program interface {
+	Run(*ebpf.RunOptions) (uint32, error)
+}
+
+// segmenting is the egress program on the hook of the segmenting device.
+type segmenting struct{ *ebpf.Program }
+
+// Run tells the program that the packet arrives on the device.
+func (s segmenting) Run(o *ebpf.RunOptions) (uint32, error) {
+	from(loopback)(o)
+	return s.Program.Run(o)
+}
+
 // runOn runs a program on a frame and returns its verdict and the frame after.
-func runOn(t testing.TB, program *ebpf.Program, frame []byte, options ...func(*ebpf.RunOptions)) (int, []byte) {
+func runOn(t testing.TB, program program, frame []byte, options ...func(*ebpf.RunOptions)) (int, []byte) {
 	t.Helper()
 	o := &ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256)}
 	for _, option := range options {
@@ -127,16 +142,16 @@ var pushesDirectly = sync.OnceValue(func() bool {
 })
 
 // pusher is the program that pushes headers on what leaves.
-func pusher(p *Programs) *ebpf.Program {
+func pusher(p *Programs) program {
 	if pushesDirectly() {
 		return p.Egress
 	}
-	return p.Segment
+	return segmenting{p.Segment}
 }
 
 // reasonOf runs a program and returns the one reason that it counted, besides
 // verdict and frame.
-func reasonOf(t testing.TB, p *Programs, program *ebpf.Program, frame []byte, options ...func(*ebpf.RunOptions)) (Reason, int, []byte) {
+func reasonOf(t testing.TB, p *Programs, program program, frame []byte, options ...func(*ebpf.RunOptions)) (Reason, int, []byte) {
 	t.Helper()
 	before := mustCount(t, p, program)
 	verdict, out := runOn(t, program, frame, options...)
@@ -152,19 +167,20 @@ func reasonOf(t testing.TB, p *Programs, program *ebpf.Program, frame []byte, op
 	return found[0], verdict, out
 }
 
-func mustCount(t testing.TB, p *Programs, program *ebpf.Program) Counters {
+func mustCount(t testing.TB, p *Programs, program program) Counters {
 	t.Helper()
-	for _, c := range p.collections {
-		for _, candidate := range c.Programs {
-			if candidate != program {
-				continue
-			}
-			counters, err := readCounters(c.Maps[bpf.EgressMapRuleCounts], c.Maps[bpf.EgressMapReasons])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return counters
+	if s, ok := program.(segmenting); ok {
+		program = s.Program
+	}
+	for _, l := range []*loaded{p.ingress, p.egress} {
+		if l == nil || l.program != program {
+			continue
 		}
+		counters, err := readCounters(l.maps[bpf.EgressMapRuleCounts], l.maps[bpf.EgressMapReasons])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return counters
 	}
 	t.Fatal("not one of these programs")
 	return Counters{}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+
+	"github.com/sfunnel-io/funnel-operator/bpf"
 )
 
 // frameOf is the stack of a function and whom it calls, callbacks included.
@@ -31,16 +33,15 @@ func TestProgramsFitTheStack(t *testing.T) {
 	}
 }
 
+// everyObject are the objects as the library reads them.
 func everyObject(t *testing.T) (all []*ebpf.CollectionSpec) {
 	t.Helper()
-	for d := range objects {
-		for _, flows := range []bool{false, true} {
-			spec, err := object(d, flows)
-			if err != nil {
-				t.Fatal(err)
-			}
-			all = append(all, spec)
+	for _, load := range []func() (*ebpf.CollectionSpec, error){bpf.LoadIngress, bpf.LoadIngressPlain, bpf.LoadEgress, bpf.LoadEgressPlain} {
+		spec, err := load()
+		if err != nil {
+			t.Fatal(err)
 		}
+		all = append(all, spec)
 	}
 	return all
 }

@@ -7,71 +7,100 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
 )
 
-// The kinds of include/uapi/linux/btf.h that are looked into.
 const (
-	kindInt       = 1
-	kindPointer   = 2
-	kindStruct    = 4
-	kindUnion     = 5
-	kindTypedef   = 8
-	kindVolatile  = 9
-	kindConst     = 10
-	kindFunc      = 12
-	kindTypeTag   = 18
-	kindsKnown    = 20
-	typeLength    = 12
-	magic         = 0xeb9f
-	headerLength  = 24
-	typesPerMark  = 256
-	bytesOfMember = 12
+	magic        = 0xeb9f
+	headerLength = 24
+	typeLength   = 12
+	kindFunction = 12
 )
 
-// extra is how many bytes follow a type of each kind, and follow it for each of
-// its members.
-var extra = [kindsKnown]struct{ once, each int }{
-	1: {once: 4}, 3: {once: 12}, 4: {each: 12}, 5: {each: 12}, 6: {each: 8}, 13: {each: 8},
-	14: {once: 4}, 15: {each: 12}, 17: {once: 4}, 19: {each: 12},
+// extra is how many octets follow a type of each kind, and follow it for each of its
+// members. Kinds are those of include/uapi/linux/btf.h.
+var extra = [32]struct {
+	known      bool
+	once, each uint32
+}{
+	1: {true, 4, 0}, 2: {known: true}, 3: {true, 12, 0}, 4: {true, 0, 12}, 5: {true, 0, 12}, 6: {true, 0, 8}, 7: {known: true},
+	8: {known: true}, 9: {known: true}, 10: {known: true}, 11: {known: true}, 12: {known: true}, 13: {true, 0, 8},
+	14: {true, 4, 0}, 15: {true, 0, 12}, 16: {known: true}, 17: {true, 4, 0}, 18: {known: true}, 19: {true, 0, 12},
 }
 
 var errFormat = errors.New("not the BTF that this program knows")
 
-// File is the BTF of a kernel.
-type File struct {
-	types, strings []byte
-	marks          []int // where types 1, 1+typesPerMark, … begin
+// Function returns the number of a function among the types of the running kernel.
+func Function(name string) (uint32, error) {
+	file, err := os.Open("/sys/kernel/btf/vmlinux")
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	content, done, err := contentOf(file)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	return find(content, name)
 }
 
-// raw is one type.
-type raw struct {
-	id         uint32
-	name, info uint32
-	size       uint32 // or the id of another type
-	rest       []byte
+// contentOf maps the file where the kernel can do that, since Linux 6.16, and
+// reads it elsewhere.
+func contentOf(file *os.File) ([]byte, func(), error) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	content, err := unix.Mmap(int(file.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
+	if err == nil {
+		return content, func() { _ = unix.Munmap(content) }, nil
+	}
+	content, err = os.ReadFile(file.Name())
+	return content, func() {}, err
 }
 
-func (r raw) kind() uint32   { return r.info >> 24 & 0x1f }
-func (r raw) members() int   { return int(r.info & 0xffff) }
-func (r raw) bitfield() bool { return r.info>>31 == 1 }
+// find counts types up to the function of that name.
+func find(content []byte, name string) (uint32, error) {
+	types, strings, err := sections(content)
+	if err != nil {
+		return 0, err
+	}
+	wanted := uint32(bytes.Index(strings, []byte("\x00"+name+"\x00")) + 1) // names stand there once
+	if wanted == 0 {
+		return 0, fmt.Errorf("the kernel has no %s", name)
+	}
+	for id := uint32(1); len(types) >= typeLength; id++ {
+		info := binary.LittleEndian.Uint32(types[4:])
+		kind := info >> 24 & 0x1f
+		if kind == kindFunction && binary.LittleEndian.Uint32(types) == wanted {
+			return id, nil
+		}
+		e := extra[kind]
+		length := typeLength + e.once + e.each*(info&0xffff)
+		if !e.known || int(length) > len(types) {
+			return 0, errFormat
+		}
+		types = types[length:]
+	}
+	return 0, fmt.Errorf("the kernel has no function %s", name)
+}
 
-// Parse looks at the beginning of types and strings. The file keeps the content.
-func Parse(content []byte) (*File, error) {
+// sections returns the types and their strings.
+func sections(content []byte) (types, strings []byte, err error) {
 	if len(content) < headerLength || binary.LittleEndian.Uint16(content) != magic {
-		return nil, errFormat
+		return nil, nil, errFormat
 	}
 	number := func(at int) int { return int(binary.LittleEndian.Uint32(content[at:])) }
 	body := number(4)
-	types, strings := body+number(8), body+number(16)
-	f := &File{}
-	var ok bool
-	if f.types, ok = cut(content, types, number(12)); !ok {
-		return nil, errFormat
+	types, ok := cut(content, body+number(8), number(12))
+	strings, okStrings := cut(content, body+number(16), number(20))
+	if !ok || !okStrings {
+		return nil, nil, errFormat
 	}
-	if f.strings, ok = cut(content, strings, number(20)); !ok {
-		return nil, errFormat
-	}
-	return f, nil
+	return types, strings, nil
 }
 
 func cut(content []byte, from, length int) ([]byte, bool) {
@@ -79,85 +108,4 @@ func cut(content []byte, from, length int) ([]byte, bool) {
 		return nil, false
 	}
 	return content[from : from+length], true
-}
-
-// at reads the type at an offset and returns where the next one is.
-func (f *File) at(offset int, id uint32) (raw, int, error) {
-	head, ok := cut(f.types, offset, typeLength)
-	if !ok {
-		return raw{}, 0, errFormat
-	}
-	r := raw{id: id, name: binary.LittleEndian.Uint32(head), info: binary.LittleEndian.Uint32(head[4:]), size: binary.LittleEndian.Uint32(head[8:])}
-	if r.kind() == 0 || r.kind() >= kindsKnown {
-		return r, 0, errFormat
-	}
-	e := extra[r.kind()]
-	if r.rest, ok = cut(f.types, offset+typeLength, e.once+e.each*r.members()); !ok {
-		return r, 0, errFormat
-	}
-	return r, offset + typeLength + len(r.rest), nil
-}
-
-// find looks for types by kind and name, all in one go, and marks on its way where
-// types are. What is not there has the id 0.
-func (f *File) find(wanted ...named) ([]raw, error) {
-	found := make([]raw, len(wanted))
-	names := make([]uint32, len(wanted))
-	for i, w := range wanted {
-		names[i] = f.nameOf(w.name)
-	}
-	f.marks = nil
-	id := uint32(1)
-	for offset := 0; offset < len(f.types); id++ {
-		if (id-1)%typesPerMark == 0 {
-			f.marks = append(f.marks, offset)
-		}
-		r, next, err := f.at(offset, id)
-		if err != nil {
-			return nil, err
-		}
-		for i, name := range names {
-			if name != 0 && r.name == name && r.kind() == wanted[i].kind {
-				found[i] = r
-			}
-		}
-		offset = next
-	}
-	return found, nil
-}
-
-// named is a type that is looked for.
-type named struct {
-	kind uint32
-	name string
-}
-
-// nameOf returns where a name stands among the strings, 0 if it does not. Names
-// stand there once.
-func (f *File) nameOf(name string) uint32 {
-	return uint32(bytes.Index(f.strings, []byte("\x00"+name+"\x00")) + 1)
-}
-
-func (f *File) string(offset uint32) string {
-	if int(offset) >= len(f.strings) {
-		return ""
-	}
-	text, _, _ := bytes.Cut(f.strings[offset:], []byte{0})
-	return string(text)
-}
-
-// byID returns a type after find has marked where they are.
-func (f *File) byID(id uint32) (raw, error) {
-	if id == 0 || int(id-1)/typesPerMark >= len(f.marks) {
-		return raw{}, fmt.Errorf("type %d: %w", id, errFormat)
-	}
-	mark := (id - 1) / typesPerMark
-	offset := f.marks[mark]
-	for at := mark*typesPerMark + 1; ; at++ {
-		r, next, err := f.at(offset, at)
-		if err != nil || at == id {
-			return r, err
-		}
-		offset = next
-	}
 }

@@ -3,6 +3,7 @@
 package kernelbtf
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"testing"
@@ -10,79 +11,68 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// content is BTF with a structure like those of the kernel between many others.
+// content is BTF with functions between types of all kinds.
 func content(t *testing.T) []byte {
 	t.Helper()
-	octet, word := &btf.Int{Name: "unsigned char", Size: 1}, &btf.Int{Name: "unsigned int", Size: 4}
-	inner := &btf.Struct{Size: 4, Members: []btf.Member{
-		{Name: "before", Type: octet, BitfieldSize: 3},
-		{Name: "flag", Type: &btf.Typedef{Name: "u8", Type: octet}, Offset: 3, BitfieldSize: 2},
-	}}
-	types := []btf.Type{
-		&btf.Struct{Name: "other", Size: 4, Members: []btf.Member{{Name: "flag", Type: word}}},
-		&btf.Struct{Name: "packet", Size: 24, Members: []btf.Member{
-			{Name: "head", Type: &btf.Pointer{Target: octet}},
-			{Type: &btf.Union{Size: 8, Members: []btf.Member{{Name: "length", Type: &btf.Const{Type: word}}, {Type: inner, Offset: 32}}}, Offset: 64},
-			{Name: "list", Type: &btf.Array{Index: word, Type: word, Nelems: 2}, Offset: 128},
-		}},
-		&btf.Func{Name: "packet", Type: &btf.FuncProto{Return: &btf.Void{}}},
-		&btf.Func{Name: "cast", Type: &btf.FuncProto{Return: &btf.Void{}, Params: []btf.FuncParam{{Name: "x", Type: word}}}},
+	word := &btf.Int{Name: "unsigned int", Size: 4}
+	variable := &btf.Var{Name: "v", Type: word, Linkage: btf.GlobalVar}
+	proto := func(name string) *btf.FuncProto {
+		return &btf.FuncProto{Return: &btf.Void{}, Params: []btf.FuncParam{{Name: name, Type: word}}}
 	}
-	for i := range 3 * typesPerMark {
-		types = append(types, &btf.Enum{Name: fmt.Sprint("e", i), Size: 4, Values: []btf.EnumValue{{Name: fmt.Sprint("v", i)}}})
+	types := []btf.Type{
+		&btf.Struct{Name: "cast", Size: 8, Members: []btf.Member{
+			{Name: "a", Type: &btf.Pointer{Target: &btf.Const{Type: word}}},
+			{Name: "b", Type: &btf.Volatile{Type: &btf.Restrict{Type: word}}, Offset: 32},
+		}},
+		&btf.Union{Name: "u", Size: 4, Members: []btf.Member{{Name: "list", Type: &btf.Array{Index: word, Type: word, Nelems: 1}}}},
+		&btf.Fwd{Name: "f", Kind: btf.FwdStruct}, &btf.Float{Name: "float", Size: 4},
+		variable, &btf.Datasec{Name: ".data", Size: 4, Vars: []btf.VarSecinfo{{Type: variable, Size: 4}}},
+		&btf.Enum{Name: "e", Size: 4, Values: []btf.EnumValue{{Name: "e0"}, {Name: "e1", Value: 1}}},
+		&btf.Enum{Name: "e64", Size: 8, Values: []btf.EnumValue{{Name: "e2", Value: 1 << 40}}},
+		&btf.Typedef{Name: "t", Type: &btf.TypeTag{Type: word, Value: "tag"}, Tags: []string{"decl"}},
+		&btf.Func{Name: "other", Type: proto("cast"), Linkage: btf.StaticFunc},
+		&btf.Func{Name: "cast", Type: proto("x"), Linkage: btf.StaticFunc},
 	}
 	b, err := btf.NewBuilder(types, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := b.Marshal(nil, nil)
+	raw, err := b.Marshal(nil, &btf.MarshalOptions{Order: binary.LittleEndian})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return raw
 }
 
-func find(raw []byte, members ...string) (*Types, error) {
-	f, err := Parse(raw)
-	if err != nil {
-		return nil, err
-	}
-	return f.Find("packet", members, "cast")
-}
-
-func TestFind(t *testing.T) {
-	found, err := find(content(t), "head", "length", "flag")
+func TestFindAgreesWithTheLibrary(t *testing.T) {
+	raw := content(t)
+	all, err := btf.LoadSpecFromReader(bytes.NewReader(raw))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s *btf.Struct
-	if err := found.Spec.TypeByName("packet", &s); err != nil {
-		t.Fatal(err)
-	}
-	got := ""
-	for _, m := range s.Members {
-		got += fmt.Sprintf("%s %T %d:%d; ", m.Name, m.Type, m.Offset, m.BitfieldSize)
-	}
-	if want := "head *btf.Pointer 0:0; length *btf.Int 64:0; flag *btf.Int 99:2; "; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
-func TestFindSaysWhatItLacks(t *testing.T) {
-	for member, want := range map[string]string{
-		"tail": "packet has no tail",
-		"list": "packet: list: not the BTF that this program knows",
-	} {
-		if _, err := find(content(t), member); err == nil || err.Error() != want {
-			t.Errorf("%s: got %v, want %s", member, err, want)
+	for _, name := range []string{"cast", "other"} {
+		var function *btf.Func
+		if err := all.TypeByName(name, &function); err != nil {
+			t.Fatal(err)
+		}
+		want, err := all.TypeID(function)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := find(raw, name); err != nil || got != uint32(want) {
+			t.Errorf("%s: got %d %v, want %d", name, got, err, want)
 		}
 	}
-	f, err := Parse(content(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.Find("packet", nil, "other"); err == nil {
-		t.Error("a structure was taken for a function")
+}
+
+func TestFindSaysWhatIsNotThere(t *testing.T) {
+	for name, want := range map[string]string{
+		"nowhere": "the kernel has no nowhere",
+		"float":   "the kernel has no function float",
+	} {
+		if _, err := find(content(t), name); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
 	}
 }
 
@@ -90,12 +80,22 @@ func TestFindSaysWhatItLacks(t *testing.T) {
 func TestFindInWhatIsCut(t *testing.T) {
 	whole := content(t)
 	length := int(binary.LittleEndian.Uint32(whole[12:]))
-	for n := 0; n < length; n += 7 {
-		if _, err := find(whole[:n], "head"); err == nil {
+	for n := range length - 1 {
+		if _, err := find(whole[:n], "cast"); err == nil {
 			t.Errorf("%d octets were enough", n)
 		}
 		short := append([]byte{}, whole...)
 		binary.LittleEndian.PutUint32(short[12:], uint32(n))
-		_, _ = find(short, "head", "flag")
+		_, _ = find(short, "cast")
+	}
+}
+
+// A kind that is not known has a length that is not known either.
+func TestFindGoesPastNothingUnknown(t *testing.T) {
+	raw := content(t)
+	types := raw[headerLength:]
+	binary.LittleEndian.PutUint32(types[4:], 31<<24)
+	if _, err := find(raw, "cast"); err == nil || err.Error() != fmt.Sprint(errFormat) {
+		t.Errorf("got %v, want %v", err, errFormat)
 	}
 }
