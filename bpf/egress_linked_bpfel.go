@@ -3,24 +3,16 @@
 
 package bpf
 
-import (
-	_ "embed"
-
-	"github.com/cilium/ebpf"
-)
-
-//go:embed egress_linked_bpfel.image
-var _EgressImage string
+import "github.com/cilium/ebpf"
 
 // LinkedEgress returns Egress as the kernel takes it.
 func LinkedEgress() Object {
-	image := _EgressImage
 	return Object{
 		Program:      "egress",
-		Instructions: image[:88560],
-		Types:        image[88560:97381],
-		Functions:    image[97381:97765],
-		Relocations:  image[97765:97925],
+		Instructions: _EgressBytes[354915:443475],
+		Types:        _EgressBytes[443475:452296],
+		Functions:    _EgressBytes[452296:452680],
+		Relocations:  _EgressBytes[452680:452840],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: ".rodata", Type: ebpf.Array, KeySize: 4, ValueSize: 120, MaxEntries: 1, Flags: 0x80}, "\x0e\x00\x00\x00\x00\x00\x00\x00\x00\xac#\xfc\x06\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},
 			{ebpf.MapSpec{Name: "reasons", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 8, MaxEntries: 40, Flags: 0x0}, ""},

@@ -3,24 +3,16 @@
 
 package bpf
 
-import (
-	_ "embed"
-
-	"github.com/cilium/ebpf"
-)
-
-//go:embed egressplain_linked_bpfel.image
-var _EgressPlainImage string
+import "github.com/cilium/ebpf"
 
 // LinkedEgressPlain returns EgressPlain as the kernel takes it.
 func LinkedEgressPlain() Object {
-	image := _EgressPlainImage
 	return Object{
 		Program:      "egress",
-		Instructions: image[:49176],
-		Types:        image[49176:56043],
-		Functions:    image[56043:56259],
-		Relocations:  image[56259:56419],
+		Instructions: _EgressPlainBytes[243704:292880],
+		Types:        _EgressPlainBytes[292880:299747],
+		Functions:    _EgressPlainBytes[299747:299963],
+		Relocations:  _EgressPlainBytes[299963:300123],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: ".rodata", Type: ebpf.Array, KeySize: 4, ValueSize: 108, MaxEntries: 1, Flags: 0x80}, "\x0e\x00\x00\x00\x00\x00\x00\x00\x00\xac#\xfc\x06\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},
 			{ebpf.MapSpec{Name: "reasons", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 8, MaxEntries: 40, Flags: 0x0}, ""},

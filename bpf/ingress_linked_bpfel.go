@@ -3,24 +3,16 @@
 
 package bpf
 
-import (
-	_ "embed"
-
-	"github.com/cilium/ebpf"
-)
-
-//go:embed ingress_linked_bpfel.image
-var _IngressImage string
+import "github.com/cilium/ebpf"
 
 // LinkedIngress returns Ingress as the kernel takes it.
 func LinkedIngress() Object {
-	image := _IngressImage
 	return Object{
 		Program:      "ingress",
-		Instructions: image[:75616],
-		Types:        image[75616:84304],
-		Functions:    image[84304:84672],
-		Relocations:  image[84672:84832],
+		Instructions: _IngressBytes[306867:382483],
+		Types:        _IngressBytes[382483:391171],
+		Functions:    _IngressBytes[391171:391539],
+		Relocations:  _IngressBytes[391539:391699],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: ".rodata", Type: ebpf.Array, KeySize: 4, ValueSize: 120, MaxEntries: 1, Flags: 0x80}, "\x0e\x00\x00\x00\x00\x00\x00\x00\x00\xac#\xfc\x06\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},
 			{ebpf.MapSpec{Name: "reasons", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 8, MaxEntries: 40, Flags: 0x0}, ""},

@@ -3,24 +3,16 @@
 
 package bpf
 
-import (
-	_ "embed"
-
-	"github.com/cilium/ebpf"
-)
-
-//go:embed ingressplain_linked_bpfel.image
-var _IngressPlainImage string
+import "github.com/cilium/ebpf"
 
 // LinkedIngressPlain returns IngressPlain as the kernel takes it.
 func LinkedIngressPlain() Object {
-	image := _IngressPlainImage
 	return Object{
 		Program:      "ingress",
-		Instructions: image[:39320],
-		Types:        image[39320:46054],
-		Functions:    image[46054:46254],
-		Relocations:  image[46254:46414],
+		Instructions: _IngressPlainBytes[206321:245641],
+		Types:        _IngressPlainBytes[245641:252375],
+		Functions:    _IngressPlainBytes[252375:252575],
+		Relocations:  _IngressPlainBytes[252575:252735],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: ".rodata", Type: ebpf.Array, KeySize: 4, ValueSize: 108, MaxEntries: 1, Flags: 0x80}, "\x0e\x00\x00\x00\x00\x00\x00\x00\x00\xac#\xfc\x06\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},
 			{ebpf.MapSpec{Name: "reasons", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 8, MaxEntries: 40, Flags: 0x0}, ""},

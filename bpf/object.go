@@ -11,12 +11,12 @@ type Object struct {
 	Program string
 	// Instructions are 8 octets each; the functions that the program calls follow it.
 	// Where an instruction takes a map, a value in it or a function of the kernel, its
-	// number is a place in Maps or in KernelFunctions.
-	Instructions string
+	// number is a place in Maps or in KernelFunctions. Copy them before you do.
+	Instructions []byte
 	// Types are the BTF of the functions, Functions (struct bpf_func_info) where each
 	// of them begins. Relocations (struct bpf_core_relo) are what the kernel adapts to
 	// its own structures.
-	Types, Functions, Relocations string
+	Types, Functions, Relocations []byte
 	Maps                          []Map
 	Variables                     []Variable
 	// KernelFunctions by their names. Programs do without those that the kernel has

@@ -6,8 +6,8 @@
 // reading of ELF and of its types, which takes longer than some verifying. What is
 // there for people only, the lines of the source, it leaves out.
 //
-// For each name it reads what bpf2go made of it, name_bpfel.o, and writes
-// name_linked_bpfel.go and name_linked_bpfel.image.
+// For each name it reads what bpf2go made of it, name_bpfel.o, adds the result to that
+// as a section, and writes name_linked_bpfel.go, which says where it is.
 //
 // usage: linkobject NAME…
 package main
@@ -29,9 +29,14 @@ func main() {
 
 func link(name string) error {
 	base := strings.ToLower(name)
-	l, err := readObject(base + "_bpfel.o")
+	object := base + "_bpfel.o"
+	l, err := readObject(object)
 	if err != nil {
 		return err
 	}
-	return l.write(name, base+"_linked_bpfel")
+	at, err := addSection(object, l.image())
+	if err != nil {
+		return err
+	}
+	return l.describe(name, base+"_linked_bpfel.go", at)
 }

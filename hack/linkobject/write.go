@@ -4,35 +4,72 @@ package main
 
 import (
 	"bytes"
+	"debug/elf"
+	"fmt"
 	"go/format"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"text/template"
 
 	"github.com/cilium/ebpf"
 )
 
-// write writes the image, and the Go file that describes it.
-func (l *linked) write(name, base string) error {
-	image := slices.Concat(l.instructions, l.types, l.functions, l.relocations)
-	if err := os.WriteFile(base+".image", image, 0o644); err != nil {
-		return err
+const (
+	objcopy = "llvm-objcopy-14"
+	section = ".linked"
+)
+
+// image is all that the kernel takes, one behind the other.
+func (l *linked) image() []byte {
+	return slices.Concat(l.instructions, l.types, l.functions, l.relocations)
+}
+
+// addSection adds an image to an object and returns where in the file it is.
+func addSection(object string, image []byte) (int, error) {
+	folder, err := os.MkdirTemp("", "linkobject-")
+	if err != nil {
+		return 0, err
 	}
+	defer os.RemoveAll(folder)
+	file := filepath.Join(folder, "image")
+	if err := os.WriteFile(file, image, 0o600); err != nil {
+		return 0, err
+	}
+	text, err := exec.Command(objcopy, "--add-section="+section+"="+file, object).CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w: %s", objcopy, err, text)
+	}
+	done, err := elf.Open(object)
+	if err != nil {
+		return 0, err
+	}
+	defer done.Close()
+	added := done.Section(section)
+	if added == nil {
+		return 0, fmt.Errorf("%s added no section %s", objcopy, section)
+	}
+	return int(added.Offset), nil
+}
+
+// describe writes the Go file that describes the image, which begins at that offset.
+func (l *linked) describe(name, file string, at int) error {
 	var text bytes.Buffer
-	if err := description.Execute(&text, l.describe(name, base)); err != nil {
+	if err := description.Execute(&text, l.description(name, at)); err != nil {
 		return err
 	}
 	formatted, err := format.Source(text.Bytes())
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(base+".go", formatted, 0o644)
+	return os.WriteFile(file, formatted, 0o644)
 }
 
-// describe returns what the template needs.
-func (l *linked) describe(name, base string) map[string]any {
-	ends := []int{len(l.instructions)}
-	for _, part := range [][]byte{l.types, l.functions, l.relocations} {
+// description returns what the template needs.
+func (l *linked) description(name string, at int) map[string]any {
+	ends := []int{at}
+	for _, part := range [][]byte{l.instructions, l.types, l.functions, l.relocations} {
 		ends = append(ends, ends[len(ends)-1]+len(part))
 	}
 	var referenced []*ebpf.MapSpec
@@ -40,7 +77,7 @@ func (l *linked) describe(name, base string) map[string]any {
 		referenced = append(referenced, l.spec.Maps[m])
 	}
 	return map[string]any{
-		"Name": name, "Base": base, "Program": l.program, "Ends": ends, "Maps": referenced,
+		"Name": name, "Program": l.program, "Ends": ends, "Maps": referenced,
 		"Variables": l.spec.Variables, "KernelFunctions": l.kernelFunctions,
 	}
 }
@@ -58,24 +95,16 @@ var description = template.Must(template.New("").Funcs(template.FuncMap{"content
 
 package bpf
 
-import (
-	_ "embed"
-
-	"github.com/cilium/ebpf"
-)
-
-//go:embed {{.Base}}.image
-var _{{.Name}}Image string
+import "github.com/cilium/ebpf"
 
 // Linked{{.Name}} returns {{.Name}} as the kernel takes it.
 func Linked{{.Name}}() Object {
-	image := _{{.Name}}Image
 	return Object{
 		Program: "{{.Program}}",
-		Instructions: image[:{{index .Ends 0}}],
-		Types: image[{{index .Ends 0}}:{{index .Ends 1}}],
-		Functions: image[{{index .Ends 1}}:{{index .Ends 2}}],
-		Relocations: image[{{index .Ends 2}}:{{index .Ends 3}}],
+		Instructions: _{{.Name}}Bytes[{{index .Ends 0}}:{{index .Ends 1}}],
+		Types: _{{.Name}}Bytes[{{index .Ends 1}}:{{index .Ends 2}}],
+		Functions: _{{.Name}}Bytes[{{index .Ends 2}}:{{index .Ends 3}}],
+		Relocations: _{{.Name}}Bytes[{{index .Ends 3}}:{{index .Ends 4}}],
 		Maps: []Map{
 			{{range .Maps}}{ebpf.MapSpec{Name: {{printf "%q" .Name}}, Type: ebpf.{{.Type}}, KeySize: {{.KeySize}}, ValueSize: {{.ValueSize}}, MaxEntries: {{.MaxEntries}}, Flags: {{printf "%#x" .Flags}}}, {{printf "%q" (content .)}}},
 			{{end}}

@@ -3,6 +3,7 @@
 package datapath
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -101,7 +102,7 @@ func (o *object) loadInto(l *loaded, shared map[string]*ebpf.Map) error {
 		}
 		l.maps[name] = m
 	}
-	types, err := btf.NewHandleFromRawBTF([]byte(o.Types))
+	types, err := btf.NewHandleFromRawBTF(o.Types)
 	if err != nil {
 		return err
 	}
@@ -133,7 +134,7 @@ const (
 // that they name. Where they ask whether there is a function they find its number, or
 // 0: then it is not called, and nothing of the kernel's structures is used.
 func (o *object) resolved(maps map[string]*ebpf.Map) (code []byte, adapts bool) {
-	code = []byte(o.Instructions)
+	code = bytes.Clone(o.Instructions)
 	for at := 0; at < len(code); at += asm.InstructionSize {
 		op, source, number := code[at], &code[at+1], code[at+4:at+8]
 		switch kind := *source >> 4; {

@@ -63,11 +63,11 @@ func (o *object) loadProgram(maps map[string]*ebpf.Map, types *btf.Handle) (*ebp
 		Instructions: pinned(code), InstructionCount: uint32(len(code) / asm.InstructionSize),
 		License:   pinned([]byte("Dual BSD/GPL\x00")),
 		Types:     uint32(types.FD()),
-		Functions: pinned([]byte(o.Functions)), FunctionCount: uint32(len(o.Functions) / functionSize), FunctionSize: functionSize,
+		Functions: pinned(o.Functions), FunctionCount: uint32(len(o.Functions) / functionSize), FunctionSize: functionSize,
 	}
 	copy(a.Name[:len(a.Name)-1], o.Program)
 	if adapts {
-		a.Relocations, a.RelocationSize = pinned([]byte(o.Relocations)), relocationSize
+		a.Relocations, a.RelocationSize = pinned(o.Relocations), relocationSize
 		a.RelocationCount = uint32(len(o.Relocations) / relocationSize)
 	}
 	fd, refused := a.load()
