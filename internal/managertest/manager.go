@@ -48,8 +48,10 @@ func (m *Manager) start(binary string, args []string, variables map[string]strin
 	go func() {
 		defer close(m.ended)
 		// The kernel takes the thread that starts it for its parent: this
-		// goroutine keeps its own until the end.
+		// goroutine keeps its own until the end. It gives it back then: a thread
+		// that ended with it would take along other processes that it had started.
 		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		err := m.command.Start()
 		started <- err
 		if err == nil {
