@@ -86,7 +86,11 @@ type membership struct {
 
 // memberships are sorted by prefix, containing ones first.
 func memberships(everything netip.Prefix, rs rules.RuleSet, of addressesOf) []membership {
-	var found []membership
+	most := 0
+	for i := range rs {
+		most += len(of(&rs[i]).Prefixes)
+	}
+	found := make([]membership, 0, most)
 	for i := range rs {
 		for _, p := range of(&rs[i]).Prefixes {
 			if contains(everything, p) {

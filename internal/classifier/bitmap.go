@@ -62,20 +62,41 @@ type classes struct {
 	direct bool
 	stride int
 
-	record  []uint64
-	numbers map[[maxBlocks]uint16]int
-
-	blocks       []block
-	summaries    []uint8
-	blockNumbers map[block]int
+	record    []uint64
+	sets      *interned[[maxBlocks]uint16] // by the numbers of their blocks
+	ofSets    []uint16                     // the class of each
+	blocks    *interned[block]
+	summaries []uint8 // of the blocks
 }
 
+// newClasses makes room for a class for each rule, of which there mostly are few more.
 func newClasses(rules int) *classes {
-	c := &classes{direct: rules <= 64, stride: 1, numbers: map[[maxBlocks]uint16]int{}, blockNumbers: map[block]int{}}
+	c := &classes{direct: rules <= 64, stride: 1}
 	if !c.direct {
 		c.stride = 1 + (blocksOf(rules)+3)/4
 	}
+	expected := rules + kinds
+	c.record = make([]uint64, 0, expected*c.stride)
+	c.sets = newInterned(expected, hashOfSet)
+	c.blocks = newInterned(expected, hashOfBlock)
 	return c
+}
+
+func hashOfSet(blocks *[maxBlocks]uint16) uint64 {
+	hash := uint64(firstHash)
+	for _, number := range blocks {
+		hash = mix(hash, uint64(number))
+	}
+	return hash
+}
+
+func hashOfBlock(b *block) uint64 {
+	hash := uint64(firstHash)
+	for _, word := range b {
+		hash = mix(hash, word)
+		hash ^= hash >> 32 // high bits of a word would stay there
+	}
+	return hash
 }
 
 // number returns the class of a set.
@@ -83,10 +104,13 @@ func (c *classes) number(b *bitmap) (uint16, error) {
 	if err := c.numberBlocks(b); err != nil {
 		return 0, err
 	}
-	if n, ok := c.numbers[b.numbers]; ok {
-		return uint16(n), nil
+	set, added := c.sets.number(&b.numbers)
+	if !added {
+		return c.ofSets[set], nil
 	}
-	return c.append(b)
+	class, err := c.appendRecord(b)
+	c.ofSets = append(c.ofSets, class)
+	return class, err
 }
 
 // append gives a set the next number, even if it has one already.
@@ -94,23 +118,26 @@ func (c *classes) append(b *bitmap) (uint16, error) {
 	if err := c.numberBlocks(b); err != nil {
 		return 0, err
 	}
-	n := len(c.record) / c.stride
-	if n > maxNumber {
-		return 0, tooManySets(n + 1)
+	class, err := c.appendRecord(b)
+	if _, added := c.sets.number(&b.numbers); added {
+		c.ofSets = append(c.ofSets, class)
 	}
-	c.numbers[b.numbers] = n
-	c.appendRecord(b)
-	return uint16(n), nil
+	return class, err
 }
 
 func tooManySets(wanted int) error {
 	return &LimitError{Limit: maxNumber + 1, Wanted: wanted, What: "different sets of rules that ports and addresses satisfy"}
 }
 
-func (c *classes) appendRecord(b *bitmap) {
+// appendRecord makes the next class.
+func (c *classes) appendRecord(b *bitmap) (uint16, error) {
+	n := len(c.record) / c.stride
+	if n > maxNumber {
+		return 0, tooManySets(n + 1)
+	}
 	if c.direct {
 		c.record = append(c.record, b.blocks[0][0])
-		return
+		return uint16(n), nil
 	}
 	var summary uint64
 	var numbers [2 * maxBlocks]byte
@@ -122,19 +149,19 @@ func (c *classes) appendRecord(b *bitmap) {
 	for i := range c.stride - 1 {
 		c.record = append(c.record, binary.NativeEndian.Uint64(numbers[8*i:]))
 	}
+	return uint16(n), nil
 }
 
 // numberBlocks gives equal blocks the same number.
 func (c *classes) numberBlocks(b *bitmap) error {
 	for ; b.stale != 0; b.stale &= b.stale - 1 {
 		i := bits.TrailingZeros(b.stale)
-		n, ok := c.blockNumbers[b.blocks[i]]
-		if !ok {
-			if n = len(c.blocks); n > maxNumber {
-				return c.tooManyBlocks(n + 1)
-			}
-			c.blockNumbers[b.blocks[i]] = n
-			c.blocks, c.summaries = append(c.blocks, b.blocks[i]), append(c.summaries, b.blocks[i].summary())
+		n, added := c.blocks.number(&b.blocks[i])
+		if n > maxNumber {
+			return c.tooManyBlocks(n + 1)
+		}
+		if added {
+			c.summaries = append(c.summaries, b.blocks[i].summary())
 		}
 		b.numbers[i] = uint16(n)
 	}

@@ -16,11 +16,8 @@ import (
 // is empty.
 func (t *Table) encode(c *classes) {
 	t.record, t.stride = c.record, c.stride
-	if t.direct() {
-		return
-	}
-	for _, b := range c.blocks {
-		t.blocks = append(t.blocks, b[:]...)
+	if !t.direct() {
+		t.blocks = c.blocks.values
 	}
 }
 
@@ -41,7 +38,7 @@ func (t *Table) word(class, word int) uint64 {
 		numbers = binary.NativeEndian.AppendUint64(numbers, w)
 	}
 	block := int(binary.NativeEndian.Uint16(numbers[word/blockWords*2:]))
-	return t.blocks[block*blockWords+word%blockWords]
+	return t.blocks[block][word%blockWords]
 }
 
 // Layout says where things stand in Memory. It mirrors struct
@@ -65,9 +62,9 @@ type Layout struct {
 
 // Layout returns where things stand in Memory.
 func (t *Table) Layout() Layout {
-	records := uint32(len(t.pages.entries) / 4)
+	records := uint32(t.pages.count() * pageSize / 4)
 	blocks := records + uint32(len(t.record))
-	recordMask, blockMask := mask(len(t.record)), mask(len(t.blocks))
+	recordMask, blockMask := mask(len(t.record)), mask(len(t.blocks)*blockWords)
 	words := records + recordMask + uint32(t.stride)
 	if !t.direct() {
 		words = max(words, blocks+blockMask+1)
@@ -107,10 +104,16 @@ func appendWords(out []byte, words []uint64) []byte {
 func (t *Table) Memory() []byte {
 	size := 8 * int(t.Layout().Words)
 	out := make([]byte, 0, size)
-	for _, entry := range t.pages.entries {
-		out = binary.NativeEndian.AppendUint16(out, entry)
+	for i := range t.pages.values {
+		for _, entry := range &t.pages.values[i] {
+			out = binary.NativeEndian.AppendUint16(out, entry)
+		}
 	}
-	return appendWords(appendWords(out, t.record), t.blocks)[:size] // what masks reach is 0
+	out = appendWords(out, t.record)
+	for i := range t.blocks {
+		out = appendWords(out, t.blocks[i][:])
+	}
+	return out[:size] // what masks reach is 0
 }
 
 // Sources6 returns the prefixes of IPv6 source addresses with their classes,

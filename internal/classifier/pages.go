@@ -19,8 +19,7 @@ const unused = 1<<32 - 1
 // four. Equal pages are stored once, so that a tree is as large as the rules
 // make it.
 type pages struct {
-	entries []uint16
-	numbers map[uint64]int // by hash
+	*interned[[pageSize]uint16]
 	uniform map[uniform]uint16
 }
 
@@ -31,38 +30,23 @@ type uniform struct {
 }
 
 func newPages() *pages {
-	return &pages{numbers: map[uint64]int{}, uniform: map[uniform]uint16{}}
+	return &pages{newInterned(pageSize/8, hashOfPage), map[uniform]uint16{}}
 }
 
 // count is the number of pages.
-func (p *pages) count() int {
-	return len(p.entries) / pageSize
-}
+func (p *pages) count() int { return len(p.values) }
 
 // add stores a page and returns its number. Numbers beyond maxNumber are
 // wrong; the caller checks count in the end.
 func (p *pages) add(page *[pageSize]uint16) uint16 {
-	hash := hashOf(page)
-	for ; ; hash++ {
-		n, ok := p.numbers[hash]
-		if !ok {
-			break
-		}
-		if *(*[pageSize]uint16)(p.entries[n*pageSize:]) == *page {
-			return uint16(n)
-		}
-	}
-	n := p.count()
-	p.numbers[hash] = n
-	p.entries = append(p.entries, page[:]...)
+	n, _ := p.number(page)
 	return uint16(n)
 }
 
-// hashOf is FNV-1a by entries instead of bytes.
-func hashOf(page *[pageSize]uint16) uint64 {
-	hash := uint64(14695981039346656037)
+func hashOfPage(page *[pageSize]uint16) uint64 {
+	hash := uint64(firstHash)
 	for _, entry := range page {
-		hash = (hash ^ uint64(entry)) * 1099511628211
+		hash = mix(hash, uint64(entry))
 	}
 	return hash
 }
@@ -199,7 +183,7 @@ func (p *pages) address(root uint32, a netip.Addr) int {
 func (p *pages) walk(root uint32, value []byte) int {
 	at := int(root)
 	for _, b := range value {
-		at = int(p.entries[at*pageSize+int(b)])
+		at = int(p.values[at][b])
 	}
 	return at
 }

@@ -53,7 +53,11 @@ func (c *compiler) compilePorts(rs rules.RuleSet, of portsOf) (uint32, error) {
 // touch.
 func portChanges(rs rules.RuleSet, of portsOf) (*bitmap, []change) {
 	start := newBitmap(len(rs))
-	var changes []change
+	ranges := 0
+	for i := range rs {
+		ranges += len(of(&rs[i]).Ranges)
+	}
+	changes := make([]change, 0, 2*ranges)
 	for i := range rs {
 		s := of(&rs[i])
 		if s.Contains(0) {

@@ -23,7 +23,7 @@ type Table struct {
 	// What the classes stand for; see encode.
 	stride int
 	record []uint64
-	blocks []uint64
+	blocks []block
 }
 
 // Rules returns the rule set in canonical form. The caller must not change it.
