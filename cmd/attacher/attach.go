@@ -22,7 +22,6 @@ func attachCommand(ctx context.Context, args []string, o outside) int {
 	} else if clean {
 		return cleanCommand(args, o)
 	}
-	go datapath.Warm()
 	return j.finish(j.run(ctx, args))
 }
 
@@ -42,6 +41,7 @@ func (a *attachment) run(ctx context.Context, args []string) error {
 	if err := a.checkPod(); err != nil {
 		return err
 	}
+	go datapath.Warm()
 	if a.debug {
 		a.explain()
 	}

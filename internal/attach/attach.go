@@ -89,6 +89,7 @@ func Attach(ctx context.Context, o Options) ([]Attached, error) {
 }
 
 func (o Options) attach(ctx context.Context) (_ []Attached, err error) {
+	compiler := compilerOf(o)
 	targets, err := o.targets(ctx)
 	if err != nil {
 		return nil, err
@@ -101,7 +102,7 @@ func (o Options) attach(ctx context.Context) (_ []Attached, err error) {
 		}
 		jobs.close()
 	}()
-	if jobs, err = o.prepare(targets, &done); err != nil {
+	if jobs, err = o.prepare(targets, compiler, &done); err != nil {
 		return nil, err
 	}
 	if err := jobs.attach(&done); err != nil {
@@ -138,10 +139,10 @@ func (o Options) targets(ctx context.Context) ([]target, error) {
 
 // prepare does for all targets what can fail for a reason of its own. The jobs
 // are to be closed also when it fails.
-func (o Options) prepare(targets []target, done *undo) (jobs, error) {
+func (o Options) prepare(targets []target, c *compiler, done *undo) (jobs, error) {
 	var js jobs
 	for _, t := range targets {
-		j, err := o.newJob(t)
+		j, err := o.newJob(t, c)
 		if err != nil {
 			return js, fmt.Errorf("attach %s: %w", t.name, err)
 		}

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -20,6 +19,7 @@ import (
 type job struct {
 	target
 	options  Options
+	compiler *compiler
 	link     netlink.Link
 	segment  *segmentDevice // nil when the rules need none
 	programs *datapath.Programs
@@ -33,7 +33,7 @@ type job struct {
 
 type jobs []*job
 
-func (o Options) newJob(t target) (*job, error) {
+func (o Options) newJob(t target, c *compiler) (*job, error) {
 	if !o.owns(rules.Ingress) {
 		t.ingress = nil
 	}
@@ -44,7 +44,7 @@ func (o Options) newJob(t target) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &job{target: t, options: o, link: link}, nil
+	return &job{target: t, options: o, compiler: c, link: link}, nil
 }
 
 // prepare makes the devices that the rules need, loads the programs and makes
@@ -141,16 +141,17 @@ func (j *job) reserve(done *undo) error {
 
 // compile makes tables and digests, those of both directions at once.
 func (j *job) compile(c *datapath.Config) error {
-	var egress sync.WaitGroup
-	var errIn, errOut error
-	egress.Go(func() {
-		c.Egress, errOut = compile(j.egress, rules.Egress)
-		j.egressDigest = Digest(j.egress)
-	})
-	c.Ingress, errIn = compile(j.ingress, rules.Ingress)
-	j.ingressDigest = Digest(j.ingress)
-	egress.Wait()
-	return cmp.Or(errIn, errOut)
+	waitIngress, waitEgress := j.compiler.begin(j.ingress), j.compiler.begin(j.egress)
+	ingress, egress := waitIngress(), waitEgress()
+	c.Ingress, c.Egress = ingress.table, egress.table
+	j.ingressDigest, j.egressDigest = ingress.digest, egress.digest
+	if ingress.err != nil {
+		return fmt.Errorf("%s: %w", rules.Ingress, ingress.err)
+	}
+	if egress.err != nil {
+		return fmt.Errorf("%s: %w", rules.Egress, egress.err)
+	}
+	return nil
 }
 
 // hearErrors gives both hooks a program where rules of one push: ICMP errors about
@@ -183,18 +184,6 @@ func (j *job) checkDirections() error {
 		}
 	}
 	return nil
-}
-
-// compile returns nil for a direction without rules.
-func compile(rs rules.RuleSet, d rules.Direction) (*classifier.Table, error) {
-	if len(rs) == 0 {
-		return nil, nil
-	}
-	table, err := classifier.Compile(rs)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d, err)
-	}
-	return table, nil
 }
 
 func (js jobs) close() {
