@@ -26,6 +26,9 @@ func (p *page) goals() []benchpage.Goal {
 			all = append(all, g)
 		}
 	}
+	for _, l := range p.loading {
+		all = append(all, l.goal())
+	}
 	for _, m := range p.many {
 		if g, ok := m.goal(); ok {
 			all = append(all, g)

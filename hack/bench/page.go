@@ -24,6 +24,7 @@ type page struct {
 	programs []programCost
 	lookups  *lookups
 	attach   []attachCost
+	loading  []*loading
 	many     []*manyResult
 }
 
@@ -43,7 +44,10 @@ var sections = []section{
 		return err
 	}},
 	{"attach", func(p *page, ctx context.Context) (err error) {
-		p.attach, err = measureAttach(ctx, p.options.rounds)
+		if p.attach, err = measureAttach(ctx, p.options.rounds); err != nil {
+			return err
+		}
+		p.loading, err = measureLoading(p.options.rounds)
 		return err
 	}},
 	{"many connections", func(p *page, ctx context.Context) (err error) {
@@ -122,6 +126,7 @@ func (p *page) text() string {
 	}
 	if len(p.attach) > 0 {
 		attachText(&text, p.attach)
+		loadingText(&text, p.loading)
 	}
 	if len(p.many) > 0 {
 		describeMany(&text, p.many)

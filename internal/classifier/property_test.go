@@ -25,6 +25,13 @@ func TestLookupAgreesWithMatch(t *testing.T) {
 	}
 }
 
+func TestLookupAgreesWithMatchWhereRulesOverlap(t *testing.T) {
+	rng := rulestest.New(rulestest.Seed(t))
+	for _, n := range []int{2, 64, 65, 1000, rules.MaxRules} {
+		agree(t, rng, rulestest.Overlapping(n))
+	}
+}
+
 // agree looks packets up; a few thousand rules are slow for Match.
 func agree(t *testing.T, rng *rand.Rand, rs rules.RuleSet) {
 	t.Helper()
