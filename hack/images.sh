@@ -5,7 +5,8 @@
 #   hack/images.sh [DIR]         manager and attacher, into bin/ or DIR
 #   hack/images.sh DIR test      also those of the test cluster: echo, pause
 #
-# IMG and ATTACHER_IMG are the images' names. DIR/NAME.digest has the name with the
+# IMG and ATTACHER_IMG are the images' names, ARCHES the processors that each of them is
+# for, "amd64 arm64" for instance; this machine's if not set. DIR/NAME.digest has the name with the
 # digest in place of the tag, which is what to deploy; DIR/NAME.cdx.json lists what is
 # in it, DIR/NAME.provenance.json says from what it was built.
 set -euo pipefail
@@ -26,12 +27,19 @@ fi
 commit=$(git rev-parse HEAD 2>/dev/null || true)
 [[ -z $commit || -z $(git status --porcelain) ]] || commit+=-modified
 
-mkdir -p "$dir"
+own=$(go env GOARCH)
 # Nothing of the place or the time of the build goes into a binary, so that the same
 # source gives the same digest.
 for name in "${!package[@]}"; do
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$dir/$name" "${package[$name]}"
-	digest=$(go run -trimpath ./hack/image -name "${image[$name]}" -user "${user[$name]:-65532:65532}" -commit "$commit" -o "$dir/$name.tar" "$dir/$name")
+	binaries=()
+	for arch in ${ARCHES:-$own}; do
+		binary=$dir/$arch/$name
+		[[ $arch != "$own" ]] || binary=$dir/$name
+		mkdir -p "${binary%/*}"
+		CGO_ENABLED=0 GOARCH=$arch go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$binary" "${package[$name]}"
+		binaries+=("$binary")
+	done
+	digest=$(go run -trimpath ./hack/image -name "${image[$name]}" -user "${user[$name]:-65532:65532}" -commit "$commit" -o "$dir/$name.tar" "${binaries[@]}")
 	repository=${image[$name]}
 	[[ ${repository##*/} == *:* ]] && repository=${repository%:*}
 	echo "$repository@$digest" >"$dir/$name.digest"

@@ -14,8 +14,10 @@ import (
 )
 
 // contents is the image's bill of materials: the main module, every module linked
-// into the binary, and Go's standard library. It holds no time and no serial number.
-func contents(built *debug.BuildInfo, name, digest string) ([]byte, error) {
+// into the program on any platform, and Go's standard library. It holds no time and no
+// serial number.
+func contents(builds []*debug.BuildInfo, name, digest string) ([]byte, error) {
+	built := builds[0]
 	image := cdx.Component{
 		BOMRef: name, Type: cdx.ComponentTypeContainer, Name: name, Version: digest,
 		PackageURL: imageURL(name, digest),
@@ -26,7 +28,7 @@ func contents(built *debug.BuildInfo, name, digest string) ([]byte, error) {
 	standard := module(debug.Module{Path: "std", Version: strings.TrimPrefix(built.GoVersion, "go")})
 	parts := []cdx.Component{main, standard}
 	refs := []string{standard.BOMRef}
-	for _, dependency := range built.Deps {
+	for _, dependency := range linked(builds) {
 		part := module(*dependency)
 		parts, refs = append(parts, part), append(refs, part.BOMRef)
 	}
@@ -43,6 +45,21 @@ func contents(built *debug.BuildInfo, name, digest string) ([]byte, error) {
 		return nil, fmt.Errorf("bill of materials: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// linked are the modules in any of the builds, each once.
+func linked(builds []*debug.BuildInfo) []*debug.Module {
+	var all []*debug.Module
+	seen := map[string]bool{}
+	for _, b := range builds {
+		for _, m := range b.Deps {
+			if !seen[m.Path] {
+				seen[m.Path] = true
+				all = append(all, m)
+			}
+		}
+	}
+	return all
 }
 
 // module describes what was linked: the replacement, where there is one.

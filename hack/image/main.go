@@ -6,6 +6,8 @@
 //
 //	go run ./hack/image -name funnel-operator/attacher:dev -commit "$(git rev-parse HEAD)" -o attacher.tar bin/attacher
 //
+// Of a program that is built for several platforms it makes one image for all of them.
+//
 // Beside the archive it writes what is known of the image, under the same name:
 // attacher.cdx.json lists what is in it (CycloneDX), attacher.provenance.json says from
 // what and how it was built (in-toto statement, SLSA provenance). Nobody signs them
@@ -16,6 +18,7 @@
 package main
 
 import (
+	"bytes"
 	"debug/buildinfo"
 	"errors"
 	"flag"
@@ -23,6 +26,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 )
 
@@ -40,13 +44,17 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	if *name == "" || *output == "" || flags.NArg() != 1 {
-		fmt.Fprintln(stderr, "usage: image -name REPOSITORY:TAG [-user UID:GID] [-commit COMMIT] -o NAME.tar BINARY")
+	if *name == "" || *output == "" || flags.NArg() == 0 {
+		fmt.Fprintln(stderr, "usage: image -name REPOSITORY:TAG [-user UID:GID] [-commit COMMIT] -o NAME.tar BINARY…")
 		return 2
 	}
-	digest, err := pack(*output, *name, *user, flags.Arg(0))
+	built, err := read(flags.Args())
+	var digest string
 	if err == nil {
-		err = describe(strings.TrimSuffix(*output, ".tar"), *name, digest, *commit, flags.Arg(0))
+		digest, err = pack(*output, *name, *user, built)
+	}
+	if err == nil {
+		err = describe(strings.TrimSuffix(*output, ".tar"), *name, digest, *commit, built)
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "image:", err)
@@ -56,17 +64,56 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// pack writes the archive and returns the digest of the image's manifest.
-func pack(output, name, user, binary string) (string, error) {
-	content, err := os.ReadFile(binary)
-	if err != nil {
-		return "", err
+// A build is a program for one platform, and what it was built from.
+type build struct {
+	program
+	info *debug.BuildInfo
+}
+
+// read takes what is known of the binaries from them.
+func read(binaries []string) ([]build, error) {
+	var all []build
+	for _, file := range binaries {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		info, err := buildinfo.Read(bytes.NewReader(content))
+		if err != nil {
+			return nil, fmt.Errorf("what is in %s: %w", file, err)
+		}
+		b := build{program{name: filepath.Base(file), content: content}, info}
+		b.on = platform{Architecture: b.setting("GOARCH"), OS: b.setting("GOOS")}
+		for _, other := range all {
+			if other.on == b.on || other.info.Path != info.Path {
+				return nil, fmt.Errorf("%s is %s for %s/%s: an image holds one program, once for each platform", file, info.Path, b.on.OS, b.on.Architecture)
+			}
+		}
+		all = append(all, b)
 	}
+	return all, nil
+}
+
+func (b build) setting(key string) string {
+	for _, s := range b.info.Settings {
+		if s.Key == key {
+			return s.Value
+		}
+	}
+	return ""
+}
+
+// pack writes the archive and returns the digest of the image.
+func pack(output, name, user string, built []build) (string, error) {
 	file, err := os.Create(output)
 	if err != nil {
 		return "", err
 	}
-	digest, err := write(file, name, user, filepath.Base(binary), content)
+	var programs []program
+	for _, b := range built {
+		programs = append(programs, b.program)
+	}
+	digest, err := write(file, name, user, programs)
 	if err != nil {
 		file.Close()
 		return "", fmt.Errorf("%s: %w", output, err)
@@ -75,16 +122,16 @@ func pack(output, name, user, binary string) (string, error) {
 }
 
 // describe writes what is known of the image into files that begin with that path.
-func describe(path, name, digest, commit, binary string) error {
-	built, err := buildinfo.ReadFile(binary)
-	if err != nil {
-		return fmt.Errorf("what is in the image: %w", err)
+func describe(path, name, digest, commit string, built []build) error {
+	var infos []*debug.BuildInfo
+	for _, b := range built {
+		infos = append(infos, b.info)
 	}
-	bom, err := contents(built, name, digest)
+	bom, err := contents(infos, name, digest)
 	if err != nil {
 		return err
 	}
-	statement, err := provenance(built, name, digest, commit)
+	statement, err := provenance(infos, name, digest, commit)
 	if err != nil {
 		return err
 	}

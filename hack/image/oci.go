@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"runtime"
 	"strings"
 )
 
@@ -30,7 +29,14 @@ type descriptor struct {
 	MediaType   string            `json:"mediaType"`
 	Digest      string            `json:"digest"`
 	Size        int               `json:"size"`
+	Platform    *platform         `json:"platform,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// A platform is what a binary runs on, by Go's names, which are those of OCI.
+type platform struct {
+	Architecture string `json:"architecture"`
+	OS           string `json:"os"`
 }
 
 // An archive is an OCI image layout being written as a tar file, without times and
@@ -39,48 +45,76 @@ type archive struct {
 	*tar.Writer
 }
 
-// write writes the archive of an image that contains one file, /name of the binary,
-// and runs it. It returns the digest of the manifest.
-func write(w io.Writer, name, user, binary string, content []byte) (digest string, err error) {
+// A program is one binary, for one platform.
+type program struct {
+	name    string // of the file in the image
+	on      platform
+	content []byte
+}
+
+// write writes the archive of an image that contains one file and runs it: a program,
+// built for one or several platforms. It returns the digest of the manifest, or of the
+// index of the manifests for several platforms.
+func write(w io.Writer, name, user string, builds []program) (digest string, err error) {
 	a := archive{tar.NewWriter(w)}
-	layer, diffID, err := packLayer(binary, content)
-	if err != nil {
-		return "", err
-	}
 	if err := a.file("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)); err != nil {
 		return "", err
 	}
-	layerBlob, err := a.blob(typeLayer, layer)
-	if err != nil {
-		return "", err
+	var manifests []descriptor
+	for _, p := range builds {
+		manifest, err := a.manifest(p, user)
+		if err != nil {
+			return "", err
+		}
+		manifests = append(manifests, manifest)
 	}
-	configBlob, err := a.json(typeConfig, map[string]any{
-		"architecture": runtime.GOARCH, "os": "linux",
-		"config": map[string]any{"Entrypoint": []string{"/" + binary}, "User": user},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{diffID}},
-	})
-	if err != nil {
-		return "", err
+	image := manifests[0]
+	if len(manifests) > 1 {
+		for i := range manifests {
+			manifests[i].Platform = &builds[i].on
+		}
+		if image, err = a.json(typeIndex, indexOf(manifests)); err != nil {
+			return "", err
+		}
 	}
-	manifest, err := a.json(typeManifest, map[string]any{
-		"schemaVersion": 2, "mediaType": typeManifest, "config": configBlob, "layers": []descriptor{layerBlob},
-	})
-	if err != nil {
-		return "", err
-	}
-	index, err := json.Marshal(map[string]any{
-		"schemaVersion": 2, "mediaType": typeIndex, "manifests": named(manifest, name),
-	})
+	index, err := json.Marshal(indexOf(named(image, name)))
 	if err != nil {
 		return "", err
 	}
 	if err := a.file("index.json", index); err != nil {
 		return "", err
 	}
-	return manifest.Digest, a.Close()
+	return image.Digest, a.Close()
 }
 
-// named lists a manifest under its name with the tag and under its name with the
+func indexOf(manifests []descriptor) map[string]any {
+	return map[string]any{"schemaVersion": 2, "mediaType": typeIndex, "manifests": manifests}
+}
+
+// manifest writes the blobs of an image for one platform.
+func (a archive) manifest(p program, user string) (descriptor, error) {
+	layer, diffID, err := packLayer(p.name, p.content)
+	if err != nil {
+		return descriptor{}, err
+	}
+	layerBlob, err := a.blob(typeLayer, layer)
+	if err != nil {
+		return descriptor{}, err
+	}
+	configBlob, err := a.json(typeConfig, map[string]any{
+		"architecture": p.on.Architecture, "os": p.on.OS,
+		"config": map[string]any{"Entrypoint": []string{"/" + p.name}, "User": user},
+		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{diffID}},
+	})
+	if err != nil {
+		return descriptor{}, err
+	}
+	return a.json(typeManifest, map[string]any{
+		"schemaVersion": 2, "mediaType": typeManifest, "config": configBlob, "layers": []descriptor{layerBlob},
+	})
+}
+
+// named lists an image under its name with the tag and under its name with the
 // digest, so that either finds it without asking a registry.
 func named(manifest descriptor, name string) []descriptor {
 	repository, tag := split(name)

@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -37,17 +39,46 @@ func TestNames(t *testing.T) {
 	}
 }
 
+var (
+	onAMD64 = program{"echo", platform{"amd64", "linux"}, []byte("binary")}
+	onARM64 = program{"echo", platform{"arm64", "linux"}, []byte("another binary")}
+)
+
 // An image is a chain of digests: each blob must be what its descriptor says.
 func TestDigestsLeadToTheBinary(t *testing.T) {
 	files := untar(t, bytes.NewReader(mustWrite(t, "team/echo:v1")))
 	var index struct{ Manifests []descriptor }
 	mustDecode(t, files["index.json"], &index)
+	checkImage(t, files, index.Manifests[0], onAMD64)
+}
+
+// An image for several platforms is an index, by which each finds its own.
+func TestOneImageForSeveralPlatforms(t *testing.T) {
+	files := untar(t, bytes.NewReader(mustWrite(t, "team/echo:v1", onAMD64, onARM64)))
+	var index, platforms struct{ Manifests []descriptor }
+	mustDecode(t, files["index.json"], &index)
+	if got := index.Manifests[0].MediaType; got != typeIndex {
+		t.Fatalf("the image is a %s", got)
+	}
+	mustDecode(t, blobOf(t, files, index.Manifests[0]), &platforms)
+	for i, want := range []program{onAMD64, onARM64} {
+		if got := platforms.Manifests[i].Platform; *got != want.on {
+			t.Errorf("platform %d is %v", i, got)
+		}
+		checkImage(t, files, platforms.Manifests[i], want)
+	}
+}
+
+// checkImage follows digests from a manifest to the program.
+func checkImage(t *testing.T, files map[string][]byte, image descriptor, want program) {
+	t.Helper()
 	var manifest struct {
 		Config descriptor
 		Layers []descriptor
 	}
-	mustDecode(t, blobOf(t, files, index.Manifests[0]), &manifest)
+	mustDecode(t, blobOf(t, files, image), &manifest)
 	var config struct {
+		platform
 		Config struct {
 			Entrypoint []string
 			User       string
@@ -68,18 +99,32 @@ func TestDigestsLeadToTheBinary(t *testing.T) {
 	if got := digestOf(layer); got != config.RootFS.DiffIDs[0] {
 		t.Errorf("layer is %s, configuration says %s", got, config.RootFS.DiffIDs[0])
 	}
-	if got := string(untar(t, bytes.NewReader(layer))["echo"]); got != "binary" {
+	if got := untar(t, bytes.NewReader(layer))[want.name]; !bytes.Equal(got, want.content) {
 		t.Errorf("the layer's file contains %q", got)
 	}
-	if config.Config.Entrypoint[0] != "/echo" || config.Config.User != "1:1" {
-		t.Errorf("configuration is %+v", config.Config)
+	if config.Config.Entrypoint[0] != "/"+want.name || config.Config.User != "1:1" || config.platform != want.on {
+		t.Errorf("configuration is %+v", config)
 	}
 }
 
-func mustWrite(t *testing.T, name string) []byte {
+func TestOneProgramOncePerPlatform(t *testing.T) {
+	if _, err := read([]string{os.Args[0]}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := read([]string{os.Args[0], os.Args[0]})
+	if err == nil || !strings.Contains(err.Error(), runtime.GOOS+"/"+runtime.GOARCH) {
+		t.Errorf("the same twice: %v", err)
+	}
+}
+
+// mustWrite packs a program, for one platform if not said otherwise.
+func mustWrite(t *testing.T, name string, builds ...program) []byte {
 	t.Helper()
+	if len(builds) == 0 {
+		builds = []program{onAMD64}
+	}
 	var out bytes.Buffer
-	if _, err := write(&out, name, "1:1", "echo", []byte("binary")); err != nil {
+	if _, err := write(&out, name, "1:1", builds); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()

@@ -27,12 +27,16 @@ type resource struct {
 }
 
 // provenance is the statement that the image was built from the commit, with these
-// flags and this version of Go.
-func provenance(built *debug.BuildInfo, name, digest, commit string) ([]byte, error) {
+// flags and this version of Go, for each platform.
+func provenance(builds []*debug.BuildInfo, name, digest, commit string) ([]byte, error) {
 	repository, _ := split(name)
-	flags := map[string]string{"go": built.GoVersion}
-	for _, setting := range built.Settings {
-		flags[setting.Key] = setting.Value
+	var flags []map[string]string
+	for _, b := range builds {
+		of := map[string]string{"go": b.GoVersion}
+		for _, setting := range b.Settings {
+			of[setting.Key] = setting.Value
+		}
+		flags = append(flags, of)
 	}
 	statement := map[string]any{
 		"_type":         typeStatement,
@@ -40,10 +44,10 @@ func provenance(built *debug.BuildInfo, name, digest, commit string) ([]byte, er
 		"subject":       []resource{{Name: repository, Digest: digestMap(digest)}},
 		"predicate": map[string]any{
 			"buildDefinition": map[string]any{
-				"buildType":            home + "/hack/images.sh@v1",
-				"externalParameters":   map[string]any{"package": built.Path, "image": name},
-				"internalParameters":   map[string]any{"go": flags},
-				"resolvedDependencies": sources(built, commit),
+				"buildType":            home + "/hack/images.sh@v2",
+				"externalParameters":   map[string]any{"package": builds[0].Path, "image": name},
+				"internalParameters":   map[string]any{"builds": flags},
+				"resolvedDependencies": sources(linked(builds), commit),
 			},
 			"runDetails": map[string]any{"builder": map[string]any{"id": home + "/hack/images.sh"}},
 		},
@@ -53,7 +57,7 @@ func provenance(built *debug.BuildInfo, name, digest, commit string) ([]byte, er
 }
 
 // sources is the commit, when it is known, and every module that was linked.
-func sources(built *debug.BuildInfo, commit string) []resource {
+func sources(modules []*debug.Module, commit string) []resource {
 	list := []resource{}
 	if commit != "" {
 		source := resource{URI: "git+" + home, Digest: map[string]string{"gitCommit": commit}}
@@ -63,7 +67,7 @@ func sources(built *debug.BuildInfo, commit string) []resource {
 		}
 		list = append(list, source)
 	}
-	for _, dependency := range built.Deps {
+	for _, dependency := range modules {
 		part := module(*dependency)
 		list = append(list, resource{Name: part.Name, URI: part.PackageURL, Digest: dirHash(dependency)})
 	}

@@ -136,7 +136,7 @@ func statesWhatWasBuilt(t *testing.T, dir string) {
 func TestModifiedCheckoutHasNoDigest(t *testing.T) {
 	built := binaryOfThisTest(t)
 	for commit, want := range map[string]string{"abc": "abc", "abc-modified": "", "": ""} {
-		text, err := provenance(built, "team/x:v1", "sha256:00", commit)
+		text, err := provenance([]*debug.BuildInfo{built}, "team/x:v1", "sha256:00", commit)
 		if err != nil {
 			t.Fatal(err)
 		}
