@@ -49,8 +49,8 @@ test-faults-nodes: deps ## Break things on real nodes, under load (root): FAULTS
 	hack/e2e.sh -ginkgo.label-filter=faults
 
 .PHONY: test-kernels
-test-kernels: ## The datapath's tests under Debian's 6.1 and 6.12 kernels, in qemu.
-	go run ./hack/kernels
+test-kernels: ## The datapath's tests under Debian's 6.1 and 6.12 kernels, in qemu. Flags: KERNELS="-arch arm64".
+	go run ./hack/kernels $(KERNELS)
 
 .PHONY: bench
 bench: deps ## Measure the datapath on this machine; writes docs/benchmarks/ (root). Flags: BENCH=.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -50,14 +51,14 @@ var chosen = map[string][]string{
 }
 
 // choose returns the -test.run expression of a package's chosen tests. A test
-// that its binary does not have is an error: it was renamed, and would silently
+// that the package does not have is an error: it was renamed, and would silently
 // run no more.
-func choose(pkg, binary string) (run string, err error) {
+func choose(ctx context.Context, pkg, importPath string) (run string, err error) {
 	names, found := chosen[pkg]
 	if !found {
 		return "", nil
 	}
-	listing, err := exec.Command(binary, "-test.list", ".").Output()
+	listing, err := exec.CommandContext(ctx, "go", "test", "-list", ".", importPath).Output()
 	if err != nil {
 		return "", fmt.Errorf("list the tests of %s: %w", pkg, err)
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -38,14 +39,14 @@ func cacheDir() (string, error) {
 // fetchKernel returns Debian's newest kernel of a series such as "6.1", cloud
 // flavour. It is downloaded and unpacked into dir, once per version; nothing is
 // installed.
-func fetchKernel(ctx context.Context, dir, series string) (kernel, error) {
-	name, version, err := newestKernel(ctx, series)
+func (a architecture) fetchKernel(ctx context.Context, dir, series string) (kernel, error) {
+	name, version, err := a.newestKernel(ctx, series)
 	if err != nil {
 		return kernel{}, err
 	}
 	root := filepath.Join(dir, name+"_"+version)
 	if _, err := os.Stat(root); os.IsNotExist(err) {
-		err = unpack(ctx, dir, root, name+"="+version)
+		err = a.unpack(ctx, dir, root, name+"="+version)
 		if err != nil {
 			return kernel{}, fmt.Errorf("fetch %s: %w", name, err)
 		}
@@ -69,10 +70,10 @@ func openKernel(root, version string) (kernel, error) {
 // newestKernel asks the series' own metapackage, or the release's default one
 // when that is of this series, which image it stands for. Old package lists are
 // renewed once.
-func newestKernel(ctx context.Context, series string) (name, version string, err error) {
+func (a architecture) newestKernel(ctx context.Context, series string) (name, version string, err error) {
 	for attempt := 0; ; attempt++ {
-		for _, meta := range []string{"linux-image-" + series + "-cloud-amd64", "linux-image-cloud-amd64"} {
-			text, _ := exec.CommandContext(ctx, "apt-cache", "show", "--no-all-versions", meta).Output()
+		for _, meta := range []string{"linux-image-" + series + "-cloud-" + a.name, "linux-image-cloud-" + a.name} {
+			text, _ := a.apt(ctx, "", "apt-cache", "show", "--no-all-versions", meta) // fails where there is none
 			if name, version, ok := dependsOnImage(string(text), series); ok {
 				return name, version, nil
 			}
@@ -80,31 +81,31 @@ func newestKernel(ctx context.Context, series string) (name, version string, err
 		if attempt > 0 {
 			return "", "", fmt.Errorf("no Debian package of a %s kernel, cloud flavour, in this machine's package lists", series)
 		}
-		if err := command(ctx, "", "apt-get", "update", "-qq"); err != nil {
+		if _, err := a.apt(ctx, "", "apt-get", "update", "-qq"); err != nil {
 			return "", "", err
 		}
 	}
 }
 
-var imageDependency = regexp.MustCompile(`(?m)^Depends:.*?\b(linux-image-(\S+)-cloud-amd64) \(= ([^)]+)\)`)
+var imageDependency = regexp.MustCompile(`(?m)^Depends:.*?\b(linux-image-\S+-cloud-\w+) \(= ([^)]+)\)`)
 
 func dependsOnImage(control, series string) (name, version string, ok bool) {
 	match := imageDependency.FindStringSubmatch(control)
-	if match == nil || !strings.HasPrefix(match[3], series+".") {
+	if match == nil || !strings.HasPrefix(match[2], series+".") {
 		return "", "", false
 	}
-	return match[1], match[3], true
+	return match[1], match[2], true
 }
 
 // unpack makes root in one step, so that an interrupted run leaves no half of it.
-func unpack(ctx context.Context, dir, root, packageVersion string) error {
+func (a architecture) unpack(ctx context.Context, dir, root, packageVersion string) error {
 	work, err := os.MkdirTemp(dir, ".unpack-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(work)
 	fmt.Fprintln(os.Stderr, "downloading", packageVersion, "…")
-	if err := command(ctx, work, "apt-get", "download", "-qq", packageVersion); err != nil {
+	if _, err := a.apt(ctx, work, "apt-get", "download", "-qq", packageVersion); err != nil {
 		return err
 	}
 	packages, err := filepath.Glob(filepath.Join(work, "*.deb"))
@@ -112,7 +113,7 @@ func unpack(ctx context.Context, dir, root, packageVersion string) error {
 		return fmt.Errorf("apt-get left %d packages, want 1", len(packages))
 	}
 	tree := filepath.Join(work, "tree")
-	if err := command(ctx, work, "dpkg-deb", "-x", packages[0], tree); err != nil {
+	if _, err := run(ctx, work, nil, "dpkg-deb", "-x", packages[0], tree); err != nil {
 		return err
 	}
 	return os.Rename(tree, root)
@@ -134,19 +135,23 @@ func requireTools(ctx context.Context, packages map[string]string) error {
 		return fmt.Errorf("missing: %s (Debian's package names); install them and run again", strings.Join(missing, " "))
 	}
 	fmt.Fprintln(os.Stderr, "installing", strings.Join(missing, " "), "…")
-	if err := command(ctx, "", "apt-get", "update", "-qq"); err != nil {
+	if _, err := run(ctx, "", nil, "apt-get", "update", "-qq"); err != nil {
 		return err
 	}
-	return command(ctx, "", "apt-get", append([]string{"install", "-y", "-qq", "--no-install-recommends"}, missing...)...)
+	_, err := run(ctx, "", nil, "apt-get", append([]string{"install", "-y", "-qq", "--no-install-recommends"}, missing...)...)
+	return err
 }
 
-// command runs a program to its end; what it printed is part of the error only.
-func command(ctx context.Context, dir, name string, args ...string) error {
+// run runs a program to its end, with more variables, and returns what it printed; that
+// is part of the error, too.
+func run(ctx context.Context, dir string, environment []string, name string, args ...string) (output []byte, err error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, output)
+	cmd.Env = append(append(os.Environ(), "DEBIAN_FRONTEND=noninteractive"), environment...)
+	var errors bytes.Buffer
+	cmd.Stderr = &errors
+	if output, err = cmd.Output(); err != nil {
+		return nil, fmt.Errorf("%s: %w\n%s%s", strings.Join(cmd.Args, " "), err, output, errors.Bytes())
 	}
-	return nil
+	return output, nil
 }

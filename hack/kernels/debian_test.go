@@ -2,7 +2,11 @@
 
 package main
 
-import "testing"
+import (
+	"runtime"
+	"strings"
+	"testing"
+)
 
 func TestDependsOnImage(t *testing.T) {
 	const control = "Package: linux-image-cloud-amd64\nVersion: 6.1.192-2\n" +
@@ -13,6 +17,27 @@ func TestDependsOnImage(t *testing.T) {
 			t.Errorf("series %s: %q %q %t, want %t", series, name, version, ok, want)
 		}
 	}
+}
+
+func TestPackagesOfAnotherProcessorHaveListsOfTheirOwn(t *testing.T) {
+	for name, want := range map[string]string{runtime.GOARCH: "", another(): "cache/apt-" + another()} {
+		if a, err := architectureOf(name, "cache"); err != nil || a.aptState != want {
+			t.Errorf("%s: %q, %v, want %q", name, a.aptState, err, want)
+		}
+	}
+	if _, err := architectureOf("s390x", "cache"); err == nil || !strings.Contains(err.Error(), "arm64") {
+		t.Errorf("an unknown one: %v", err)
+	}
+}
+
+// another is an architecture that is not this machine's.
+func another() string {
+	for _, a := range architectures {
+		if a.name != runtime.GOARCH {
+			return a.name
+		}
+	}
+	return ""
 }
 
 func TestModuleName(t *testing.T) {

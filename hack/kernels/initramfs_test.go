@@ -5,7 +5,10 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -40,4 +43,27 @@ func mustList(t *testing.T, archive []byte) (names []string, contents map[string
 		archive = archive[(body+size+3)&^3:]
 	}
 	return names, contents
+}
+
+// sleep is linked with a C library, which comes along with the dynamic linker.
+func TestCommandsComeWithTheirLibraries(t *testing.T) {
+	tree := initramfs{}
+	if err := tree.addCommands("/", []string{"sleep"}); err != nil {
+		t.Fatal(err)
+	}
+	libraries, linkers := 0, 0
+	for name := range tree {
+		switch {
+		case strings.HasPrefix(name, "/lib/libc.so"):
+			libraries++
+		case strings.Contains(name, "/ld-"):
+			linkers++
+		}
+	}
+	if tree["/bin/sleep"] == nil || libraries != 1 || linkers == 0 {
+		t.Errorf("got %v", slices.Collect(maps.Keys(tree)))
+	}
+	if err := tree.addCommands("/", []string{"no such command"}); err == nil {
+		t.Error("a command that is not there is no error")
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,6 +17,7 @@ import (
 // machine is one boot of a kernel. Its console and the guest's report go to the
 // files console.log and report.log of dir.
 type machine struct {
+	on      architecture
 	kernel  kernel
 	archive []byte // initramfs
 	dir     string
@@ -38,13 +40,16 @@ func (m machine) run(ctx context.Context) error {
 	defer cancel()
 
 	// A kernel that oopses panics, and one that panics ends the machine.
-	cmd := exec.CommandContext(limited, "qemu-system-x86_64",
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-accel", "tcg", "-cpu", "max,la57=off", "-m", "2048",
-		"-kernel", m.kernel.image, "-initrd", initrd,
-		"-append", "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off",
-		"-serial", "file:"+filepath.Join(m.dir, "console.log"),
-		"-serial", "file:"+filepath.Join(m.dir, "report.log"))
+	cmd := exec.CommandContext(limited, m.on.emulator, slices.Concat(
+		[]string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"},
+		m.on.machine,
+		[]string{
+			"-accel", "tcg", "-m", "2048",
+			"-kernel", m.kernel.image, "-initrd", initrd,
+			"-append", "console=" + m.on.console + " loglevel=5 panic=-1 oops=panic mitigations=off",
+			"-serial", "file:" + filepath.Join(m.dir, "console.log"),
+		},
+		m.on.reportTo(filepath.Join(m.dir, "report.log")))...)
 	output, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		return ctx.Err()

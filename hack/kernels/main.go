@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command kernels runs test binaries under other Linux kernels than this
-// machine's: Debian's 6.1 and 6.12 in qemu, side by side, from an initramfs that
+// machine's: Debian's 6.1 and 6.12 in qemu, side by side, and of another processor as
+// well (-arch arm64), from an initramfs that
 // holds static Go binaries, kernel modules and the few commands that tests start.
 // It exits with 0 only when on every kernel every package ran at least one test,
 // none failed, and the kernel neither panicked nor warned. make test-kernels
@@ -35,19 +36,20 @@ const modules = "veth,cls_bpf,sch_ingress,dummy,tun,bridge,8021q,bonding," +
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	if err := test(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "kernels:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, args []string) error {
+func test(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("kernels", flag.ExitOnError)
+	arch := flags.String("arch", "amd64", "processor: amd64 or arm64")
 	series := flags.String("series", "6.1,6.12", "kernel series, of Debian's packages")
 	wanted := flags.String("modules", modules, "kernel modules to load")
 	timeout := flags.Duration("timeout", 30*time.Minute, "how long a machine may run")
 	opts := options{}
-	commands := flags.String("commands", "sleep,ip,nft", "commands of this machine that the tests start")
+	commands := flags.String("commands", "sleep,ip,nft", "commands that the tests start")
 	flags.StringVar(&opts.run, "run", "", "regular expression of the tests to run, instead of the chosen ones")
 	flags.BoolVar(&opts.all, "all", false, "run every test, which takes half an hour")
 	flags.IntVar(&opts.seconds, "seconds", 1500, "how long one test binary may run")
@@ -60,8 +62,15 @@ func run(ctx context.Context, args []string) error {
 		opts.patterns = []string{"./hack/kernels/smoke", "./bpf/...", "./internal/datapath/...", "./internal/attach/..."}
 	}
 
+	cache, err := cacheDir()
+	if err != nil {
+		return err
+	}
+	if opts.on, err = architectureOf(*arch, cache); err != nil {
+		return err
+	}
 	if err := requireTools(ctx, map[string]string{
-		"qemu-system-x86_64": "qemu-system-x86", "xz": "xz-utils", "dpkg-deb": "dpkg",
+		opts.on.emulator: opts.on.debian, "xz": "xz-utils", "dpkg-deb": "dpkg",
 		"ip": "iproute2", "nft": "nftables",
 	}); err != nil {
 		return err
@@ -70,21 +79,22 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := tests.files.addCommands(ctx, strings.Split(*commands, ",")); err != nil {
-		return err
-	}
-	return runAll(ctx, tests, strings.Split(*series, ","), strings.Split(*wanted, ","), *timeout)
-}
-
-// runAll runs every series at once and prints one after the other.
-func runAll(ctx context.Context, tests *suite, series, wanted []string, timeout time.Duration) error {
-	cache, err := cacheDir()
+	root, err := opts.on.root(ctx, "iproute2", "nftables", "coreutils")
 	if err != nil {
 		return err
 	}
+	if err := tests.files.addCommands(root, strings.Split(*commands, ",")); err != nil {
+		return err
+	}
+	return runAll(ctx, cache, tests, strings.Split(*series, ","), strings.Split(*wanted, ","), *timeout)
+}
+
+// runAll runs every series at once and prints one after the other.
+func runAll(ctx context.Context, cache string, tests *suite, series, wanted []string, timeout time.Duration) error {
 	kernels := make([]kernel, len(series))
 	for i, s := range series {
-		if kernels[i], err = fetchKernel(ctx, cache, s); err != nil {
+		var err error
+		if kernels[i], err = tests.on.fetchKernel(ctx, cache, s); err != nil {
 			return err
 		}
 	}
@@ -131,7 +141,7 @@ func runOne(ctx context.Context, w io.Writer, tests *suite, k kernel, wanted []s
 		fmt.Fprintf(w, "   lacks the modules %s\n", strings.Join(missing, ", "))
 	}
 	begin := time.Now()
-	bootErr := machine{kernel: k, archive: archive, dir: dir, timeout: timeout}.run(ctx)
+	bootErr := machine{on: tests.on, kernel: k, archive: archive, dir: dir, timeout: timeout}.run(ctx)
 	report, err := os.ReadFile(filepath.Join(dir, "report.log"))
 	if err != nil {
 		return false, firstError(bootErr, err)

@@ -20,6 +20,7 @@ import (
 // suite is what every kernel runs: the guest's init and the test binaries of
 // some packages, all static.
 type suite struct {
+	on    architecture
 	names []string // packages with tests, as import paths
 	files initramfs
 	tests []plan.Test
@@ -27,6 +28,7 @@ type suite struct {
 
 // options of one run of the harness.
 type options struct {
+	on       architecture
 	patterns []string // of packages
 	run      string   // regular expression of test names, empty for the chosen ones
 	all      bool     // every test, not only the chosen ones
@@ -41,12 +43,12 @@ func buildSuite(ctx context.Context, opts options) (*suite, error) {
 	}
 	defer os.RemoveAll(work)
 
-	built := &suite{files: initramfs{}}
+	built := &suite{on: opts.on, files: initramfs{}}
 	if err := built.compile(ctx, "/init", filepath.Join(work, "init"),
 		"build", "-trimpath", "-ldflags", "-s -w", "./hack/kernels/guest"); err != nil {
 		return nil, err
 	}
-	packages, err := listPackages(ctx, opts.patterns)
+	packages, err := opts.on.listPackages(ctx, opts.patterns)
 	if err != nil {
 		return nil, err
 	}
@@ -67,8 +69,8 @@ type goPackage struct {
 	Module                    struct{ Path string }
 }
 
-func listPackages(ctx context.Context, patterns []string) ([]goPackage, error) {
-	output, err := goTool(ctx, append([]string{"list", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles,Module"}, patterns...)...)
+func (a architecture) listPackages(ctx context.Context, patterns []string) ([]goPackage, error) {
+	output, err := a.goTool(ctx, append([]string{"list", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles,Module"}, patterns...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +105,7 @@ func (s *suite) add(ctx context.Context, work string, pkg goPackage, opts option
 	args := []string{"-test.v=test2json", "-test.paniconexit0", "-test.short", "-test.timeout=" + strconv.Itoa(opts.seconds) + "s"}
 	run := opts.run
 	if run == "" && !opts.all {
-		if run, err = choose(short, file); err != nil {
+		if run, err = choose(ctx, short, pkg.ImportPath); err != nil {
 			return err
 		}
 	}
@@ -123,7 +125,7 @@ func (s *suite) add(ctx context.Context, work string, pkg goPackage, opts option
 func (s *suite) compile(ctx context.Context, target, output string, args ...string) error {
 	last := len(args) - 1
 	args = append(append(append([]string{}, args[:last]...), "-o", output), args[last])
-	if _, err := goTool(ctx, args...); err != nil {
+	if _, err := s.on.goTool(ctx, args...); err != nil {
 		return err
 	}
 	content, err := os.ReadFile(output)
@@ -132,9 +134,9 @@ func (s *suite) compile(ctx context.Context, target, output string, args ...stri
 }
 
 // goTool runs the go command for a machine without a C library.
-func goTool(ctx context.Context, args ...string) ([]byte, error) {
+func (a architecture) goTool(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+a.name)
 	cmd.Stderr = os.Stderr
 	output, err := cmd.Output()
 	if err != nil {
@@ -157,7 +159,7 @@ func (s *suite) initramfs(k kernel, wanted []string) (archive []byte, missing []
 	for name, content := range s.files {
 		files[name] = content
 	}
-	todo := plan.Plan{Tests: s.tests}
+	todo := plan.Plan{Report: s.on.device, Tests: s.tests}
 	for _, m := range modules {
 		name := "/modules/" + m.name + ".ko"
 		files[name] = m.image

@@ -37,11 +37,19 @@ func run() error {
 	if err := mountAll(); err != nil {
 		return err
 	}
-	report, err := openReport("/dev/ttyS1")
+	var todo plan.Plan
+	text, err := os.ReadFile(plan.Path)
 	if err != nil {
 		return err
 	}
-	if err := runPlan(report); err != nil {
+	if err := json.Unmarshal(text, &todo); err != nil {
+		return err
+	}
+	report, err := openReport(todo.Report)
+	if err != nil {
+		return err
+	}
+	if err := runPlan(report, todo); err != nil {
 		return plan.Write(report, plan.Event{Kind: plan.Fault, Error: err.Error()})
 	}
 	return plan.Write(report, plan.Event{Kind: plan.Done})
@@ -79,15 +87,7 @@ func openReport(path string) (*os.File, error) {
 	return port, unix.IoctlSetTermios(int(port.Fd()), unix.TCSETS, attr)
 }
 
-func runPlan(report *os.File) error {
-	var todo plan.Plan
-	text, err := os.ReadFile(plan.Path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(text, &todo); err != nil {
-		return err
-	}
+func runPlan(report *os.File, todo plan.Plan) error {
 	for _, module := range todo.Modules {
 		if err := load(module); err != nil {
 			return fmt.Errorf("load %s: %w", filepath.Base(module), err)

@@ -17,6 +17,7 @@ const Path = "/plan.json"
 
 // Plan is what the guest does, in this order.
 type Plan struct {
+	Report  string   // path of the serial port to report on
 	Modules []string // paths of uncompressed modules, dependencies first
 	Tests   []Test
 }
