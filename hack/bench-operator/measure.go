@@ -15,8 +15,8 @@ import (
 	"github.com/sfunnel-io/funnel-operator/internal/managertest"
 )
 
-// patience is how long anything may take.
-const patience = 10 * time.Minute
+// patience is how long a size may take, besides the time in which nothing happens.
+const patience = 30 * time.Minute
 
 // measure takes all figures of one size, in a cluster of its own.
 func measure(ctx context.Context, s size, opts options) (r result, err error) {
