@@ -125,7 +125,11 @@ func (r *FunnelPolicyReconciler) reconcilePolicy(ctx context.Context, p *v1alpha
 	if err == nil {
 		err = applyErr
 	}
-	return ctrl.Result{RequeueAfter: soonest(listAgain, refreshAgain, writeAgain, r.settling(known), r.lookAgain(facts.ConfigMap))}, err
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	again := soonest(listAgain, refreshAgain, writeAgain, r.settling(known), r.lookAgain(facts.ConfigMap))
+	return ctrl.Result{RequeueAfter: again, Priority: &lowPriority}, nil
 }
 
 // soonest returns the smallest positive duration, or 0.

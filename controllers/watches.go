@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -162,8 +163,13 @@ func mapped(find finder) handler.EventHandler {
 // aMoment is how long events about pods are gathered.
 const aMoment = 100 * time.Millisecond
 
-// later makes h enqueue a moment later, so that many pods that change together
-// make one reconcile of their policy.
+// lowPriority is that of reconciles that pods and time ask for. What publishes rules,
+// such as an edit of a policy, has the default, 0, and goes first: while many pods roll,
+// the others wait for each other.
+var lowPriority = -10
+
+// later makes h enqueue a moment later and behind others, so that many pods that change
+// together make one reconcile of their policy.
 func later(h handler.EventHandler) handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc:  func(ctx context.Context, e event.CreateEvent, q requests) { h.Create(ctx, e, delayed{q}) },
@@ -178,7 +184,13 @@ type requests = workqueue.TypedRateLimitingInterface[reconcile.Request]
 // delayed is a queue to which adding takes a moment.
 type delayed struct{ requests }
 
-func (d delayed) Add(request reconcile.Request) { d.AddAfter(request, aMoment) }
+func (d delayed) Add(request reconcile.Request) {
+	if queue, ok := d.requests.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+		queue.AddWithOpts(priorityqueue.AddOpts{After: aMoment, Priority: &lowPriority}, request)
+		return
+	}
+	d.AddAfter(request, aMoment)
+}
 
 // policiesIn lists the policies of a namespace for which keep holds. They are
 // the cache's own and must not be changed.

@@ -106,6 +106,14 @@ func (l *lab) run(ctx context.Context) (err error) {
 	return nil
 }
 
+// explain adds what the manager wrote, where it has ended: nothing starts it again here.
+func (l *lab) explain(err error) error {
+	if l.manager == nil || !l.manager.Ended() {
+		return err
+	}
+	return fmt.Errorf("%w\nthe manager ended:\n%s", err, l.manager.Log())
+}
+
 // untilAll waits until every policy is as it should be.
 func (l *lab) untilAll(ctx context.Context, what string, holds func(*v1alpha1.FunnelPolicy) bool) error {
 	for {
@@ -124,7 +132,7 @@ func (l *lab) untilAll(ctx context.Context, what string, holds func(*v1alpha1.Fu
 			return nil
 		}
 		if l.manager.Ended() {
-			return fmt.Errorf("the manager ended:\n%s", l.manager.Log())
+			return fmt.Errorf("waiting for all policies: %s", what)
 		}
 		select {
 		case <-ctx.Done():

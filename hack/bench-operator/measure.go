@@ -44,7 +44,7 @@ func measure(ctx context.Context, s size, opts options) (r result, err error) {
 	} {
 		fmt.Fprintf(os.Stderr, "  %5.1f s: %s …\n", time.Since(begin).Seconds(), step.name)
 		if err := step.take(ctx, &r); err != nil {
-			return r, fmt.Errorf("%s: %w", step.name, err)
+			return r, fmt.Errorf("%s: %w", step.name, l.explain(err))
 		}
 	}
 	r.Took = time.Since(begin)
