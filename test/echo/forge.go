@@ -85,10 +85,11 @@ func (f forgery) round(conn *net.IPConn, through, source int, ports []int, seen 
 				break
 			}
 			port, asked, ok := f.answeredBy(packet[:size], through)
-			if ok {
-				seen[port] = true
+			if !ok || asked < f.source || asked > last {
+				continue // of another connection to the through port
 			}
-			if ok && asked == last {
+			seen[port] = true
+			if asked == last {
 				return nil
 			}
 		}
