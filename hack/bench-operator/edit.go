@@ -21,6 +21,7 @@ import (
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/hack/benchpage"
+	"github.com/sfunnel-io/funnel-operator/internal/managertest"
 )
 
 // editsPerSecond is how often a policy is changed.
@@ -44,7 +45,7 @@ func (l *lab) edit(ctx context.Context, r *result) error {
 		if err := group.Wait(); err != nil {
 			return err
 		}
-		return watch.untilAllSeen(ctx)
+		return watch.untilAllSeen(ctx, l.manager)
 	})
 	if err != nil {
 		return err
@@ -167,13 +168,16 @@ func (w *stopwatch) begin(at place, rules string) bool {
 	return true
 }
 
-func (w *stopwatch) untilAllSeen(ctx context.Context) error {
+func (w *stopwatch) untilAllSeen(ctx context.Context, m *managertest.Manager) error {
 	for {
 		w.mu.Lock()
 		left := len(w.running)
 		w.mu.Unlock()
 		if left == 0 {
 			return nil
+		}
+		if m.Ended() {
+			return fmt.Errorf("%d edits did not reach their ConfigMap", left)
 		}
 		select {
 		case <-ctx.Done():
