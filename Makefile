@@ -3,7 +3,6 @@
 
 IMG ?= funnel-operator/manager:dev
 ATTACHER_IMG ?= funnel-operator/attacher:dev
-ARCHES ?= $(shell go env GOARCH)
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w"
 CONTROLLER_GEN := go tool controller-gen
 TOOL := go tool -modfile=hack/tools/go.mod
@@ -77,7 +76,7 @@ build: ## All binaries, static, into bin/; kubectl finds its plugin in the PATH.
 
 .PHONY: images
 images: build ## Both images as OCI tarballs into bin/, with lists of what is in them and from what they were built. ARCHES="amd64 arm64" for both.
-	ARCHES="$(ARCHES)" hack/images.sh
+	hack/images.sh
 
 .PHONY: generate
 generate: deps ## Deep copies, apply configurations, CRD, docs/api.md, RBAC, webhook configuration, admission policies, BPF objects.

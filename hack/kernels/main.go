@@ -2,8 +2,7 @@
 
 // Command kernels runs test binaries under other Linux kernels than this
 // machine's: Debian's 6.1 and 6.12 in qemu, side by side, and of another processor as
-// well (-arch arm64), from an initramfs that
-// holds static Go binaries, kernel modules and the few commands that tests start.
+// well (-arch arm64), from an initramfs that holds static Go binaries, kernel modules and the few commands that tests start.
 // It exits with 0 only when on every kernel every package ran at least one test,
 // none failed, and the kernel neither panicked nor warned. make test-kernels
 // starts it.
