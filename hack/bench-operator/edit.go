@@ -57,11 +57,11 @@ func (l *lab) edit(ctx context.Context, r *result) error {
 	return err
 }
 
-// pace begins to do something rate times a second, many at a time where one takes
-// longer than the next may wait.
+// pace begins to do something rate times a second, some at a time where one takes
+// longer than the next may wait, and less often where these are too few.
 func pace(ctx context.Context, rate float64, d time.Duration, do func(context.Context, int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(400)
+	group.SetLimit(writers)
 	begin := time.Now()
 	for i := range int(rate * d.Seconds()) {
 		due := begin.Add(time.Duration(float64(i) / rate * float64(time.Second)))
@@ -196,7 +196,7 @@ type roller struct {
 }
 
 // roll deletes a pod and makes another in its place, through the webhook; its init
-// container then attaches.
+// container then attaches, and its Service leads to it.
 func (r *roller) roll(ctx context.Context, i int) error {
 	at := i % len(r.pods)
 	r.mu.Lock()
@@ -217,10 +217,22 @@ func (r *roller) roll(ctx context.Context, i int) error {
 	if err := r.attach(ctx, next); err != nil {
 		return err
 	}
+	if err := r.lead(ctx, at, next); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pods[at], r.n = next, r.n+1
 	return nil
+}
+
+// lead puts the pod into the slice of its Service, as the cluster's controller would.
+func (r *roller) lead(ctx context.Context, at int, next placed) error {
+	if !next.backend() {
+		return nil
+	}
+	patch := fmt.Sprintf(`[{"op":"replace","path":"/endpoints/%d/targetRef/name","value":%q}]`, at/r.Policies, next.pod)
+	return r.Patch(ctx, next.endpoints(nil, true), client.RawPatch(types.JSONPatchType, []byte(patch)))
 }
 
 func (r *roller) refused() int { return int(r.no.Load()) }

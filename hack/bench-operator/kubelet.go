@@ -21,6 +21,16 @@ func (l *lab) attachAll(ctx context.Context, pods []placed) error {
 	return each(ctx, len(pods), func(ctx context.Context, i int) error { return l.attach(ctx, pods[i]) })
 }
 
+// readyAll makes all backends ready endpoints of their Services.
+func (l *lab) readyAll(ctx context.Context) error {
+	return each(ctx, l.Policies, func(ctx context.Context, i int) error {
+		if at := l.place(i); at.backend() {
+			return l.Update(ctx, at.endpoints(l.podsOf(i), true))
+		}
+		return nil
+	})
+}
+
 func (l *lab) attach(ctx context.Context, p placed) error {
 	digest, err := l.digest(ctx, p.place)
 	if err != nil {

@@ -9,11 +9,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
@@ -43,6 +46,28 @@ type placed struct {
 	pod string
 }
 
+// niceness is that of the API server, etcd and the load, as that of ours.
+const niceness = 10
+
+// giveWay lets the manager go first on the CPUs, as if it were alone there: its own
+// times are not to be those of a queue behind what runs on other machines elsewhere.
+func giveWay() error {
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads { // later ones, and processes, begin with what theirs had
+		id, err := strconv.Atoi(thread.Name())
+		if err != nil {
+			return err
+		}
+		if err := syscall.Setpriority(syscall.PRIO_PROCESS, id, niceness); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("set the nice value: %w", err)
+		}
+	}
+	return nil
+}
+
 func openLab(ctx context.Context, s size, opts options) (*lab, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	cluster, err := managertest.Start(ctx, manyServices)
@@ -50,11 +75,35 @@ func openLab(ctx context.Context, s size, opts options) (*lab, error) {
 		cancel()
 		return nil, err
 	}
+	cluster.Nice = -niceness
 	l := &lab{Cluster: cluster, size: s, opts: opts, close: cancel}
-	if err := l.follow(ctx); err != nil {
-		return nil, errors.Join(err, l.end())
+	for _, step := range []func(context.Context) error{l.queueUp, l.follow} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, l.end())
+		}
 	}
 	return l, nil
+}
+
+// queueUp makes the load's requests those of a user with all rights. Those of the
+// group system:masters, which clients of a test server have, are exempt from the API
+// server's priority and fairness, and the manager's are not: however many of them are
+// under way, it waits behind all.
+func (l *lab) queueUp(ctx context.Context) error {
+	const load = "load"
+	if err := l.Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: load},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: load}},
+	}); err != nil {
+		return err
+	}
+	user, err := l.Server.AddUser(envtest.User{Name: load}, &rest.Config{QPS: -1})
+	if err != nil {
+		return err
+	}
+	l.Client, err = client.New(user.Config(), client.Options{Scheme: managertest.Scheme()})
+	return err
 }
 
 // manyServices makes room for a cluster IP for each.
@@ -121,11 +170,12 @@ func (l *lab) untilAll(ctx context.Context, what string, holds func(*v1alpha1.Fu
 		if err := l.seen.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 			return err
 		}
-		left, example := l.Policies-len(list.Items), "not seen"
+		left := l.Policies - len(list.Items)
+		var example *v1alpha1.FunnelPolicy
 		for i := range list.Items {
 			if p := &list.Items[i]; !holds(p) {
 				left++
-				example = fmt.Sprintf("%s/%s %+v", p.Namespace, p.Name, p.Status)
+				example = p
 			}
 		}
 		if left == 0 {
@@ -136,7 +186,7 @@ func (l *lab) untilAll(ctx context.Context, what string, holds func(*v1alpha1.Fu
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %d policies are not, such as %s: %w", what, left, example, ctx.Err())
+			return fmt.Errorf("%s: %d policies are not, such as %+v: %w", what, left, example, ctx.Err())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

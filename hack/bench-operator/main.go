@@ -57,6 +57,9 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
+	if err := giveWay(); err != nil {
+		return err
+	}
 	book, err := openBook(opts.out, opts.name)
 	if err != nil {
 		return err

@@ -109,6 +109,9 @@ func (l *lab) attachEverywhere(ctx context.Context, r *result) (err error) {
 		if err := l.attachAll(ctx, others); err != nil {
 			return err
 		}
+		if err := l.readyAll(ctx); err != nil {
+			return err
+		}
 		if err := l.untilAll(ctx, "released", func(p *v1alpha1.FunnelPolicy) bool {
 			return p.Spec.Client == nil || released(p)
 		}); err != nil {

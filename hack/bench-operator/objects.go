@@ -41,6 +41,19 @@ func (s size) place(i int) place {
 
 func (s size) namespaces() int { return (s.Policies + s.PerNamespace - 1) / s.PerNamespace }
 
+// podsOf names the pods of the i-th policy.
+func (s size) podsOf(i int) (names []string) {
+	for at := i; at < s.Pods; at += s.Policies {
+		names = append(names, s.podName(at))
+	}
+	return names
+}
+
+// podName is that of the i-th pod.
+func (s size) podName(i int) string {
+	return fmt.Sprintf("%s-%d", s.place(i%s.Policies).name, i/s.Policies)
+}
+
 func namespaceOf(i int) string { return fmt.Sprintf("shop-%03d", i) }
 
 func (p place) shape() int { return p.i % shapes }
@@ -98,8 +111,9 @@ func (p place) service() *corev1.Service {
 	}
 }
 
-// endpoints is the slice that the cluster's controller would keep, of all pods.
-func (p place) endpoints(pods []string) *discoveryv1.EndpointSlice {
+// endpoints is the slice that the cluster's controller would keep, of all pods. They are
+// ready once they have attached.
+func (p place) endpoints(pods []string, ready bool) *discoveryv1.EndpointSlice {
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: p.name, Labels: map[string]string{
 			discoveryv1.LabelServiceName: p.name, discoveryv1.LabelManagedBy: "endpointslice-controller.k8s.io",
@@ -109,7 +123,7 @@ func (p place) endpoints(pods []string) *discoveryv1.EndpointSlice {
 	for i, pod := range pods {
 		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
 			Addresses:  []string{fmt.Sprintf("10.1.%d.%d", p.i%250, i%250+1)},
-			Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)},
+			Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(ready)},
 			TargetRef:  &corev1.ObjectReference{Kind: "Pod", Namespace: p.namespace, Name: pod},
 		})
 	}

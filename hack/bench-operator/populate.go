@@ -41,8 +41,7 @@ func (l *lab) populate(ctx context.Context) error {
 		return err
 	}
 	for i := range l.Pods {
-		at := l.place(i % l.Policies)
-		l.pods = append(l.pods, placed{at, fmt.Sprintf("%s-%d", at.name, i/l.Policies)})
+		l.pods = append(l.pods, placed{l.place(i % l.Policies), l.podName(i)})
 	}
 	if err := each(ctx, len(l.pods), func(ctx context.Context, i int) error { return l.makeInjected(ctx, l.pods[i]) }); err != nil {
 		return err
@@ -53,14 +52,10 @@ func (l *lab) populate(ctx context.Context) error {
 // makePolicy makes one, and what stands in front of a backend.
 func (l *lab) makePolicy(ctx context.Context, at place) error {
 	if at.backend() {
-		var pods []string
-		for i := at.i; i < l.Pods; i += l.Policies {
-			pods = append(pods, fmt.Sprintf("%s-%d", at.name, i/l.Policies))
-		}
 		if err := l.Create(ctx, at.service()); err != nil {
 			return err
 		}
-		if err := l.Create(ctx, at.endpoints(pods)); err != nil {
+		if err := l.Create(ctx, at.endpoints(l.podsOf(at.i), false)); err != nil {
 			return err
 		}
 	}

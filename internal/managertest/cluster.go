@@ -44,6 +44,8 @@ type Cluster struct {
 	Server *kubetest.Server
 	// Audit is what the manager's replicas asked of it.
 	Audit Audit
+	// Nice is Replica.Nice.
+	Nice int
 
 	install []unstructured.Unstructured
 	binary  string // the manager
@@ -174,7 +176,7 @@ func (c *Cluster) Run(ctx context.Context, more ...string) (*Manager, error) {
 // RunWith is Run with variables of the environment besides.
 func (c *Cluster) RunWith(ctx context.Context, extra map[string]string, more ...string) (*Manager, error) {
 	r := Replica{
-		Binary: c.binary, Deployment: &appsv1.Deployment{}, API: c.Server.Config, Dir: c.dir,
+		Binary: c.binary, Deployment: &appsv1.Deployment{}, API: c.Server.Config, Dir: c.dir, Nice: c.Nice,
 		Environment: map[string]string{"ATTACHER_IMAGE": AttacherImage},
 	}
 	maps.Copy(r.Environment, extra)

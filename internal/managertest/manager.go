@@ -37,8 +37,8 @@ type Manager struct {
 }
 
 // start ties the process's life to ours.
-func (m *Manager) start(binary string, args []string, variables map[string]string) error {
-	m.command = exec.Command(binary, args...)
+func (m *Manager) start(command []string, variables map[string]string) error {
+	m.command = exec.Command(command[0], command[1:]...)
 	for name, value := range variables {
 		m.command.Env = append(m.command.Env, name+"="+value)
 	}

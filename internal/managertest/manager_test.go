@@ -16,7 +16,7 @@ func TestReplicasEndAlone(t *testing.T) {
 	for range 20 {
 		servers := []*exec.Cmd{sleeping(t), sleeping(t)}
 		replica := &Manager{log: &kubetest.Log{}, ended: make(chan struct{})}
-		if err := replica.start("sleep", []string{"60"}, nil); err != nil {
+		if err := replica.start([]string{"sleep", "60"}, nil); err != nil {
 			t.Fatal(err)
 		}
 		replica.Kill()

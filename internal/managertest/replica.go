@@ -48,6 +48,9 @@ type Replica struct {
 	API *rest.Config
 	// Dir holds its files.
 	Dir string
+	// Nice is added to the nice value of this process. Less than 0 takes root, and is
+	// nothing without it.
+	Nice int
 }
 
 // Run starts it with the rights of its ServiceAccount, and with more arguments. The caller
@@ -77,7 +80,11 @@ func (r Replica) Run(ctx context.Context, more ...string) (*Manager, error) {
 	variables := environment(container)
 	maps.Copy(variables, r.Environment)
 	args = append(append(args, arguments(container, variables)...), more...)
-	return m, m.start(r.Binary, args, variables)
+	command := append([]string{r.Binary}, args...)
+	if r.Nice != 0 {
+		command = append([]string{"nice", "-n", strconv.Itoa(r.Nice)}, command...)
+	}
+	return m, m.start(command, variables)
 }
 
 // Token is one of the manager's ServiceAccount.
