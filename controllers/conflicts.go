@@ -23,7 +23,7 @@ type verdict struct {
 
 // conflicts returns the older policy that p yields to, if any.
 func (r *FunnelPolicyReconciler) conflicts(ctx context.Context, p *v1alpha1.FunnelPolicy, c compiled, last *verdict) ([]policy.Conflict, error) {
-	others, err := r.policiesIn(ctx, p.Namespace, func(q *v1alpha1.FunnelPolicy) bool { return q.Name != p.Name })
+	others, err := r.policies.in(p.Namespace, func(q *v1alpha1.FunnelPolicy) bool { return q.Name != p.Name })
 	if err != nil {
 		return nil, fmt.Errorf("list FunnelPolicies: %w", err)
 	}
@@ -47,12 +47,9 @@ func (r *FunnelPolicyReconciler) conflicts(ctx context.Context, p *v1alpha1.Funn
 
 // reachable are those of the others that may meet p on a pod, and those that may
 // meet them, and so on: whether one yields depends on those older than itself.
-func reachable(p *v1alpha1.FunnelPolicy, others []v1alpha1.FunnelPolicy) []*v1alpha1.FunnelPolicy {
+func reachable(p *v1alpha1.FunnelPolicy, others []*v1alpha1.FunnelPolicy) []*v1alpha1.FunnelPolicy {
 	var found []*v1alpha1.FunnelPolicy
-	left := make([]*v1alpha1.FunnelPolicy, len(others))
-	for i := range others {
-		left[i] = &others[i]
-	}
+	left := slices.Clone(others)
 	for next := []*v1alpha1.FunnelPolicy{p}; len(next) > 0; next = next[1:] {
 		here := next[0].Spec.PodSelector.MatchLabels
 		left = slices.DeleteFunc(left, func(q *v1alpha1.FunnelPolicy) bool {

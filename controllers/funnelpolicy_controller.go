@@ -67,9 +67,10 @@ type FunnelPolicyReconciler struct {
 	podsPerPage int64
 
 	// started is when the controller was set up.
-	started time.Time
-	memory  memory
-	cilium  ciliumConfig
+	started  time.Time
+	policies policies
+	memory   memory
+	cilium   ciliumConfig
 }
 
 // Reconcile does what one policy needs, or what its ConfigMap needs when the

@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -45,12 +44,12 @@ type PodWebhookOptions struct {
 // replica. It keeps FunnelPolicies in the manager's cache, whether or not this
 // replica leads, and adds a readiness check that waits for them.
 func SetupPodWebhook(mgr ctrl.Manager, opts PodWebhookOptions) error {
-	policies, err := mgr.GetCache().GetInformer(context.Background(), &v1alpha1.FunnelPolicy{}, cache.BlockUntilSynced(false))
+	cached, err := policiesIn(mgr.GetCache())
 	if err != nil {
-		return fmt.Errorf("watch FunnelPolicies: %w", err)
+		return err
 	}
 	synced := func(*http.Request) error {
-		if !policies.HasSynced() {
+		if !cached.synced() {
 			return errors.New("the FunnelPolicies are not read yet")
 		}
 		return nil
@@ -59,7 +58,7 @@ func SetupPodWebhook(mgr ctrl.Manager, opts PodWebhookOptions) error {
 		return err
 	}
 	mgr.GetWebhookServer().Register(PodWebhookPath, timed(&webhook.Admission{Handler: counted(&podWebhook{
-		cached:    mgr.GetCache(),
+		cached:    cached,
 		live:      mgr.GetAPIReader(),
 		decoder:   admission.NewDecoder(mgr.GetScheme()),
 		namespace: opts.Namespace,
@@ -71,10 +70,11 @@ func SetupPodWebhook(mgr ctrl.Manager, opts PodWebhookOptions) error {
 // podWebhook answers for one pod at a time. It has no side effects, so a dry run
 // gets the same answer.
 type podWebhook struct {
-	cached, live client.Reader
-	decoder      admission.Decoder
-	namespace    string
-	inject       inject.Options
+	cached    policies
+	live      client.Reader
+	decoder   admission.Decoder
+	namespace string
+	inject    inject.Options
 }
 
 // Handle injects the pod, denies it, or leaves it alone. When it can't decide it
@@ -128,23 +128,32 @@ func mirrored(pod *corev1.Pod) bool {
 // A policy counts whatever its status. Until its rules are published, and so its
 // ConfigMap exists, the pods that it selects wait in ContainerCreating.
 func (w *podWebhook) policiesFor(ctx context.Context, namespace string, pod *corev1.Pod) ([]string, error) {
-	policies, err := selecting(ctx, w.cached, namespace, pod)
-	if err == nil && len(policies) == 0 && inject.Required(pod) {
-		return selecting(ctx, w.live, namespace, pod)
-	}
-	return policies, err
-}
-
-// selecting names the policies that select the pod and are not being deleted. A
-// selector that can't be read is an error: whether it selects is not known.
-func selecting(ctx context.Context, reader client.Reader, namespace string, pod *corev1.Pod) ([]string, error) {
-	var list v1alpha1.FunnelPolicyList
-	if err := reader.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := w.cached.await(ctx); err != nil {
 		return nil, err
 	}
-	var names []string
+	candidates, err := w.cached.maySelect(namespace, pod.Labels)
+	if err != nil {
+		return nil, err
+	}
+	found, err := selecting(candidates, pod)
+	if err != nil || len(found) > 0 || !inject.Required(pod) {
+		return found, err
+	}
+	var list v1alpha1.FunnelPolicyList
+	if err := w.live.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return nil, err
+	}
 	for i := range list.Items {
-		policy := &list.Items[i]
+		candidates = append(candidates, &list.Items[i])
+	}
+	return selecting(candidates, pod)
+}
+
+// selecting names those that select the pod and are not being deleted. A selector
+// that can't be read is an error: whether it selects is not known.
+func selecting(candidates []*v1alpha1.FunnelPolicy, pod *corev1.Pod) ([]string, error) {
+	var names []string
+	for _, policy := range candidates {
 		selected, err := chosen(&policy.Spec.PodSelector, pod.Labels)
 		if err != nil {
 			return nil, fmt.Errorf("FunnelPolicy %s: spec.podSelector: %w", policy.Name, err)

@@ -36,7 +36,7 @@ func TestWebhookAndFilesInjectAlike(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, got := map[string]any{}, mustApply(t, json, answer(&lister{policies: everything}, &lister{}, request("shop", json)))
+			want, got := map[string]any{}, mustApply(t, json, answer(cached(everything...), &lister{}, request("shop", json)))
 			if err := yaml.Unmarshal([]byte(inFile), &want); err != nil {
 				t.Fatal(err)
 			}

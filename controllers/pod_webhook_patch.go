@@ -25,32 +25,57 @@ func patchPod(sent []byte, injected *corev1.Pod) admission.Response {
 	if err := utiljson.Unmarshal(sent, &whole); err != nil {
 		return admission.Errored(http.StatusBadRequest, err)
 	}
-	if err := graft(whole, injected); err != nil {
-		return admission.Errored(http.StatusInternalServerError, err)
-	}
-	patched, err := json.Marshal(whole)
+	part := touched(whole)
+	before, err := json.Marshal(part)
 	if err != nil {
 		return admission.Errored(http.StatusInternalServerError, err)
 	}
-	return admission.PatchResponseFromRaw(sent, patched)
+	if err := graft(part, injected); err != nil {
+		return admission.Errored(http.StatusInternalServerError, err)
+	}
+	after, err := json.Marshal(part)
+	if err != nil {
+		return admission.Errored(http.StatusInternalServerError, err)
+	}
+	return admission.PatchResponseFromRaw(before, after)
+}
+
+// touched is the part of the pod that injection changes: nothing else needs to be
+// compared.
+func touched(whole map[string]any) map[string]any {
+	part := map[string]any{}
+	for field, inner := range map[string][]string{"metadata": {"labels"}, "spec": {"initContainers", "volumes"}} {
+		all, ok := whole[field].(map[string]any)
+		if !ok {
+			continue
+		}
+		kept := map[string]any{}
+		for _, name := range inner {
+			if value, ok := all[name]; ok {
+				kept[name] = value
+			}
+		}
+		part[field] = kept
+	}
+	return part
 }
 
 // graft puts our init container, our volume and our label of the injected pod
-// into the whole one, each where the injected pod has it.
-func graft(whole map[string]any, injected *corev1.Pod) error {
-	if err := unstructured.SetNestedField(whole, v1alpha1.InjectedTrue, "metadata", "labels", v1alpha1.LabelInjected); err != nil {
+// into the part of the sent one, each where the injected pod has it.
+func graft(part map[string]any, injected *corev1.Pod) error {
+	if err := unstructured.SetNestedField(part, v1alpha1.InjectedTrue, "metadata", "labels", v1alpha1.LabelInjected); err != nil {
 		return err
 	}
-	if err := graftList(whole, "initContainers", v1alpha1.InitContainerName, injected.Spec.InitContainers); err != nil {
+	if err := graftList(part, "initContainers", v1alpha1.InitContainerName, injected.Spec.InitContainers); err != nil {
 		return err
 	}
-	return graftList(whole, "volumes", v1alpha1.VolumeName, injected.Spec.Volumes)
+	return graftList(part, "volumes", v1alpha1.VolumeName, injected.Spec.Volumes)
 }
 
-// graftList gives whole's list spec.<field> the order of the injected one. The
+// graftList gives the part's list spec.<field> the order of the injected one. The
 // item named ours comes from there, all others stay what they are.
-func graftList[T corev1.Container | corev1.Volume](whole map[string]any, field, ours string, injected []T) error {
-	sent, _, err := unstructured.NestedSlice(whole, "spec", field)
+func graftList[T corev1.Container | corev1.Volume](part map[string]any, field, ours string, injected []T) error {
+	sent, _, err := unstructured.NestedSlice(part, "spec", field)
 	if err != nil {
 		return err
 	}
@@ -65,7 +90,7 @@ func graftList[T corev1.Container | corev1.Volume](whole map[string]any, field, 
 		}
 		list = append(list, item)
 	}
-	return unstructured.SetNestedSlice(whole, list, "spec", field)
+	return unstructured.SetNestedSlice(part, list, "spec", field)
 }
 
 // named is the item of that name.

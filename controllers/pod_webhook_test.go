@@ -19,12 +19,33 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
 )
+
+// cached are these policies in a cache, all of the namespace of request.
+func cached(list ...v1alpha1.FunnelPolicy) policies {
+	indexer := toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, policyIndexers)
+	for i := range list {
+		p := list[i].DeepCopy()
+		p.Namespace = "shop"
+		if err := indexer.Add(p); err != nil {
+			panic(err)
+		}
+	}
+	return policies{indexer, func() bool { return true }}
+}
+
+// unread is a cache that was never filled.
+func unread() policies {
+	c := cached()
+	c.synced = func() bool { return false }
+	return c
+}
 
 // lister is a reader of FunnelPolicies that counts its calls, or fails.
 type lister struct {
@@ -56,28 +77,29 @@ func unreadable(name string) v1alpha1.FunnelPolicy {
 // What the cache and the API server hold, what is asked, and the answer: "no
 // change", "injected", or code and beginning of the message of a denial.
 func TestAnswerFollowsWhatIsFound(t *testing.T) {
-	web := []v1alpha1.FunnelPolicy{selectingApp("web", "web")}
+	web := selectingApp("web", "web")
 	broken := errors.New("etcd is down")
 	required := label(v1alpha1.LabelInject, v1alpha1.InjectRequired)
 	rows := []struct {
-		name         string
-		cached, live *lister
-		pod          *corev1.Pod
-		want         string
-		liveLooks    int
+		name      string
+		cached    policies
+		live      *lister
+		pod       *corev1.Pod
+		want      string
+		liveLooks int
 	}{
-		{"no policy", &lister{}, &lister{}, webPod(), "no change", 0},
-		{"a policy", &lister{policies: web}, &lister{}, webPod(), "injected", 0},
-		{"required, in the cache", &lister{policies: web}, &lister{}, webPod(required), "injected", 0},
-		{"required, too young for the cache", &lister{}, &lister{policies: web}, webPod(required), "injected", 1},
-		{"required, nowhere", &lister{}, &lister{}, webPod(required), `403 the label sfunnel.io/inject is "required" and no FunnelPolicy`, 1},
-		{"the cache fails", &lister{err: broken}, &lister{policies: web}, webPod(), "500 find the FunnelPolicies of the pod: etcd is down", 0},
-		{"the live look fails", &lister{}, &lister{err: broken}, webPod(required), "500 find the FunnelPolicies of the pod: etcd is down", 1},
-		{"a selector that can't be read", &lister{policies: []v1alpha1.FunnelPolicy{unreadable("odd")}}, &lister{}, webPod(),
+		{"no policy", cached(), &lister{}, webPod(), "no change", 0},
+		{"a policy", cached(web), &lister{}, webPod(), "injected", 0},
+		{"required, in the cache", cached(web), &lister{}, webPod(required), "injected", 0},
+		{"required, too young for the cache", cached(), &lister{policies: []v1alpha1.FunnelPolicy{web}}, webPod(required), "injected", 1},
+		{"required, nowhere", cached(), &lister{}, webPod(required), `403 the label sfunnel.io/inject is "required" and no FunnelPolicy`, 1},
+		{"the cache is not filled", unread(), &lister{policies: []v1alpha1.FunnelPolicy{web}}, webPod(), "500 find the FunnelPolicies of the pod: the FunnelPolicies are not read yet", 0},
+		{"the live look fails", cached(), &lister{err: broken}, webPod(required), "500 find the FunnelPolicies of the pod: etcd is down", 1},
+		{"a selector that can't be read", cached(unreadable("odd")), &lister{}, webPod(),
 			`500 find the FunnelPolicies of the pod: FunnelPolicy odd: spec.podSelector: "Like" is not a valid label selector operator`, 0},
-		{"opted out", &lister{err: broken}, &lister{err: broken}, webPod(label(v1alpha1.LabelInject, v1alpha1.InjectFalse)), "no change", 0},
-		{"a static pod's mirror", &lister{policies: web}, &lister{}, webPod(annotation(corev1.MirrorPodAnnotationKey, "x")), "no change", 0},
-		{"our label and container, no policy", &lister{}, &lister{}, webPod(label(v1alpha1.LabelInjected, v1alpha1.InjectedTrue),
+		{"opted out", unread(), &lister{err: broken}, webPod(label(v1alpha1.LabelInject, v1alpha1.InjectFalse)), "no change", 0},
+		{"a static pod's mirror", cached(web), &lister{}, webPod(annotation(corev1.MirrorPodAnnotationKey, "x")), "no change", 0},
+		{"our label and container, no policy", cached(), &lister{}, webPod(label(v1alpha1.LabelInjected, v1alpha1.InjectedTrue),
 			func(p *corev1.Pod) {
 				p.Spec.InitContainers = []corev1.Container{{Name: v1alpha1.InitContainerName}}
 			}), "no change", 0},
@@ -109,7 +131,7 @@ func TestRequestsThatDontConcernUs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			req := request("shop", pod)
 			change(&req)
-			if got := summary(answer(&lister{err: errors.New("not to be asked")}, &lister{}, req)); got != "no change" {
+			if got := summary(answer(unread(), &lister{}, req)); got != "no change" {
 				t.Errorf("got %q", got)
 			}
 		})
@@ -117,7 +139,7 @@ func TestRequestsThatDontConcernUs(t *testing.T) {
 }
 
 func TestWhatIsNoPodIsRefused(t *testing.T) {
-	if got := summary(answer(&lister{}, &lister{}, request("shop", []byte(`{"spec":[]}`)))); !strings.HasPrefix(got, "400 ") {
+	if got := summary(answer(cached(), &lister{}, request("shop", []byte(`{"spec":[]}`)))); !strings.HasPrefix(got, "400 ") {
 		t.Errorf("got %q", got)
 	}
 }
@@ -130,7 +152,7 @@ func TestFieldsThatWeDontKnowStay(t *testing.T) {
 			"initContainers":[{"name":"one","image":"one:1","future":"one"},{"name":"two","image":"two:1","restartPolicy":"Always","future":"two"}],
 			"containers":[{"name":"app","image":"app:1","future":"app"}],
 			"volumes":[{"name":"data","futureSource":{"x":true}}]}}`)
-	got := mustApply(t, sent, answer(&lister{policies: []v1alpha1.FunnelPolicy{selectingApp("web", "web")}}, &lister{}, request("shop", sent)))
+	got := mustApply(t, sent, answer(cached(selectingApp("web", "web")), &lister{}, request("shop", sent)))
 
 	want := map[string]any{}
 	mustUnmarshal(t, sent, &want)
@@ -159,14 +181,14 @@ func TestFieldsThatWeDontKnowStay(t *testing.T) {
 // What the patch makes of the sent pod is what inject.Pod makes of it.
 func TestPatchIsTheInjection(t *testing.T) {
 	opts := inject.Options{Image: "attacher:1"}
-	policies := []v1alpha1.FunnelPolicy{selectingApp("web", "web"), selectingApp("other", "other"), selectingApp("also", "web")}
+	policies := cached(selectingApp("web", "web"), selectingApp("other", "other"), selectingApp("also", "web"))
 	want := webPod(volume("data"))
 	sent := mustJSON(t, want)
 	if err := inject.Pod(want, []string{"also", "web"}, opts); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time, of the injected pod
-		patched := mustApply(t, sent, answer(&lister{policies: policies}, &lister{}, request("shop", sent)))
+		patched := mustApply(t, sent, answer(policies, &lister{}, request("shop", sent)))
 		got := &corev1.Pod{}
 		sent = mustJSON(t, patched)
 		mustUnmarshal(t, sent, got)
@@ -176,16 +198,66 @@ func TestPatchIsTheInjection(t *testing.T) {
 	}
 }
 
+// Policies are found by one of the labels that they select, whichever it is.
+func TestPoliciesAreFoundByAnyLabel(t *testing.T) {
+	policy := func(name string, labels map[string]string, expressions ...metav1.LabelSelectorRequirement) v1alpha1.FunnelPolicy {
+		return v1alpha1.FunnelPolicy{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec:       v1alpha1.FunnelPolicySpec{PodSelector: metav1.LabelSelector{MatchLabels: labels, MatchExpressions: expressions}},
+		}
+	}
+	all := cached(
+		policy("a-all", nil),
+		policy("b-app", map[string]string{"app": "web"}),
+		policy("c-both", map[string]string{"app": "web", "tier": "front"}),
+		policy("d-tier", map[string]string{"tier": "front"}),
+		policy("e-empty-value", map[string]string{"tier": ""}),
+		policy("f-expression", nil, metav1.LabelSelectorRequirement{Key: "app", Operator: metav1.LabelSelectorOpExists}),
+		policy("g-three", map[string]string{"zone": "1", "app": "web", "tier": "front"}),
+	)
+	for _, row := range []struct {
+		labels map[string]string
+		want   string
+	}{
+		{nil, "a-all"},
+		{map[string]string{"app": "web"}, "a-all b-app f-expression"},
+		{map[string]string{"app": "web", "tier": "front"}, "a-all b-app c-both d-tier f-expression"},
+		{map[string]string{"app": "other", "tier": "front"}, "a-all d-tier f-expression"},
+		{map[string]string{"tier": ""}, "a-all e-empty-value"},
+		{map[string]string{"app": "web", "tier": "front", "zone": "1", "x": "y"}, "a-all b-app c-both d-tier f-expression g-three"},
+	} {
+		candidates, err := all.maySelect("shop", row.labels)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := selectingNames(candidates, row.labels)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(slices.Sorted(slices.Values(found)), " "); got != row.want {
+			t.Errorf("%v: got %s, want %s", row.labels, got, row.want)
+		}
+	}
+	if found, err := all.maySelect("elsewhere", map[string]string{"app": "web"}); err != nil || len(found) > 0 {
+		t.Errorf("in another namespace: %d policies, %v", len(found), err)
+	}
+}
+
+func selectingNames(candidates []*v1alpha1.FunnelPolicy, labels map[string]string) ([]string, error) {
+	return selecting(candidates, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: labels}})
+}
+
 func TestPolicyBeingDeletedSelectsNothing(t *testing.T) {
 	policy := selectingApp("web", "web")
 	now := metav1.Now()
 	policy.DeletionTimestamp = &now
-	if got := summary(answer(&lister{policies: []v1alpha1.FunnelPolicy{policy}}, &lister{}, request("shop", mustJSON(t, webPod())))); got != "no change" {
+	if got := summary(answer(cached(policy), &lister{}, request("shop", mustJSON(t, webPod())))); got != "no change" {
 		t.Errorf("got %q", got)
 	}
 }
 
-func answer(cached, live *lister, req admission.Request) admission.Response {
+// answer does not wait for the cache.
+func answer(cached policies, live *lister, req admission.Request) admission.Response {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		panic(err)
@@ -197,7 +269,12 @@ func answer(cached, live *lister, req admission.Request) admission.Response {
 		namespace: "sfunnel-system",
 		inject:    inject.Options{Image: "attacher:1"},
 	}
-	return hook.Handle(context.Background(), req)
+	ctx, cancel := context.WithCancel(context.Background())
+	if !cached.synced() {
+		cancel()
+	}
+	defer cancel()
+	return hook.Handle(ctx, req)
 }
 
 // summary is "no change", "injected", or code and message of a denial.

@@ -120,9 +120,9 @@ type present struct {
 	count        int // of the injected pods
 }
 
-// basis is equal while neither the policy nor its namespace changed.
+// basis is equal while the policy selects the same and its namespace did not change.
 func basis(p *v1alpha1.FunnelPolicy, namespace status.Namespace) uint64 {
-	return hashOf(fmt.Sprint(p.UID, p.Generation, namespace))
+	return hashOf(fmt.Sprint(p.UID, p.Spec.PodSelector.String(), namespace))
 }
 
 // identity is equal for the same pods in any order.

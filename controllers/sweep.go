@@ -59,19 +59,19 @@ func (r *FunnelPolicyReconciler) foundAtStart(p *v1alpha1.FunnelPolicy) bool {
 
 // sweep fills in s.
 func (r *FunnelPolicyReconciler) sweep(ctx context.Context, namespace string, s *sweep) error {
-	policies, err := r.policiesIn(ctx, namespace, r.foundAtStart)
+	policies, err := r.policies.in(namespace, r.foundAtStart)
 	if err != nil || len(policies) < sweepFrom {
 		s.done = err == nil
 		return err
 	}
 	at, found := r.Clock.Now(), map[string]*status.Census{}
-	for i := range policies {
-		found[revision(&policies[i])] = status.NewCensus(policies[i].Name, "", 0)
+	for _, p := range policies {
+		found[revision(p)] = status.NewCensus(p.Name, "", 0)
 	}
 	err = r.eachPod(ctx, namespace, notInjected(labels.Everything()), func(pod *corev1.Pod) bool {
-		for i := range policies {
-			if selected, err := chosen(&policies[i].Spec.PodSelector, pod.Labels); err == nil && selected {
-				found[revision(&policies[i])].Add(pod)
+		for _, p := range policies {
+			if selected, err := chosen(&p.Spec.PodSelector, pod.Labels); err == nil && selected {
+				found[revision(p)].Add(pod)
 			}
 		}
 		return true

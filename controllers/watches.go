@@ -28,25 +28,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
-	"github.com/sfunnel-io/funnel-operator/internal/policy"
 )
-
-// serviceIndex finds policies by the "namespace/name" of a Service that they
-// name.
-const serviceIndex = "spec.service"
-
-// backendIndex finds client policies by the "namespace/name" of the backend policy
-// to which they refer.
-const backendIndex = "spec.client.policyRef"
 
 // SetupWithManager fills in what is not set and starts the reconciler with the
 // manager, whose cache must be made with CacheOptions.
 func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.fillIn(mgr)
-	for index, values := range map[string]client.IndexerFunc{serviceIndex: namedServices, backendIndex: namedBackend} {
-		if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.FunnelPolicy{}, index, values); err != nil {
-			return err
-		}
+	var err error
+	if r.policies, err = policiesIn(mgr.GetCache()); err != nil {
+		return err
 	}
 	if err := mgr.Add(statusCollector{mgr.GetCache()}); err != nil {
 		return err
@@ -110,23 +100,6 @@ func (r *FunnelPolicyReconciler) byOthers() predicate.Predicate {
 	}
 }
 
-// namedServices is the value of serviceIndex.
-func namedServices(obj client.Object) []string {
-	var names []string
-	for _, name := range policy.References(obj.(*v1alpha1.FunnelPolicy)) {
-		names = append(names, name.String())
-	}
-	return names
-}
-
-// namedBackend is the value of backendIndex.
-func namedBackend(obj client.Object) []string {
-	if name := policy.BackendName(obj.(*v1alpha1.FunnelPolicy)); name.Name != "" {
-		return []string{name.String()}
-	}
-	return nil
-}
-
 // policyOfConfigMap is the policy whose name the ConfigMap has, whatever its
 // label says now.
 func policyOfConfigMap(_ context.Context, obj client.Object) []reconcile.Request {
@@ -141,20 +114,20 @@ func policyOfConfigMap(_ context.Context, obj client.Object) []reconcile.Request
 }
 
 // finder names the policies that an object matters to.
-type finder func(context.Context, client.Object) ([]v1alpha1.FunnelPolicy, error)
+type finder func(client.Object) ([]*v1alpha1.FunnelPolicy, error)
 
-// mapped enqueues what find finds. It reads the cache, which fails at shutdown
-// only.
+// mapped enqueues what find finds. While the policies are being read it may find none:
+// all of them are reconciled after that.
 func mapped(find finder) handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, obj client.Object) []reconcile.Request {
-		found, err := find(ctx, obj)
+		found, err := find(obj)
 		if err != nil {
 			log.FromContext(ctx).Error(err, "find the policies that an object matters to", "object", client.ObjectKeyFromObject(obj))
 			return nil
 		}
 		requests := make([]reconcile.Request, len(found))
 		for i := range found {
-			requests[i].NamespacedName = client.ObjectKeyFromObject(&found[i])
+			requests[i].NamespacedName = client.ObjectKeyFromObject(found[i])
 		}
 		return requests
 	})
@@ -192,46 +165,30 @@ func (d delayed) Add(request reconcile.Request) {
 	d.AddAfter(request, aMoment)
 }
 
-// policiesIn lists the policies of a namespace for which keep holds. They are
-// the cache's own and must not be changed.
-func (r *FunnelPolicyReconciler) policiesIn(ctx context.Context, namespace string, keep func(*v1alpha1.FunnelPolicy) bool) ([]v1alpha1.FunnelPolicy, error) {
-	var list v1alpha1.FunnelPolicyList
-	if err := r.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, err
-	}
-	var kept []v1alpha1.FunnelPolicy
-	for i := range list.Items {
-		if keep(&list.Items[i]) {
-			kept = append(kept, list.Items[i])
-		}
-	}
-	return kept, nil
-}
-
 // policiesOfPod are those that select the pod, and clients of those.
-func (r *FunnelPolicyReconciler) policiesOfPod(ctx context.Context, pod client.Object) ([]v1alpha1.FunnelPolicy, error) {
-	selecting, err := r.policiesIn(ctx, pod.GetNamespace(), func(p *v1alpha1.FunnelPolicy) bool {
-		selected, err := chosen(&p.Spec.PodSelector, pod.GetLabels())
-		return err == nil && selected
-	})
+func (r *FunnelPolicyReconciler) policiesOfPod(pod client.Object) ([]*v1alpha1.FunnelPolicy, error) {
+	candidates, err := r.policies.maySelect(pod.GetNamespace(), pod.GetLabels())
 	if err != nil {
 		return nil, err
 	}
-	return r.withClients(ctx, selecting)
+	return r.policies.withClients(slices.DeleteFunc(candidates, func(p *v1alpha1.FunnelPolicy) bool {
+		selected, err := chosen(&p.Spec.PodSelector, pod.GetLabels())
+		return err != nil || !selected
+	}))
 }
 
 // policiesOfService are those that name the Service with their clients, and those
 // of its namespace whose pods it may lead to.
-func (r *FunnelPolicyReconciler) policiesOfService(ctx context.Context, obj client.Object) ([]v1alpha1.FunnelPolicy, error) {
-	naming, err := r.indexed(ctx, serviceIndex, client.ObjectKeyFromObject(obj).String())
+func (r *FunnelPolicyReconciler) policiesOfService(obj client.Object) ([]*v1alpha1.FunnelPolicy, error) {
+	naming, err := r.policies.naming(client.ObjectKeyFromObject(obj))
 	if err != nil {
 		return nil, err
 	}
-	if naming, err = r.withClients(ctx, naming); err != nil {
+	if naming, err = r.policies.withClients(naming); err != nil {
 		return nil, err
 	}
 	selector := obj.(*corev1.Service).Spec.Selector
-	leading, err := r.policiesIn(ctx, obj.GetNamespace(), func(p *v1alpha1.FunnelPolicy) bool {
+	leading, err := r.policies.in(obj.GetNamespace(), func(p *v1alpha1.FunnelPolicy) bool {
 		return len(selector) > 0 && !contradict(selector, p.Spec.PodSelector.MatchLabels)
 	})
 	return append(leading, naming...), err
@@ -239,64 +196,39 @@ func (r *FunnelPolicyReconciler) policiesOfService(ctx context.Context, obj clie
 
 // policiesOfEndpoints are the backends behind the slice's Service, and their
 // clients.
-func (r *FunnelPolicyReconciler) policiesOfEndpoints(ctx context.Context, obj client.Object) ([]v1alpha1.FunnelPolicy, error) {
-	service := types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetLabels()[discoveryv1.LabelServiceName]}
-	naming, err := r.indexed(ctx, serviceIndex, service.String())
+func (r *FunnelPolicyReconciler) policiesOfEndpoints(obj client.Object) ([]*v1alpha1.FunnelPolicy, error) {
+	naming, err := r.policies.naming(types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetLabels()[discoveryv1.LabelServiceName]})
 	if err != nil {
 		return nil, err
 	}
-	backends := slices.DeleteFunc(naming, func(p v1alpha1.FunnelPolicy) bool { return p.Spec.Backend == nil })
-	return r.withClients(ctx, backends)
+	return r.policies.withClients(slices.DeleteFunc(naming, func(p *v1alpha1.FunnelPolicy) bool { return p.Spec.Backend == nil }))
 }
 
 // clientsOfConfigMap are those of the backend whose rules the ConfigMap holds.
-func (r *FunnelPolicyReconciler) clientsOfConfigMap(ctx context.Context, obj client.Object) ([]v1alpha1.FunnelPolicy, error) {
+func (r *FunnelPolicyReconciler) clientsOfConfigMap(obj client.Object) ([]*v1alpha1.FunnelPolicy, error) {
 	name, ok := strings.CutSuffix(obj.GetName(), v1alpha1.ConfigMapSuffix)
 	if !ok {
 		return nil, nil
 	}
-	return r.indexed(ctx, backendIndex, types.NamespacedName{Namespace: obj.GetNamespace(), Name: name}.String())
-}
-
-// withClients adds the clients of those of the policies that are backends.
-func (r *FunnelPolicyReconciler) withClients(ctx context.Context, policies []v1alpha1.FunnelPolicy) ([]v1alpha1.FunnelPolicy, error) {
-	for i := range policies {
-		if policies[i].Spec.Backend == nil {
-			continue
-		}
-		clients, err := r.indexed(ctx, backendIndex, client.ObjectKeyFromObject(&policies[i]).String())
-		if err != nil {
-			return nil, err
-		}
-		policies = append(policies, clients...)
-	}
-	return policies, nil
-}
-
-// indexed lists the policies with that value in that index. They are the cache's
-// own and must not be changed.
-func (r *FunnelPolicyReconciler) indexed(ctx context.Context, index, value string) ([]v1alpha1.FunnelPolicy, error) {
-	var list v1alpha1.FunnelPolicyList
-	err := r.List(ctx, &list, client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy)
-	return list.Items, err
+	return r.policies.clientsOf(types.NamespacedName{Namespace: obj.GetNamespace(), Name: name})
 }
 
 // policiesOfNamespace are those in it.
-func (r *FunnelPolicyReconciler) policiesOfNamespace(ctx context.Context, obj client.Object) ([]v1alpha1.FunnelPolicy, error) {
-	return r.policiesIn(ctx, obj.GetName(), func(*v1alpha1.FunnelPolicy) bool { return true })
+func (r *FunnelPolicyReconciler) policiesOfNamespace(obj client.Object) ([]*v1alpha1.FunnelPolicy, error) {
+	return r.policies.in(obj.GetName(), func(*v1alpha1.FunnelPolicy) bool { return true })
 }
 
 // neighbours are the other policies that one pod may have besides this one: they
 // may conflict, or no longer. Clients of this one follow it.
-func (r *FunnelPolicyReconciler) neighbours(ctx context.Context, obj client.Object) ([]v1alpha1.FunnelPolicy, error) {
+func (r *FunnelPolicyReconciler) neighbours(obj client.Object) ([]*v1alpha1.FunnelPolicy, error) {
 	mine := obj.(*v1alpha1.FunnelPolicy).Spec.PodSelector.MatchLabels
-	beside, err := r.policiesIn(ctx, obj.GetNamespace(), func(p *v1alpha1.FunnelPolicy) bool {
+	beside, err := r.policies.in(obj.GetNamespace(), func(p *v1alpha1.FunnelPolicy) bool {
 		return p.Name != obj.GetName() && !contradict(mine, p.Spec.PodSelector.MatchLabels)
 	})
 	if err != nil {
 		return nil, err
 	}
-	clients, err := r.indexed(ctx, backendIndex, client.ObjectKeyFromObject(obj).String())
+	clients, err := r.policies.clientsOf(client.ObjectKeyFromObject(obj))
 	return append(beside, clients...), err
 }
 

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/policy"
+)
+
+// policies finds FunnelPolicies in the manager's cache. What it returns are the cache's
+// own and must not be changed: a pod's event, its creation and each reconcile ask about
+// the policies of a namespace, and most of the time would go into copies.
+type policies struct {
+	indexer toolscache.Indexer
+	synced  toolscache.InformerSynced
+}
+
+// The indexes of policies, besides that by namespace.
+const (
+	// serviceIndex is by the "namespace/name" of a Service that they name.
+	serviceIndex = "sfunnel.io/service"
+	// backendIndex is of clients, by the "namespace/name" of the backend policy to
+	// which they refer.
+	backendIndex = "sfunnel.io/backend"
+	// selectorIndex is by the namespace and one of the labels that they select.
+	selectorIndex = "sfunnel.io/selector"
+)
+
+var policyIndexers = toolscache.Indexers{
+	serviceIndex:  indexedBy(namedServices),
+	backendIndex:  indexedBy(namedBackend),
+	selectorIndex: indexedBy(selectedLabel),
+}
+
+func indexedBy(values func(*v1alpha1.FunnelPolicy) []string) toolscache.IndexFunc {
+	return func(obj any) ([]string, error) {
+		p, ok := obj.(*v1alpha1.FunnelPolicy)
+		if !ok {
+			return nil, fmt.Errorf("index FunnelPolicies: unexpected %T", obj)
+		}
+		return values(p), nil
+	}
+}
+
+// policiesIn makes the cache keep FunnelPolicies, with the indexes.
+func policiesIn(c cache.Cache) (policies, error) {
+	informer, err := c.GetInformer(context.Background(), &v1alpha1.FunnelPolicy{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return policies{}, fmt.Errorf("watch FunnelPolicies: %w", err)
+	}
+	shared, ok := informer.(toolscache.SharedIndexInformer)
+	if !ok {
+		return policies{}, fmt.Errorf("watch FunnelPolicies: the cache must be one of all namespaces, not made of %T", informer)
+	}
+	missing := maps.Clone(policyIndexers) // webhook and reconciler may share the cache
+	for name := range shared.GetIndexer().GetIndexers() {
+		delete(missing, name)
+	}
+	return policies{shared.GetIndexer(), shared.HasSynced}, shared.AddIndexers(missing)
+}
+
+// await waits until all policies have been read once.
+func (p policies) await(ctx context.Context) error {
+	if p.synced() || toolscache.WaitForCacheSync(ctx.Done(), p.synced) {
+		return nil
+	}
+	return errors.New("the FunnelPolicies are not read yet")
+}
+
+// in are those of a namespace for which keep holds.
+func (p policies) in(namespace string, keep func(*v1alpha1.FunnelPolicy) bool) ([]*v1alpha1.FunnelPolicy, error) {
+	all, err := p.by(toolscache.NamespaceIndex, namespace)
+	return slices.DeleteFunc(all, func(q *v1alpha1.FunnelPolicy) bool { return !keep(q) }), err
+}
+
+// maySelect are those of a namespace that may select an object with these labels: the
+// label by which they are found is one of them.
+func (p policies) maySelect(namespace string, set labels.Set) ([]*v1alpha1.FunnelPolicy, error) {
+	found, err := p.by(selectorIndex, anyLabels(namespace))
+	for key, value := range set {
+		more, failed := p.by(selectorIndex, oneLabel(namespace, key, value))
+		found, err = append(found, more...), errors.Join(err, failed)
+	}
+	return found, err
+}
+
+// naming are those that name the Service.
+func (p policies) naming(service types.NamespacedName) ([]*v1alpha1.FunnelPolicy, error) {
+	return p.by(serviceIndex, service.String())
+}
+
+// clientsOf are those that refer to the backend.
+func (p policies) clientsOf(backend types.NamespacedName) ([]*v1alpha1.FunnelPolicy, error) {
+	return p.by(backendIndex, backend.String())
+}
+
+func (p policies) by(index, value string) ([]*v1alpha1.FunnelPolicy, error) {
+	objects, err := p.indexer.ByIndex(index, value)
+	found := make([]*v1alpha1.FunnelPolicy, len(objects))
+	for i := range objects {
+		found[i] = objects[i].(*v1alpha1.FunnelPolicy)
+	}
+	return found, err
+}
+
+// withClients adds the clients of those that are backends.
+func (p policies) withClients(found []*v1alpha1.FunnelPolicy) ([]*v1alpha1.FunnelPolicy, error) {
+	for _, q := range found {
+		if q.Spec.Backend == nil {
+			continue
+		}
+		clients, err := p.clientsOf(client.ObjectKeyFromObject(q))
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, clients...)
+	}
+	return found, nil
+}
+
+// namedServices are the values of serviceIndex.
+func namedServices(p *v1alpha1.FunnelPolicy) []string {
+	var names []string
+	for _, name := range policy.References(p) {
+		names = append(names, name.String())
+	}
+	return names
+}
+
+// namedBackend is the value of backendIndex.
+func namedBackend(p *v1alpha1.FunnelPolicy) []string {
+	if name := policy.BackendName(p); name.Name != "" {
+		return []string{name.String()}
+	}
+	return nil
+}
+
+// selectedLabel is the value of selectorIndex: of several labels the first by key. Without
+// any the policy may select whatever is in its namespace.
+func selectedLabel(p *v1alpha1.FunnelPolicy) []string {
+	wanted := p.Spec.PodSelector.MatchLabels
+	if len(wanted) == 0 {
+		return []string{anyLabels(p.Namespace)}
+	}
+	first := slices.Min(slices.Collect(maps.Keys(wanted)))
+	return []string{oneLabel(p.Namespace, first, wanted[first])}
+}
+
+// Neither a namespace nor a label has a space.
+func anyLabels(namespace string) string            { return namespace + " " }
+func oneLabel(namespace, key, value string) string { return namespace + " " + key + "=" + value }
