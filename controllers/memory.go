@@ -36,6 +36,8 @@ type known struct {
 	// statusAt is when the status was written; podsChangedAt when it first differed
 	// by what pods do alone, zero when it does not.
 	statusAt, podsChangedAt time.Time
+	// attached is the digest of the rules that all pods had last.
+	attached string
 	// conflicts are those with older policies.
 	conflicts verdict
 	// covered is how long a client's backend has been ready for its rules.

@@ -6,8 +6,10 @@ import (
 	"context"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,6 +26,7 @@ func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, 
 		return r.StatusAtMost, nil
 	}
 	before, after := facts.Policy.Status, status.Of(facts)
+	known.seeAttached(before)
 	if equality.Semantic.DeepEqual(before, after) {
 		known.podsChangedAt = time.Time{}
 		return 0, nil
@@ -41,8 +44,16 @@ func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, 
 	}
 	known.podsChangedAt = time.Time{}
 	known.status, known.statusAt = written{from: facts.Policy.ResourceVersion, to: version}, r.Clock.Now()
-	r.announce(facts.Policy, status.Events(facts.Policy.Spec.UpdateStrategy, before, after))
+	r.announce(facts.Policy, before, status.Events(facts.Policy.Spec.UpdateStrategy, before, after, known.attached == after.RulesDigest))
+	known.seeAttached(after)
 	return 0, nil
+}
+
+// seeAttached notes with which rules all pods have been.
+func (k *known) seeAttached(s v1alpha1.FunnelPolicyStatus) {
+	if meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionAttached) {
+		k.attached = s.RulesDigest
+	}
 }
 
 // statusRest is how long the status must wait: since the last one was written, and,
@@ -79,9 +90,15 @@ func (r *FunnelPolicyReconciler) applyStatus(ctx context.Context, p *v1alpha1.Fu
 	return object.GetResourceVersion(), err
 }
 
-// announce makes Events of what happened.
-func (r *FunnelPolicyReconciler) announce(policy *v1alpha1.FunnelPolicy, events []status.Event) {
-	for _, e := range events {
+// announce makes Events of what happened. Of policies that a starting controller finds
+// without a status, as after an install or a restore, it tells what is wrong alone: the
+// status has the rest, and there may be thousands.
+func (r *FunnelPolicyReconciler) announce(policy *v1alpha1.FunnelPolicy, before v1alpha1.FunnelPolicyStatus, happened []status.Event) {
+	quiet := before.ObservedGeneration <= 0 && r.foundAtStart(policy)
+	for _, e := range happened {
+		if quiet && e.Type == corev1.EventTypeNormal {
+			continue
+		}
 		r.Events.Eventf(policy, nil, e.Type, e.Reason, "Reconcile", "%s", e.Note)
 	}
 }

@@ -27,15 +27,16 @@ type Event struct {
 
 // Events tells what happened between two statuses of one policy: rules that
 // were published, conditions that turned bad, and those that turned good again.
-// Equal statuses have none.
-func Events(strategy v1alpha1.UpdateStrategy, before, after v1alpha1.FunnelPolicyStatus) []Event {
+// Equal statuses have none. Whoever asks remembers, as again, that all pods have attached
+// the rules of after before: a pod that is replaced is no news then.
+func Events(strategy v1alpha1.UpdateStrategy, before, after v1alpha1.FunnelPolicyStatus, again bool) []Event {
 	var events []Event
 	if after.RulesDigest != before.RulesDigest && after.RulesDigest != "" {
 		events = append(events, Event{corev1.EventTypeNormal, v1alpha1.ReasonProgrammed,
 			fmt.Sprintf("ConfigMap %s holds new rules. %s", after.ConfigMap, runningPods(strategy))})
 	}
 	for _, kind := range announced {
-		events = append(events, turned(kind, before.Conditions, after.Conditions)...)
+		events = append(events, turned(kind, before.Conditions, after.Conditions, again)...)
 	}
 	return events
 }
@@ -62,9 +63,9 @@ var announced = []string{
 }
 
 // turned tells of one condition. Bad news are told when the reason is new, good
-// ones when they end bad news; that pods attached is told each time, that there
+// ones when they end bad news; that all pods attached is told of new rules, too, that there
 // are no warnings never.
-func turned(kind string, before, after []metav1.Condition) []Event {
+func turned(kind string, before, after []metav1.Condition, again bool) []Event {
 	was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
 	if is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason {
 		return nil
@@ -78,7 +79,7 @@ func turned(kind string, before, after []metav1.Condition) []Event {
 		return nil
 	case kind == v1alpha1.ConditionProgrammed, kind == v1alpha1.ConditionWarnings:
 		return nil
-	case kind == v1alpha1.ConditionAttached:
+	case kind == v1alpha1.ConditionAttached && !again:
 	case was == nil || !bad(was):
 		return nil
 	}

@@ -62,12 +62,23 @@ func TestEvents(t *testing.T) {
 		{"Ready and Stalled repeat others", at("a", "Ready True Ready"), at("a", "Ready False Invalid", "Stalled True Invalid"), nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, Events(v1alpha1.UpdateOnRecreate, test.before, test.after)); diff != "" {
+			if diff := cmp.Diff(test.want, Events(v1alpha1.UpdateOnRecreate, test.before, test.after, false)); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
-	inPlace := Events(v1alpha1.UpdateInPlace, at("a"), at("b"))
+	attached := at("a", "Attached True Attached")
+	for reason, want := range map[string][]Event{
+		"PodsPending":    nil,
+		"PodsRefreshing": nil,
+		"AttachFailed":   {normal("Attached")},
+		"PodsOutdated":   {normal("Attached")},
+	} {
+		if diff := cmp.Diff(want, Events(v1alpha1.UpdateOnRecreate, at("a", "Attached False "+reason), attached, true)); diff != "" {
+			t.Errorf("all pods had attached, then %s:\n%s", reason, diff)
+		}
+	}
+	inPlace := Events(v1alpha1.UpdateInPlace, at("a"), at("b"), false)
 	if want := []Event{{"Normal", "Programmed", "ConfigMap web-funnel holds new rules. Running pods are brought them in place."}}; cmp.Diff(want, inPlace) != "" {
 		t.Errorf("got %v", inPlace)
 	}
