@@ -4,6 +4,7 @@ package controllers
 
 import (
 	"slices"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -33,9 +34,10 @@ func CacheOptions() cache.Options {
 				Label:     labels.SelectorFromSet(labels.Set{v1alpha1.LabelInjected: v1alpha1.InjectedTrue}),
 				Transform: cut(cutPod),
 			},
-			&corev1.ConfigMap{}: {Label: hasLabel(v1alpha1.LabelPolicy)},
-			&corev1.Service{}:   {Transform: cut(cutService)},
-			&corev1.Namespace{}: {Transform: cut(cutNamespace)},
+			&v1alpha1.FunnelPolicy{}: {Transform: cut(cutPolicy)},
+			&corev1.ConfigMap{}:      {Label: hasLabel(v1alpha1.LabelPolicy)},
+			&corev1.Service{}:        {Transform: cut(cutService)},
+			&corev1.Namespace{}:      {Transform: cut(cutNamespace)},
 			&discoveryv1.EndpointSlice{}: {
 				Label:     labels.SelectorFromSet(labels.Set{discoveryv1.LabelManagedBy: endpointSliceController}),
 				Transform: cut(cutEndpointSlice),
@@ -75,6 +77,19 @@ func ourAnnotation(all map[string]string) map[string]string {
 	}
 	return nil
 }
+
+// cutPolicy keeps everything, in less: decoding leaves room in the conditions for as many
+// again, and a copy of each word of their small vocabulary for each policy.
+func cutPolicy(p *v1alpha1.FunnelPolicy) {
+	for i := range p.Status.Conditions {
+		c := &p.Status.Conditions[i]
+		c.Type, c.Reason, c.Status = shared(c.Type), shared(c.Reason), shared(c.Status)
+	}
+	p.Status.Conditions = slices.Clone(p.Status.Conditions)
+}
+
+// shared is an equal string of which there is one copy.
+func shared[S ~string](s S) S { return unique.Make(s).Value() }
 
 // cutPod keeps labels, the controlling owner, named ports, phase, deletion,
 // what concerns our init container, and that a service mesh is there.

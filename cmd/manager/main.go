@@ -20,6 +20,7 @@ import (
 )
 
 func main() {
+	limitMemory(os.Getenv)
 	os.Exit(run(ctrl.SetupSignalHandler(), os.Args[1:], os.Getenv, os.Stderr))
 }
 

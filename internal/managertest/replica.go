@@ -122,6 +122,9 @@ func environment(container corev1.Container) map[string]string {
 			values[variable.Name] = variable.Value
 		}
 	}
+	if limit := container.Resources.Limits.Memory().Value(); limit > 0 {
+		values["GOMEMLIMIT"] = strconv.FormatInt(limit/5*4, 10) // what it would read in its cgroup
+	}
 	return values
 }
 
