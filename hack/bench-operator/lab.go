@@ -187,7 +187,7 @@ func (l *lab) untilAll(ctx context.Context, what string, holds func(*v1alpha1.Fu
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%s: %d policies are not, such as %+v: %w", what, left, example, ctx.Err())
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(time.Duration(max(l.Policies, 1000)) * 50 * time.Microsecond): // looking takes time of others
 		}
 	}
 }

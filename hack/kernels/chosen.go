@@ -3,9 +3,11 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"os/exec"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -50,19 +52,36 @@ var chosen = map[string][]string{
 	},
 }
 
-// choose returns the -test.run expression of a package's chosen tests. A test
-// that the package does not have is an error: it was renamed, and would silently
-// run no more.
-func choose(ctx context.Context, pkg, importPath string) (run string, err error) {
-	names, found := chosen[pkg]
+// choose returns the -test.run expression of a package's chosen tests, short for the
+// package's path in the module. A test that the package does not have is an error: it was
+// renamed, and would silently run no more.
+func choose(short string, pkg goPackage) (run string, err error) {
+	names, found := chosen[short]
 	if !found {
 		return "", nil
 	}
-	listing, err := exec.CommandContext(ctx, "go", "test", "-list", ".", importPath).Output()
+	have, err := pkg.functions()
 	if err != nil {
-		return "", fmt.Errorf("list the tests of %s: %w", pkg, err)
+		return "", fmt.Errorf("list the tests of %s: %w", short, err)
 	}
-	return expression(pkg, names, strings.Fields(string(listing)))
+	return expression(short, names, have)
+}
+
+// functions names those of the package's test files. Test binaries for other processors
+// can't be asked.
+func (p goPackage) functions() (names []string, err error) {
+	for _, file := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
+		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, file), nil, parser.SkipObjectResolution)
+		if err != nil {
+			return nil, err
+		}
+		for _, declared := range parsed.Decls {
+			if f, ok := declared.(*ast.FuncDecl); ok && f.Recv == nil {
+				names = append(names, f.Name.Name)
+			}
+		}
+	}
+	return names, nil
 }
 
 func expression(pkg string, names, have []string) (run string, err error) {

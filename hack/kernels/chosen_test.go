@@ -16,3 +16,13 @@ func TestExpressionRefusesTestsThatAreGone(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestFunctionsOfTestFiles(t *testing.T) {
+	names, err := goPackage{Dir: ".", TestGoFiles: []string{"chosen_test.go"}}.functions()
+	if got := strings.Join(names, " "); err != nil || got != "TestExpressionRefusesTestsThatAreGone TestFunctionsOfTestFiles" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if _, err := (goPackage{Dir: ".", XTestGoFiles: []string{"gone_test.go"}}).functions(); err == nil {
+		t.Error("a file that is not there is no error")
+	}
+}

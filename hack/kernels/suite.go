@@ -105,7 +105,7 @@ func (s *suite) add(ctx context.Context, work string, pkg goPackage, opts option
 	args := []string{"-test.v=test2json", "-test.paniconexit0", "-test.short", "-test.timeout=" + strconv.Itoa(opts.seconds) + "s"}
 	run := opts.run
 	if run == "" && !opts.all {
-		if run, err = choose(ctx, short, pkg.ImportPath); err != nil {
+		if run, err = choose(short, pkg); err != nil {
 			return err
 		}
 	}
