@@ -117,6 +117,34 @@ func TestCutServiceKeepsAddresses(t *testing.T) {
 	}
 }
 
+// Statuses are compared with those in the cache: nothing of them may be missing.
+func TestCutPolicyKeepsAllInLess(t *testing.T) {
+	policy := &v1alpha1.FunnelPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Labels: map[string]string{"a": "b"}, Finalizers: []string{"x"}},
+		Spec:       v1alpha1.FunnelPolicySpec{PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}},
+		Status: v1alpha1.FunnelPolicyStatus{
+			ObservedGeneration: 2,
+			Conditions: append(make([]metav1.Condition, 0, 16), metav1.Condition{
+				Type: "Accepted", Status: "True", ObservedGeneration: 2, LastTransitionTime: metav1.Unix(1, 0), Reason: "Accepted", Message: "The spec compiles.",
+			}),
+		},
+	}
+	want := policy.DeepCopy()
+	if _, err := cut(cutPolicy)(policy); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, policy); diff != "" {
+		t.Error(diff)
+	}
+	if room := cap(policy.Status.Conditions); room > 2 {
+		t.Errorf("there is room for %d conditions", room)
+	}
+	empty := &v1alpha1.FunnelPolicy{}
+	if _, err := cut(cutPolicy)(empty); err != nil || empty.Status.Conditions != nil {
+		t.Errorf("no conditions became %v, %v", empty.Status.Conditions, err)
+	}
+}
+
 func TestCutNamespaceKeepsLabels(t *testing.T) {
 	n := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 		Name: "shop", Annotations: map[string]string{"a": "b"}, Labels: map[string]string{"team": "x"}, Finalizers: []string{"x"},
