@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -71,7 +70,7 @@ const collectTimeout = 5 * time.Second
 // statusCollector sums up the statuses in the cache when it is scraped. The
 // manager starts it on the replica that leads only, so that sums over replicas
 // are right.
-type statusCollector struct{ cache client.Reader }
+type statusCollector struct{ policies policies }
 
 // Start implements manager.Runnable. A second manager in one process, as test
 // suites have, leaves the metrics to the first.
@@ -99,12 +98,11 @@ func (c statusCollector) Describe(descs chan<- *prometheus.Desc) {
 func (c statusCollector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
 	defer cancel()
-	var policies v1alpha1.FunnelPolicyList
-	if err := c.cache.List(ctx, &policies, client.UnsafeDisableDeepCopy); err != nil {
+	if err := c.policies.await(ctx); err != nil {
 		out <- prometheus.NewInvalidMetric(policiesDesc, err)
 		return
 	}
-	sum(policies.Items, out)
+	sum(c.policies.all(), out)
 }
 
 type conditionStatus struct {
@@ -119,10 +117,9 @@ type namespaceReason struct{ namespace, reason string }
 // notRefreshing are the reasons of Attached that end an update in place.
 var notRefreshing = []string{v1alpha1.ReasonRefreshFailed, v1alpha1.ReasonRefreshForbidden}
 
-func sum(policies []v1alpha1.FunnelPolicy, out chan<- prometheus.Metric) {
+func sum(policies []*v1alpha1.FunnelPolicy, out chan<- prometheus.Metric) {
 	byCondition, byState, byReason := map[conditionStatus]int{}, map[namespaceState]int32{}, map[namespaceReason]int{}
-	for i := range policies {
-		p := &policies[i]
+	for _, p := range policies {
 		for _, c := range p.Status.Conditions {
 			byCondition[conditionStatus{c.Type, c.Status}]++
 		}

@@ -48,13 +48,7 @@ func SetupPodWebhook(mgr ctrl.Manager, opts PodWebhookOptions) error {
 	if err != nil {
 		return err
 	}
-	synced := func(*http.Request) error {
-		if !cached.synced() {
-			return errors.New("the FunnelPolicies are not read yet")
-		}
-		return nil
-	}
-	if err := mgr.AddReadyzCheck("funnelpolicies", synced); err != nil {
+	if err := mgr.AddReadyzCheck("funnelpolicies", func(*http.Request) error { return cached.ready() }); err != nil {
 		return err
 	}
 	mgr.GetWebhookServer().Register(PodWebhookPath, timed(&webhook.Admission{Handler: counted(&podWebhook{
@@ -143,10 +137,11 @@ func (w *podWebhook) policiesFor(ctx context.Context, namespace string, pod *cor
 	if err := w.live.List(ctx, &list, client.InNamespace(namespace)); err != nil {
 		return nil, err
 	}
+	all := make([]*v1alpha1.FunnelPolicy, len(list.Items))
 	for i := range list.Items {
-		candidates = append(candidates, &list.Items[i])
+		all[i] = &list.Items[i]
 	}
-	return selecting(candidates, pod)
+	return selecting(all, pod)
 }
 
 // selecting names those that select the pod and are not being deleted. A selector

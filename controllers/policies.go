@@ -71,12 +71,20 @@ func policiesIn(c cache.Cache) (policies, error) {
 	return policies{shared.GetIndexer(), shared.HasSynced}, shared.AddIndexers(missing)
 }
 
-// await waits until all policies have been read once.
-func (p policies) await(ctx context.Context) error {
-	if p.synced() || toolscache.WaitForCacheSync(ctx.Done(), p.synced) {
+// ready is an error until all policies have been read once.
+func (p policies) ready() error {
+	if p.synced() {
 		return nil
 	}
 	return errors.New("the FunnelPolicies are not read yet")
+}
+
+// await waits until they are ready.
+func (p policies) await(ctx context.Context) error {
+	if !p.synced() {
+		toolscache.WaitForCacheSync(ctx.Done(), p.synced)
+	}
+	return p.ready()
 }
 
 // in are those of a namespace for which keep holds.
@@ -108,11 +116,18 @@ func (p policies) clientsOf(backend types.NamespacedName) ([]*v1alpha1.FunnelPol
 
 func (p policies) by(index, value string) ([]*v1alpha1.FunnelPolicy, error) {
 	objects, err := p.indexer.ByIndex(index, value)
+	return typed(objects), err
+}
+
+// all are those of all namespaces.
+func (p policies) all() []*v1alpha1.FunnelPolicy { return typed(p.indexer.List()) }
+
+func typed(objects []any) []*v1alpha1.FunnelPolicy {
 	found := make([]*v1alpha1.FunnelPolicy, len(objects))
 	for i := range objects {
 		found[i] = objects[i].(*v1alpha1.FunnelPolicy)
 	}
-	return found, err
+	return found
 }
 
 // withClients adds the clients of those that are backends.

@@ -38,7 +38,7 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.policies, err = policiesIn(mgr.GetCache()); err != nil {
 		return err
 	}
-	if err := mgr.Add(statusCollector{mgr.GetCache()}); err != nil {
+	if err := mgr.Add(statusCollector{r.policies}); err != nil {
 		return err
 	}
 	changed := builder.WithPredicates(contentChanged)

@@ -186,10 +186,18 @@ func (l *lab) untilAll(ctx context.Context, what string, holds func(*v1alpha1.Fu
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %d policies are not, such as %+v: %w", what, left, example, ctx.Err())
+			return fmt.Errorf("%s: %d policies are not, such as %s: %w", what, left, brief(example), ctx.Err())
 		case <-time.After(time.Duration(max(l.Policies, 1000)) * 50 * time.Microsecond): // looking takes time of others
 		}
 	}
+}
+
+// brief is a policy with its status, for a message; nil is one that was never seen.
+func brief(p *v1alpha1.FunnelPolicy) string {
+	if p == nil {
+		return "one not seen"
+	}
+	return fmt.Sprintf("%s/%s %+v", p.Namespace, p.Name, p.Status)
 }
 
 // untilQuiet waits until the manager's queues are empty and it has asked nothing of the API
