@@ -16,16 +16,17 @@ import (
 
 // page is one run: what was measured, where, and its text.
 type page struct {
-	machine  benchpage.Machine
-	name     string
-	options  options
-	took     time.Duration
-	traffic  []figures
-	programs []programCost
-	lookups  *lookups
-	attach   []attachCost
-	loading  []*loading
-	many     []*manyResult
+	machine benchpage.Machine
+	name    string
+	options options
+	took    time.Duration
+	traffic []figures
+	streams []programCost
+	calls   []programCost
+	lookups *lookups
+	attach  []attachCost
+	loading []*loading
+	many    []*manyResult
 }
 
 // section is a part of the page besides traffic; -only chooses it by its name.
@@ -36,7 +37,7 @@ type section struct {
 
 var sections = []section{
 	{"programs", func(p *page, ctx context.Context) (err error) {
-		p.programs, err = measurePrograms(ctx, 4*p.options.duration)
+		p.streams, p.calls, err = measurePrograms(ctx, 4*p.options.duration)
 		return err
 	}},
 	{"rule lookup", func(p *page, ctx context.Context) (err error) {
@@ -118,8 +119,9 @@ func (p *page) text() string {
 	if len(p.traffic) > 0 {
 		p.trafficText(&text)
 	}
-	if len(p.programs) > 0 {
-		programsText(&text, p.programs)
+	if len(p.streams) > 0 {
+		streamPrograms(&text, p.streams)
+		callPrograms(&text, p.calls)
 	}
 	if p.lookups != nil {
 		p.lookupText(&text)

@@ -14,14 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// programCost is what one TCP stream makes the programs of both ends do, by the
-// kernel's own statistics, and what the packets are like.
+// programCost is what TCP makes the programs of both ends do, by the kernel's own
+// statistics, and what the packets are like.
 type programCost struct {
 	mode string
 	way  direction
-	rate float64 // octets a second
 	took time.Duration
-	data device // of the sender: packets sent are data, received are answers
+	done float64 // octets, or connections
+	data device  // of the sender: packets sent are data, received are answers
 	ends [2]hooks
 }
 
@@ -32,31 +32,36 @@ type device struct{ sent, sentOctets, received, receivedOctets uint64 }
 // hooks are the programs of one end; what is not there did nothing.
 type hooks struct{ ingress, egress ebpf.ProgramStats }
 
-// measurePrograms lets one stream run each way through each TCP mode of interest.
-// Statistics cost time too, so the rates are no results.
-func measurePrograms(ctx context.Context, d time.Duration) (all []programCost, err error) {
+// measurePrograms lets one stream run each way, and then connections, through each TCP mode
+// of interest. Statistics cost time too, so the rates are no results.
+func measurePrograms(ctx context.Context, d time.Duration) (streams, calls []programCost, err error) {
 	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
 	if err != nil {
-		return nil, fmt.Errorf("program statistics: %w", err)
+		return nil, nil, fmt.Errorf("program statistics: %w", err)
 	}
 	defer stats.Close()
 	for _, name := range []string{native, "four empty programs", "attached, no match", inline} {
 		for _, way := range []direction{upload, download} {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			cost, err := programsOf(modeNamed(name), way, d)
+			cost, err := programsOf(ctx, modeNamed(name), way, bulk(1, way), d)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
-			all = append(all, cost)
+			streams = append(streams, cost)
 		}
+		cost, err := programsOf(ctx, modeNamed(name), upload, connections(), d)
+		if err != nil {
+			return nil, nil, err
+		}
+		calls = append(calls, cost)
 	}
-	return all, nil
+	return streams, calls, nil
 }
 
-func programsOf(m mode, way direction, d time.Duration) (cost programCost, err error) {
+func programsOf(ctx context.Context, m mode, way direction, take measure, d time.Duration) (cost programCost, err error) {
 	cost = programCost{mode: m.name, way: way}
+	if ctx.Err() != nil {
+		return cost, ctx.Err()
+	}
 	l, err := openLab(m, false)
 	if err != nil {
 		return cost, err
@@ -67,10 +72,12 @@ func programsOf(m mode, way direction, d time.Duration) (cost programCost, err e
 		return cost, err
 	}
 	begin := time.Now()
-	if cost.rate, err = bulk(1, way)(l, d); err != nil {
+	rate, err := take(l, d)
+	if err != nil {
 		return cost, err
 	}
 	cost.took = time.Since(begin)
+	cost.done = rate * cost.took.Seconds()
 	after, err := cost.read(l)
 	if err != nil {
 		return cost, err
@@ -155,27 +162,26 @@ func hookProgram(l netlink.Link, at ebpf.AttachType, parent uint32) (ebpf.Progra
 	return 0, err
 }
 
-// share is the part of the time that all programs ran.
-func (c programCost) share() float64 {
-	var sum time.Duration
+// ran is how long all programs ran.
+func (c programCost) ran() (sum time.Duration) {
 	for _, e := range c.ends {
 		sum += e.ingress.Runtime + e.egress.Runtime
 	}
-	return sum.Seconds() / c.took.Seconds()
+	return sum
 }
 
-const programsIntro = `
-## What the programs do for one TCP stream
+const streamProgramsIntro = `
+## What the programs do
 
 By the kernel's statistics of programs, which cost about as much as an empty program and are included. A packet is what
-the stack hands over at once. Columns of the programs: nanoseconds a run.
+the stack hands over at once. Columns of the programs: nanoseconds a run. For one TCP stream:
 
 | mode | direction | octets a data packet | answers a data packet | client egress | client ingress | server egress | server ingress | time in programs |
 |---|---|---:|---:|---:|---:|---:|---:|---:|
 `
 
-func programsText(text *strings.Builder, all []programCost) {
-	text.WriteString(programsIntro)
+func streamPrograms(text *strings.Builder, all []programCost) {
+	text.WriteString(streamProgramsIntro)
 	for _, c := range all {
 		way := "down"
 		if c.way == upload {
@@ -186,7 +192,25 @@ func programsText(text *strings.Builder, all []programCost) {
 		for _, e := range c.ends {
 			fmt.Fprintf(text, " %s | %s |", perRun(e.egress), perRun(e.ingress))
 		}
-		fmt.Fprintf(text, " %.2f %% |\n", 100*c.share())
+		fmt.Fprintf(text, " %.2f %% |\n", 100*c.ran().Seconds()/c.took.Seconds())
+	}
+}
+
+const callProgramsIntro = `
+For TCP connections, one after the other:
+
+| mode | packets a connection | client egress | client ingress | server egress | server ingress | in programs, a connection |
+|---|---:|---:|---:|---:|---:|---:|
+`
+
+func callPrograms(text *strings.Builder, all []programCost) {
+	text.WriteString(callProgramsIntro)
+	for _, c := range all {
+		fmt.Fprintf(text, "| %s | %.1f |", c.mode, float64(c.data.sent+c.data.received)/c.done)
+		for _, e := range c.ends {
+			fmt.Fprintf(text, " %s | %s |", perRun(e.egress), perRun(e.ingress))
+		}
+		fmt.Fprintf(text, " %.1f us |\n", float64(c.ran().Nanoseconds())/1e3/c.done)
 	}
 }
 
