@@ -155,6 +155,7 @@ static __always_inline int unfunnel_inline(struct __sk_buff *skb, const struct p
 	count_rule(rule, p->l3_len);
 	if (!port_allowed(rule, p->urg))
 		return dropped(REASON_INNER_PORT);
+	sweep_if_wanted();
 	if (!(p->flags & TCP_RST))
 		reason = remember(skb, p, rule, hook);
 	if (reason == REASON_TUPLE_CLASH)
@@ -202,8 +203,6 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 
 	if (!knows_flows || p->tuple.protocol != IPPROTO_TCP)
 		return NOT_OURS;
-	if (swept.wanted)
-		sweep_flows();
 	if (follows_flows) {
 		key_of(p, hook, &key);
 		f = bpf_map_lookup_elem(&flows, &key);
@@ -211,6 +210,7 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 			return follow(skb, p, &key, f);
 	}
 	if (answers_inline) {
+		sweep_if_wanted();
 		verdict = answer_half_open(skb, p, hook);
 		if (verdict != NOT_OURS)
 			return verdict;

@@ -18,8 +18,9 @@ volatile const __u32 segment_b;
 /* Whether rules of this hook push a header, and whether some take one off. */
 volatile const bool pushes;
 volatile const bool unfunnels;
-/* How long a source port of a range is used before the next one, in ns. */
-volatile const __u64 source_port_ns = 30000000000ULL;
+/* How long a source port of a range is used before the next one, in units of 2^10 ns. */
+#define SOURCE_PORT_SHIFT 10
+volatile const __u32 source_port_slot = 30000000000ULL >> SOURCE_PORT_SHIFT;
 
 /*
  * Rules that remember no flow have programs that are compiled without all that.

@@ -20,20 +20,21 @@ const (
 	EgressMapClassifyDaddr      = "classify_daddr"
 	EgressMapClassifyMemory     = "classify_memory"
 	EgressMapClassifySaddr      = "classify_saddr"
+	EgressMapCounters           = "counters"
 	EgressMapCsumChunks         = "csum_chunks"
 	EgressMapErrors             = "errors"
 	EgressMapFlows              = "flows"
 	EgressMapHalfOpen           = "half_open"
 	EgressMapPushedFlows        = "pushed_flows"
 	EgressMapPushedHeaders      = "pushed_headers"
-	EgressMapReasons            = "reasons"
-	EgressMapRuleCounts         = "rule_counts"
 	EgressMapSegmented          = "segmented"
 	EgressMapSmallPackets       = "small_packets"
 	EgressMapThroughPorts       = "through_ports"
 	EgressProgEgress            = "egress"
 	EgressVarAnswersInline      = "answers_inline"
 	EgressVarClassifyLayout     = "classify_layout"
+	EgressVarCountersBlock      = "counters_block"
+	EgressVarCountersWords      = "counters_words"
 	EgressVarEndsChain          = "ends_chain"
 	EgressVarExchangeCount      = "exchange_count"
 	EgressVarExchangeHigh       = "exchange_high"
@@ -53,7 +54,7 @@ const (
 	EgressVarRulesGeneration    = "rules_generation"
 	EgressVarSegmentA           = "segment_a"
 	EgressVarSegmentB           = "segment_b"
-	EgressVarSourcePortNs       = "source_port_ns"
+	EgressVarSourcePortSlot     = "source_port_slot"
 	EgressVarUnfunnels          = "unfunnels"
 	EgressVarUnfunnelsInline    = "unfunnels_inline"
 	EgressVarUnfunnelsReplies   = "unfunnels_replies"
@@ -112,14 +113,13 @@ type EgressMapSpecs struct {
 	ClassifyDaddr  *ebpf.MapSpec `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.MapSpec `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.MapSpec `ebpf:"classify_saddr"`
+	Counters       *ebpf.MapSpec `ebpf:"counters"`
 	CsumChunks     *ebpf.MapSpec `ebpf:"csum_chunks"`
 	Errors         *ebpf.MapSpec `ebpf:"errors"`
 	Flows          *ebpf.MapSpec `ebpf:"flows"`
 	HalfOpen       *ebpf.MapSpec `ebpf:"half_open"`
 	PushedFlows    *ebpf.MapSpec `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
-	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
-	RuleCounts     *ebpf.MapSpec `ebpf:"rule_counts"`
 	Segmented      *ebpf.MapSpec `ebpf:"segmented"`
 	SmallPackets   *ebpf.MapSpec `ebpf:"small_packets"`
 	ThroughPorts   *ebpf.MapSpec `ebpf:"through_ports"`
@@ -131,6 +131,8 @@ type EgressMapSpecs struct {
 type EgressVariableSpecs struct {
 	AnswersInline      *ebpf.VariableSpec `ebpf:"answers_inline"`
 	ClassifyLayout     *ebpf.VariableSpec `ebpf:"classify_layout"`
+	CountersBlock      *ebpf.VariableSpec `ebpf:"counters_block"`
+	CountersWords      *ebpf.VariableSpec `ebpf:"counters_words"`
 	EndsChain          *ebpf.VariableSpec `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.VariableSpec `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.VariableSpec `ebpf:"exchange_high"`
@@ -150,7 +152,7 @@ type EgressVariableSpecs struct {
 	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
-	SourcePortNs       *ebpf.VariableSpec `ebpf:"source_port_ns"`
+	SourcePortSlot     *ebpf.VariableSpec `ebpf:"source_port_slot"`
 	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.VariableSpec `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.VariableSpec `ebpf:"unfunnels_replies"`
@@ -180,14 +182,13 @@ type EgressMaps struct {
 	ClassifyDaddr  *ebpf.Map `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.Map `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.Map `ebpf:"classify_saddr"`
+	Counters       *ebpf.Map `ebpf:"counters"`
 	CsumChunks     *ebpf.Map `ebpf:"csum_chunks"`
 	Errors         *ebpf.Map `ebpf:"errors"`
 	Flows          *ebpf.Map `ebpf:"flows"`
 	HalfOpen       *ebpf.Map `ebpf:"half_open"`
 	PushedFlows    *ebpf.Map `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
-	Reasons        *ebpf.Map `ebpf:"reasons"`
-	RuleCounts     *ebpf.Map `ebpf:"rule_counts"`
 	Segmented      *ebpf.Map `ebpf:"segmented"`
 	SmallPackets   *ebpf.Map `ebpf:"small_packets"`
 	ThroughPorts   *ebpf.Map `ebpf:"through_ports"`
@@ -199,14 +200,13 @@ func (m *EgressMaps) Close() error {
 		m.ClassifyDaddr,
 		m.ClassifyMemory,
 		m.ClassifySaddr,
+		m.Counters,
 		m.CsumChunks,
 		m.Errors,
 		m.Flows,
 		m.HalfOpen,
 		m.PushedFlows,
 		m.PushedHeaders,
-		m.Reasons,
-		m.RuleCounts,
 		m.Segmented,
 		m.SmallPackets,
 		m.ThroughPorts,
@@ -219,6 +219,8 @@ func (m *EgressMaps) Close() error {
 type EgressVariables struct {
 	AnswersInline      *ebpf.Variable `ebpf:"answers_inline"`
 	ClassifyLayout     *ebpf.Variable `ebpf:"classify_layout"`
+	CountersBlock      *ebpf.Variable `ebpf:"counters_block"`
+	CountersWords      *ebpf.Variable `ebpf:"counters_words"`
 	EndsChain          *ebpf.Variable `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.Variable `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.Variable `ebpf:"exchange_high"`
@@ -238,7 +240,7 @@ type EgressVariables struct {
 	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
-	SourcePortNs       *ebpf.Variable `ebpf:"source_port_ns"`
+	SourcePortSlot     *ebpf.Variable `ebpf:"source_port_slot"`
 	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.Variable `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.Variable `ebpf:"unfunnels_replies"`

@@ -20,19 +20,20 @@ const (
 	EgressPlainMapClassifyDaddr      = "classify_daddr"
 	EgressPlainMapClassifyMemory     = "classify_memory"
 	EgressPlainMapClassifySaddr      = "classify_saddr"
+	EgressPlainMapCounters           = "counters"
 	EgressPlainMapCsumChunks         = "csum_chunks"
 	EgressPlainMapErrors             = "errors"
 	EgressPlainMapFlows              = "flows"
 	EgressPlainMapHalfOpen           = "half_open"
 	EgressPlainMapPushedFlows        = "pushed_flows"
 	EgressPlainMapPushedHeaders      = "pushed_headers"
-	EgressPlainMapReasons            = "reasons"
-	EgressPlainMapRuleCounts         = "rule_counts"
 	EgressPlainMapSegmented          = "segmented"
 	EgressPlainMapSmallPackets       = "small_packets"
 	EgressPlainMapThroughPorts       = "through_ports"
 	EgressPlainProgEgress            = "egress"
 	EgressPlainVarClassifyLayout     = "classify_layout"
+	EgressPlainVarCountersBlock      = "counters_block"
+	EgressPlainVarCountersWords      = "counters_words"
 	EgressPlainVarEndsChain          = "ends_chain"
 	EgressPlainVarExchangeCount      = "exchange_count"
 	EgressPlainVarExchangeHigh       = "exchange_high"
@@ -46,7 +47,7 @@ const (
 	EgressPlainVarRulesGeneration    = "rules_generation"
 	EgressPlainVarSegmentA           = "segment_a"
 	EgressPlainVarSegmentB           = "segment_b"
-	EgressPlainVarSourcePortNs       = "source_port_ns"
+	EgressPlainVarSourcePortSlot     = "source_port_slot"
 	EgressPlainVarUnfunnels          = "unfunnels"
 )
 
@@ -103,14 +104,13 @@ type EgressPlainMapSpecs struct {
 	ClassifyDaddr  *ebpf.MapSpec `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.MapSpec `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.MapSpec `ebpf:"classify_saddr"`
+	Counters       *ebpf.MapSpec `ebpf:"counters"`
 	CsumChunks     *ebpf.MapSpec `ebpf:"csum_chunks"`
 	Errors         *ebpf.MapSpec `ebpf:"errors"`
 	Flows          *ebpf.MapSpec `ebpf:"flows"`
 	HalfOpen       *ebpf.MapSpec `ebpf:"half_open"`
 	PushedFlows    *ebpf.MapSpec `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
-	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
-	RuleCounts     *ebpf.MapSpec `ebpf:"rule_counts"`
 	Segmented      *ebpf.MapSpec `ebpf:"segmented"`
 	SmallPackets   *ebpf.MapSpec `ebpf:"small_packets"`
 	ThroughPorts   *ebpf.MapSpec `ebpf:"through_ports"`
@@ -121,6 +121,8 @@ type EgressPlainMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type EgressPlainVariableSpecs struct {
 	ClassifyLayout     *ebpf.VariableSpec `ebpf:"classify_layout"`
+	CountersBlock      *ebpf.VariableSpec `ebpf:"counters_block"`
+	CountersWords      *ebpf.VariableSpec `ebpf:"counters_words"`
 	EndsChain          *ebpf.VariableSpec `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.VariableSpec `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.VariableSpec `ebpf:"exchange_high"`
@@ -134,7 +136,7 @@ type EgressPlainVariableSpecs struct {
 	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
-	SourcePortNs       *ebpf.VariableSpec `ebpf:"source_port_ns"`
+	SourcePortSlot     *ebpf.VariableSpec `ebpf:"source_port_slot"`
 	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 }
 
@@ -162,14 +164,13 @@ type EgressPlainMaps struct {
 	ClassifyDaddr  *ebpf.Map `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.Map `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.Map `ebpf:"classify_saddr"`
+	Counters       *ebpf.Map `ebpf:"counters"`
 	CsumChunks     *ebpf.Map `ebpf:"csum_chunks"`
 	Errors         *ebpf.Map `ebpf:"errors"`
 	Flows          *ebpf.Map `ebpf:"flows"`
 	HalfOpen       *ebpf.Map `ebpf:"half_open"`
 	PushedFlows    *ebpf.Map `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
-	Reasons        *ebpf.Map `ebpf:"reasons"`
-	RuleCounts     *ebpf.Map `ebpf:"rule_counts"`
 	Segmented      *ebpf.Map `ebpf:"segmented"`
 	SmallPackets   *ebpf.Map `ebpf:"small_packets"`
 	ThroughPorts   *ebpf.Map `ebpf:"through_ports"`
@@ -181,14 +182,13 @@ func (m *EgressPlainMaps) Close() error {
 		m.ClassifyDaddr,
 		m.ClassifyMemory,
 		m.ClassifySaddr,
+		m.Counters,
 		m.CsumChunks,
 		m.Errors,
 		m.Flows,
 		m.HalfOpen,
 		m.PushedFlows,
 		m.PushedHeaders,
-		m.Reasons,
-		m.RuleCounts,
 		m.Segmented,
 		m.SmallPackets,
 		m.ThroughPorts,
@@ -200,6 +200,8 @@ func (m *EgressPlainMaps) Close() error {
 // It can be passed to LoadEgressPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type EgressPlainVariables struct {
 	ClassifyLayout     *ebpf.Variable `ebpf:"classify_layout"`
+	CountersBlock      *ebpf.Variable `ebpf:"counters_block"`
+	CountersWords      *ebpf.Variable `ebpf:"counters_words"`
 	EndsChain          *ebpf.Variable `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.Variable `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.Variable `ebpf:"exchange_high"`
@@ -213,7 +215,7 @@ type EgressPlainVariables struct {
 	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
-	SourcePortNs       *ebpf.Variable `ebpf:"source_port_ns"`
+	SourcePortSlot     *ebpf.Variable `ebpf:"source_port_slot"`
 	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 }
 

@@ -283,7 +283,7 @@ static __always_inline void note_segment(const struct flow_key *key, struct flow
 static struct {
 	__u32 tick;
 	__u32 over;
-	__u32 wanted;	/* by the next packet */
+	__u32 wanted;	/* by the next packet that may add to the table */
 } swept;
 
 struct sweep {
@@ -325,6 +325,12 @@ __noinline int sweep_flows(void)
 		bpf_for_each_map_elem(&flows, sweep_flow, &s, 0);
 	}
 	return true;
+}
+
+static __always_inline void sweep_if_wanted(void)
+{
+	if (swept.wanted)
+		sweep_flows();
 }
 
 /* errno-base.h of the kernel */

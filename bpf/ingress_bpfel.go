@@ -66,19 +66,20 @@ const (
 	IngressMapClassifyDaddr      = "classify_daddr"
 	IngressMapClassifyMemory     = "classify_memory"
 	IngressMapClassifySaddr      = "classify_saddr"
+	IngressMapCounters           = "counters"
 	IngressMapCsumChunks         = "csum_chunks"
 	IngressMapErrors             = "errors"
 	IngressMapFlows              = "flows"
 	IngressMapHalfOpen           = "half_open"
 	IngressMapPushedFlows        = "pushed_flows"
 	IngressMapPushedHeaders      = "pushed_headers"
-	IngressMapReasons            = "reasons"
-	IngressMapRuleCounts         = "rule_counts"
 	IngressMapSmallPackets       = "small_packets"
 	IngressMapThroughPorts       = "through_ports"
 	IngressProgIngress           = "ingress"
 	IngressVarAnswersInline      = "answers_inline"
 	IngressVarClassifyLayout     = "classify_layout"
+	IngressVarCountersBlock      = "counters_block"
+	IngressVarCountersWords      = "counters_words"
 	IngressVarEndsChain          = "ends_chain"
 	IngressVarExchangeCount      = "exchange_count"
 	IngressVarExchangeHigh       = "exchange_high"
@@ -98,7 +99,7 @@ const (
 	IngressVarRulesGeneration    = "rules_generation"
 	IngressVarSegmentA           = "segment_a"
 	IngressVarSegmentB           = "segment_b"
-	IngressVarSourcePortNs       = "source_port_ns"
+	IngressVarSourcePortSlot     = "source_port_slot"
 	IngressVarUnfunnels          = "unfunnels"
 	IngressVarUnfunnelsInline    = "unfunnels_inline"
 	IngressVarUnfunnelsReplies   = "unfunnels_replies"
@@ -157,14 +158,13 @@ type IngressMapSpecs struct {
 	ClassifyDaddr  *ebpf.MapSpec `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.MapSpec `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.MapSpec `ebpf:"classify_saddr"`
+	Counters       *ebpf.MapSpec `ebpf:"counters"`
 	CsumChunks     *ebpf.MapSpec `ebpf:"csum_chunks"`
 	Errors         *ebpf.MapSpec `ebpf:"errors"`
 	Flows          *ebpf.MapSpec `ebpf:"flows"`
 	HalfOpen       *ebpf.MapSpec `ebpf:"half_open"`
 	PushedFlows    *ebpf.MapSpec `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
-	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
-	RuleCounts     *ebpf.MapSpec `ebpf:"rule_counts"`
 	SmallPackets   *ebpf.MapSpec `ebpf:"small_packets"`
 	ThroughPorts   *ebpf.MapSpec `ebpf:"through_ports"`
 }
@@ -175,6 +175,8 @@ type IngressMapSpecs struct {
 type IngressVariableSpecs struct {
 	AnswersInline      *ebpf.VariableSpec `ebpf:"answers_inline"`
 	ClassifyLayout     *ebpf.VariableSpec `ebpf:"classify_layout"`
+	CountersBlock      *ebpf.VariableSpec `ebpf:"counters_block"`
+	CountersWords      *ebpf.VariableSpec `ebpf:"counters_words"`
 	EndsChain          *ebpf.VariableSpec `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.VariableSpec `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.VariableSpec `ebpf:"exchange_high"`
@@ -194,7 +196,7 @@ type IngressVariableSpecs struct {
 	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
-	SourcePortNs       *ebpf.VariableSpec `ebpf:"source_port_ns"`
+	SourcePortSlot     *ebpf.VariableSpec `ebpf:"source_port_slot"`
 	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.VariableSpec `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.VariableSpec `ebpf:"unfunnels_replies"`
@@ -224,14 +226,13 @@ type IngressMaps struct {
 	ClassifyDaddr  *ebpf.Map `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.Map `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.Map `ebpf:"classify_saddr"`
+	Counters       *ebpf.Map `ebpf:"counters"`
 	CsumChunks     *ebpf.Map `ebpf:"csum_chunks"`
 	Errors         *ebpf.Map `ebpf:"errors"`
 	Flows          *ebpf.Map `ebpf:"flows"`
 	HalfOpen       *ebpf.Map `ebpf:"half_open"`
 	PushedFlows    *ebpf.Map `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
-	Reasons        *ebpf.Map `ebpf:"reasons"`
-	RuleCounts     *ebpf.Map `ebpf:"rule_counts"`
 	SmallPackets   *ebpf.Map `ebpf:"small_packets"`
 	ThroughPorts   *ebpf.Map `ebpf:"through_ports"`
 }
@@ -242,14 +243,13 @@ func (m *IngressMaps) Close() error {
 		m.ClassifyDaddr,
 		m.ClassifyMemory,
 		m.ClassifySaddr,
+		m.Counters,
 		m.CsumChunks,
 		m.Errors,
 		m.Flows,
 		m.HalfOpen,
 		m.PushedFlows,
 		m.PushedHeaders,
-		m.Reasons,
-		m.RuleCounts,
 		m.SmallPackets,
 		m.ThroughPorts,
 	)
@@ -261,6 +261,8 @@ func (m *IngressMaps) Close() error {
 type IngressVariables struct {
 	AnswersInline      *ebpf.Variable `ebpf:"answers_inline"`
 	ClassifyLayout     *ebpf.Variable `ebpf:"classify_layout"`
+	CountersBlock      *ebpf.Variable `ebpf:"counters_block"`
+	CountersWords      *ebpf.Variable `ebpf:"counters_words"`
 	EndsChain          *ebpf.Variable `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.Variable `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.Variable `ebpf:"exchange_high"`
@@ -280,7 +282,7 @@ type IngressVariables struct {
 	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
-	SourcePortNs       *ebpf.Variable `ebpf:"source_port_ns"`
+	SourcePortSlot     *ebpf.Variable `ebpf:"source_port_slot"`
 	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.Variable `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.Variable `ebpf:"unfunnels_replies"`

@@ -20,18 +20,19 @@ const (
 	IngressPlainMapClassifyDaddr      = "classify_daddr"
 	IngressPlainMapClassifyMemory     = "classify_memory"
 	IngressPlainMapClassifySaddr      = "classify_saddr"
+	IngressPlainMapCounters           = "counters"
 	IngressPlainMapCsumChunks         = "csum_chunks"
 	IngressPlainMapErrors             = "errors"
 	IngressPlainMapFlows              = "flows"
 	IngressPlainMapHalfOpen           = "half_open"
 	IngressPlainMapPushedFlows        = "pushed_flows"
 	IngressPlainMapPushedHeaders      = "pushed_headers"
-	IngressPlainMapReasons            = "reasons"
-	IngressPlainMapRuleCounts         = "rule_counts"
 	IngressPlainMapSmallPackets       = "small_packets"
 	IngressPlainMapThroughPorts       = "through_ports"
 	IngressPlainProgIngress           = "ingress"
 	IngressPlainVarClassifyLayout     = "classify_layout"
+	IngressPlainVarCountersBlock      = "counters_block"
+	IngressPlainVarCountersWords      = "counters_words"
 	IngressPlainVarEndsChain          = "ends_chain"
 	IngressPlainVarExchangeCount      = "exchange_count"
 	IngressPlainVarExchangeHigh       = "exchange_high"
@@ -45,7 +46,7 @@ const (
 	IngressPlainVarRulesGeneration    = "rules_generation"
 	IngressPlainVarSegmentA           = "segment_a"
 	IngressPlainVarSegmentB           = "segment_b"
-	IngressPlainVarSourcePortNs       = "source_port_ns"
+	IngressPlainVarSourcePortSlot     = "source_port_slot"
 	IngressPlainVarUnfunnels          = "unfunnels"
 )
 
@@ -102,14 +103,13 @@ type IngressPlainMapSpecs struct {
 	ClassifyDaddr  *ebpf.MapSpec `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.MapSpec `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.MapSpec `ebpf:"classify_saddr"`
+	Counters       *ebpf.MapSpec `ebpf:"counters"`
 	CsumChunks     *ebpf.MapSpec `ebpf:"csum_chunks"`
 	Errors         *ebpf.MapSpec `ebpf:"errors"`
 	Flows          *ebpf.MapSpec `ebpf:"flows"`
 	HalfOpen       *ebpf.MapSpec `ebpf:"half_open"`
 	PushedFlows    *ebpf.MapSpec `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
-	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
-	RuleCounts     *ebpf.MapSpec `ebpf:"rule_counts"`
 	SmallPackets   *ebpf.MapSpec `ebpf:"small_packets"`
 	ThroughPorts   *ebpf.MapSpec `ebpf:"through_ports"`
 }
@@ -119,6 +119,8 @@ type IngressPlainMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type IngressPlainVariableSpecs struct {
 	ClassifyLayout     *ebpf.VariableSpec `ebpf:"classify_layout"`
+	CountersBlock      *ebpf.VariableSpec `ebpf:"counters_block"`
+	CountersWords      *ebpf.VariableSpec `ebpf:"counters_words"`
 	EndsChain          *ebpf.VariableSpec `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.VariableSpec `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.VariableSpec `ebpf:"exchange_high"`
@@ -132,7 +134,7 @@ type IngressPlainVariableSpecs struct {
 	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
-	SourcePortNs       *ebpf.VariableSpec `ebpf:"source_port_ns"`
+	SourcePortSlot     *ebpf.VariableSpec `ebpf:"source_port_slot"`
 	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 }
 
@@ -160,14 +162,13 @@ type IngressPlainMaps struct {
 	ClassifyDaddr  *ebpf.Map `ebpf:"classify_daddr"`
 	ClassifyMemory *ebpf.Map `ebpf:"classify_memory"`
 	ClassifySaddr  *ebpf.Map `ebpf:"classify_saddr"`
+	Counters       *ebpf.Map `ebpf:"counters"`
 	CsumChunks     *ebpf.Map `ebpf:"csum_chunks"`
 	Errors         *ebpf.Map `ebpf:"errors"`
 	Flows          *ebpf.Map `ebpf:"flows"`
 	HalfOpen       *ebpf.Map `ebpf:"half_open"`
 	PushedFlows    *ebpf.Map `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
-	Reasons        *ebpf.Map `ebpf:"reasons"`
-	RuleCounts     *ebpf.Map `ebpf:"rule_counts"`
 	SmallPackets   *ebpf.Map `ebpf:"small_packets"`
 	ThroughPorts   *ebpf.Map `ebpf:"through_ports"`
 }
@@ -178,14 +179,13 @@ func (m *IngressPlainMaps) Close() error {
 		m.ClassifyDaddr,
 		m.ClassifyMemory,
 		m.ClassifySaddr,
+		m.Counters,
 		m.CsumChunks,
 		m.Errors,
 		m.Flows,
 		m.HalfOpen,
 		m.PushedFlows,
 		m.PushedHeaders,
-		m.Reasons,
-		m.RuleCounts,
 		m.SmallPackets,
 		m.ThroughPorts,
 	)
@@ -196,6 +196,8 @@ func (m *IngressPlainMaps) Close() error {
 // It can be passed to LoadIngressPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type IngressPlainVariables struct {
 	ClassifyLayout     *ebpf.Variable `ebpf:"classify_layout"`
+	CountersBlock      *ebpf.Variable `ebpf:"counters_block"`
+	CountersWords      *ebpf.Variable `ebpf:"counters_words"`
 	EndsChain          *ebpf.Variable `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.Variable `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.Variable `ebpf:"exchange_high"`
@@ -209,7 +211,7 @@ type IngressPlainVariables struct {
 	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
-	SourcePortNs       *ebpf.Variable `ebpf:"source_port_ns"`
+	SourcePortSlot     *ebpf.Variable `ebpf:"source_port_slot"`
 	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 }
 

@@ -19,8 +19,8 @@ static __always_inline __be16 source_port(const struct action *a)
 {
 	__u64 slot = 0;
 
-	if (a->source_ports > 1 && source_port_ns)
-		slot = bpf_ktime_get_ns() / source_port_ns % a->source_ports;
+	if (a->source_ports > 1 && source_port_slot)
+		slot = (bpf_ktime_get_ns() >> SOURCE_PORT_SHIFT) / source_port_slot % a->source_ports;
 	return bpf_htons(a->first_source_port + slot);
 }
 

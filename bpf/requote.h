@@ -323,10 +323,10 @@ static __noinline enum reason push_in_quote(struct __sk_buff *skb, const struct 
  */
 static __always_inline __u16 last_source_port(const struct pushed_flow *f)
 {
-	__u64 slot = 0;
+	__u64 time = (__u64)f->tick << (FLOW_TICK_SHIFT - SOURCE_PORT_SHIFT), slot = 0;
 
-	if (f->source_ports > 1 && source_port_ns)
-		slot = ((__u64)f->tick << FLOW_TICK_SHIFT) / source_port_ns % f->source_ports;
+	if (f->source_ports > 1 && source_port_slot)
+		slot = time / source_port_slot % f->source_ports;
 	return f->first_source_port + slot;
 }
 

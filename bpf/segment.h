@@ -75,16 +75,16 @@ static __always_inline int add_ethernet(struct __sk_buff *skb)
 static __always_inline int to_segment(struct __sk_buff *skb, const struct packet *p)
 {
 	__u32 *tick = flow_tick(&p->tuple);
-	__u32 now = now_tick();
+	__u32 now = now_tick(), device = segment_a;
 
-	if (!segment_a)
+	if (!device)
 		return dropped(REASON_NO_SEGMENT);
 	if (add_ethernet(skb))
 		return dropped(REASON_FAILED);
 	if (tick && *tick != now)
 		*tick = now;
 	count(REASON_TO_SEGMENT);
-	return bpf_redirect(segment_a, 0);
+	return bpf_redirect(device, 0);
 }
 
 #endif

@@ -12,10 +12,13 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/sfunnel-io/funnel-operator/internal/fold"
 )
 
 // linked is a program as package bpf describes it. Instructions name maps and
-// functions of the kernel by their places in these lists.
+// functions of the kernel by their places in these lists, constants by theirs in the
+// section of that name.
 type linked struct {
 	spec            *ebpf.CollectionSpec
 	program         string
@@ -42,6 +45,9 @@ func readObject(file string) (*linked, error) {
 }
 
 func (l *linked) take(instructions asm.Instructions) error {
+	if err := fold.Constants(instructions); err != nil {
+		return err
+	}
 	var relocations []relocation
 	for iterator := instructions.Iterate(); iterator.Next(); {
 		ins := iterator.Ins

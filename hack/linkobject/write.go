@@ -14,6 +14,8 @@ import (
 	"text/template"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/sfunnel-io/funnel-operator/internal/fold"
 )
 
 const (
@@ -77,7 +79,7 @@ func (l *linked) description(name string, at int) map[string]any {
 		referenced = append(referenced, l.spec.Maps[m])
 	}
 	return map[string]any{
-		"Name": name, "Program": l.program, "Ends": ends, "Maps": referenced,
+		"Name": name, "Program": l.program, "Ends": ends, "Maps": referenced, "Constants": l.spec.Maps[fold.Section],
 		"Variables": l.spec.Variables, "KernelFunctions": l.kernelFunctions,
 	}
 }
@@ -109,6 +111,7 @@ func Linked{{.Name}}() Object {
 			{{range .Maps}}{ebpf.MapSpec{Name: {{printf "%q" .Name}}, Type: ebpf.{{.Type}}, KeySize: {{.KeySize}}, ValueSize: {{.ValueSize}}, MaxEntries: {{.MaxEntries}}, Flags: {{printf "%#x" .Flags}}}, {{printf "%q" (content .)}}},
 			{{end}}
 		},
+		Constants: {{printf "%q" (content .Constants)}},
 		Variables: []Variable{
 			{{range .Variables}}{ {{printf "%q, %q, %d, %d" .Name .SectionName .Offset .Size}} },
 			{{end}}

@@ -52,11 +52,9 @@ func actionOf(a rules.Action) action {
 	return out
 }
 
-// sizeActions makes the maps that have an entry per rule as large as needed.
+// sizeActions gives every rule an action.
 func sizeActions(o *object, rs rules.RuleSet) {
-	entries := uint32(max(1, len(rs)))
-	o.maps[bpf.EgressMapActions].MaxEntries = entries
-	o.maps[bpf.EgressMapRuleCounts].MaxEntries = entries
+	o.maps[bpf.EgressMapActions].MaxEntries = uint32(max(1, len(rs)))
 }
 
 // fillActions writes one action per rule and freezes them.

@@ -265,16 +265,16 @@ func TestDatagramThatNeverHadAChecksum(t *testing.T) {
 func TestSourcePortMovesWithTime(t *testing.T) {
 	for _, c := range []struct {
 		ports   string
-		ns      uint64
+		slot    uint32 // in units of 2^10 ns
 		atLeast int
 	}{
 		{"540", 1, 1},
 		{"540-547", 1, 8},
-		{"540-547", 1 << 62, 1},
+		{"540-547", 1 << 31, 1},
 		{"1-65535", 1, 100},
 	} {
 		seen := map[uint16]bool{}
-		program := loadWithSlots(t, c.ports, c.ns)
+		program := loadWithSlots(t, c.ports, c.slot)
 		for range 2000 {
 			_, got := runOn(t, program, udpData.plain)
 			seen[binary.BigEndian.Uint16(got[34:])] = true
@@ -290,13 +290,13 @@ func TestSourcePortMovesWithTime(t *testing.T) {
 			}
 		}
 		if len(seen) < c.atLeast || (c.atLeast == 1 && len(seen) > 1) {
-			t.Errorf("sport %s with %d ns: %d ports in 2000 packets", c.ports, c.ns, len(seen))
+			t.Errorf("sport %s with slots of %d: %d ports in 2000 packets", c.ports, c.slot, len(seen))
 		}
 	}
 }
 
 // loadWithSlots loads the egress program with another length of time slots.
-func loadWithSlots(t *testing.T, ports string, ns uint64) program {
+func loadWithSlots(t *testing.T, ports string, slot uint32) program {
 	t.Helper()
 	testnet.RequireRoot(t)
 	table := mustCompile(t, "udp dport 4739 funnel tcp dport 179 sport "+ports)
@@ -304,7 +304,7 @@ func loadWithSlots(t *testing.T, ports string, ns uint64) program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := o.set(bpf.EgressVarSourcePortNs, ns); err != nil {
+	if err := o.set(bpf.EgressVarSourcePortSlot, slot); err != nil {
 		t.Fatal(err)
 	}
 	l, err := o.load(nil)

@@ -158,6 +158,9 @@ func objectFor(d rules.Direction, t *classifier.Table, i Interface, flows bool) 
 	}
 	o := newObject(linked())
 	sizeActions(o, t.Rules())
+	if err := sizeCounters(o, t.Rules()); err != nil {
+		return nil, err
+	}
 	if err := setConstants(o, t, i); err != nil {
 		return nil, err
 	}

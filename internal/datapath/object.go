@@ -12,20 +12,24 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/sfunnel-io/funnel-operator/bpf"
+	"github.com/sfunnel-io/funnel-operator/internal/fold"
 )
 
 // object is a program that is made ready to be loaded.
 type object struct {
 	bpf.Object
-	maps map[string]*ebpf.MapSpec // by their names, to be sized
-	data map[string][]byte        // what the maps of data sections begin with
+	maps  map[string]*ebpf.MapSpec // to be sized, by their names in the object
+	names []string                 // of Maps in the object
+	data  map[string][]byte        // what data sections begin with
 }
 
 func newObject(linked bpf.Object) *object {
-	o := &object{linked, map[string]*ebpf.MapSpec{}, map[string][]byte{}}
+	o := &object{Object: linked, maps: map[string]*ebpf.MapSpec{}, data: map[string][]byte{}}
+	o.data[fold.Section] = []byte(o.Constants)
 	for i := range o.Maps {
 		m := &o.Maps[i]
 		o.maps[m.Name] = &m.MapSpec
+		o.names = append(o.names, m.Name)
 		if m.Content != "" {
 			o.data[m.Name] = []byte(m.Content)
 			m.Contents = []ebpf.MapKV{{Key: uint32(0), Value: o.data[m.Name]}}
@@ -111,8 +115,7 @@ func (o *object) loadInto(l *loaded, shared map[string]*ebpf.Map) error {
 	return err
 }
 
-// open makes a map or takes up a shared one. The library freezes read-only data: only
-// then the verifier knows what it holds.
+// open makes a map or takes up a shared one.
 func open(spec *ebpf.MapSpec, shared *ebpf.Map) (*ebpf.Map, error) {
 	if shared != nil {
 		return shared.Clone()
@@ -123,6 +126,7 @@ func open(spec *ebpf.MapSpec, shared *ebpf.Map) (*ebpf.Map, error) {
 // Of include/uapi/linux/bpf.h.
 const (
 	opLoad             = 0x18 // BPF_LD | BPF_IMM | BPF_DW
+	opMove             = 0xb4 // BPF_ALU | BPF_MOV | BPF_K
 	opCall             = 0x85 // BPF_JMP | BPF_CALL
 	pseudoMap          = 1    // BPF_PSEUDO_MAP_FD
 	pseudoMapValue     = 2    // BPF_PSEUDO_MAP_VALUE
@@ -130,16 +134,20 @@ const (
 	pseudoKernelCall   = 2    // BPF_PSEUDO_KFUNC_CALL
 )
 
-// resolved returns the instructions with the maps and the functions of the kernel
-// that they name. Where they ask whether there is a function they find its number, or
+// resolved returns the instructions with the constants, the maps and the functions of
+// the kernel that they name. Where they ask whether there is a function they find its number, or
 // 0: then it is not called, and nothing of the kernel's structures is used.
 func (o *object) resolved(maps map[string]*ebpf.Map) (code []byte, adapts bool) {
 	code = bytes.Clone(o.Instructions)
 	for at := 0; at < len(code); at += asm.InstructionSize {
 		op, source, number := code[at], &code[at+1], code[at+4:at+8]
 		switch kind := *source >> 4; {
+		case op == opMove && kind == fold.Constant:
+			value := fold.Value(binary.NativeEndian.Uint32(number), o.data[fold.Section])
+			binary.NativeEndian.PutUint32(number, value)
+			*source &= 0xf
 		case op == opLoad && (kind == pseudoMap || kind == pseudoMapValue):
-			m := maps[o.Maps[binary.NativeEndian.Uint32(number)].Name]
+			m := maps[o.names[binary.NativeEndian.Uint32(number)]]
 			binary.NativeEndian.PutUint32(number, uint32(m.FD()))
 		case op == opLoad && kind == pseudoKernelSymbol, op == opCall && kind == pseudoKernelCall:
 			function := kernelFunction(o.KernelFunctions[binary.NativeEndian.Uint32(number)])

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"github.com/sfunnel-io/funnel-operator/bpf"
+	"github.com/sfunnel-io/funnel-operator/internal/fold"
 	"github.com/sfunnel-io/funnel-operator/internal/rules/rulestest"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 )
@@ -55,6 +56,7 @@ func TestLinkedIsWhatTheLibraryLinks(t *testing.T) {
 				}
 			}
 			sizeTables(spec.Maps, table)
+			putConstants(t, spec, o.Program)
 			theirs, err := ebpf.NewCollection(spec)
 			if err != nil {
 				t.Fatal(err)
@@ -62,6 +64,32 @@ func TestLinkedIsWhatTheLibraryLinks(t *testing.T) {
 			defer theirs.Close()
 			sameInstructions(t, translated(t, ours.program), translated(t, theirs.Programs[o.Program]))
 		})
+	}
+}
+
+// putConstants puts the constants of an object into its instructions.
+func putConstants(t *testing.T, spec *ebpf.CollectionSpec, program string) {
+	t.Helper()
+	code := spec.Programs[program].Instructions
+	if err := fold.Constants(code); err != nil {
+		t.Fatal(err)
+	}
+	constants, put := make([]byte, spec.Maps[fold.Section].ValueSize), 0
+	for _, v := range spec.Variables {
+		if v.SectionName == fold.Section {
+			copy(constants[v.Offset:], v.Value)
+		}
+	}
+	for i, ins := range code {
+		if ins.OpCode.Class() != asm.ALUClass || ins.Src != fold.Constant {
+			continue
+		}
+		value := fold.Value(uint32(ins.Constant), constants)
+		code[i] = asm.Mov.Imm32(ins.Dst, int32(value)).WithMetadata(ins.Metadata)
+		put++
+	}
+	if put == 0 {
+		t.Fatal("the object reads no constant")
 	}
 }
 

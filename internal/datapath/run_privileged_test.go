@@ -176,7 +176,7 @@ func mustCount(t testing.TB, p *Programs, program program) Counters {
 		if l == nil || l.program != program {
 			continue
 		}
-		counters, err := readCounters(l.maps[bpf.EgressMapRuleCounts], l.maps[bpf.EgressMapReasons])
+		counters, err := readCounters(l.maps[bpf.EgressMapCounters], int(reasonCount))
 		if err != nil {
 			t.Fatal(err)
 		}
