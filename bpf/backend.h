@@ -199,7 +199,7 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 {
 	struct flow_key key;
 	struct flow *f;
-	int verdict;
+	int outcome;
 
 	if (!knows_flows || p->tuple.protocol != IPPROTO_TCP)
 		return NOT_OURS;
@@ -211,9 +211,9 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 	}
 	if (answers_inline) {
 		sweep_if_wanted();
-		verdict = answer_half_open(skb, p, hook);
-		if (verdict != NOT_OURS)
-			return verdict;
+		outcome = answer_half_open(skb, p, hook);
+		if (outcome != NOT_OURS)
+			return outcome;
 	}
 	if (!unfunnels_inline)
 		return NOT_OURS;

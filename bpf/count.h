@@ -94,14 +94,6 @@ static __always_inline __u64 *counter(__u64 i)
 	return words && i < counters_words - 1ULL ? words + i : NULL;
 }
 
-static __always_inline void count(enum reason reason)
-{
-	__u64 *packets = counter(reason);
-
-	if (packets)
-		(*packets)++;
-}
-
 /*
  * A GSO packet counts as one; octets are those of the IP packet. The rule is one of this
  * program's, or ~0, which counts nowhere.
@@ -116,16 +108,43 @@ static __always_inline void count_rule(__u32 rule, __u32 octets)
 	packets[1] += octets;
 }
 
+/*
+ * An outcome is what becomes of a packet and why: a TC_ACT_ value below the reason. The
+ * program counts the reason when it ends, in one place.
+ */
+#define OUTCOME_ACTION_BITS 8
+
+static __always_inline int outcome_of(int action, enum reason reason)
+{
+	return reason << OUTCOME_ACTION_BITS | (action & 0xff);
+}
+
+/* What does not know a packet says this, and leaves it to what is asked next. */
+#define NOT_OURS 0
+
 static __always_inline int untouched(enum reason reason)
 {
-	count(reason);
-	return TC_ACT_UNSPEC;
+	return outcome_of(TC_ACT_UNSPEC, reason);
 }
 
 static __always_inline int dropped(enum reason reason)
 {
-	count(reason);
-	return TC_ACT_SHOT;
+	return outcome_of(TC_ACT_SHOT, reason);
+}
+
+static __always_inline int redirected(__u32 to, __u64 flags, enum reason reason)
+{
+	return outcome_of(bpf_redirect(to, flags), reason);
+}
+
+static __always_inline int action_in(int outcome)
+{
+	return (__s8)outcome;
+}
+
+static __always_inline enum reason reason_in(int outcome)
+{
+	return outcome >> OUTCOME_ACTION_BITS;
 }
 
 /*
@@ -134,10 +153,18 @@ static __always_inline int dropped(enum reason reason)
  */
 volatile bool ends_chain SEC(".data.chain");
 
-/* What a hook's program returns: whatever sits behind it comes next. */
-static __always_inline int leave(int verdict)
+/*
+ * leave counts what becomes of a packet and returns what the hook's program does:
+ * whatever sits behind it comes next.
+ */
+static __always_inline int leave(int outcome)
 {
-	return verdict == TC_ACT_UNSPEC && ends_chain ? TC_ACT_OK : verdict;
+	__u64 *packets = counter(reason_in(outcome));
+	int action = action_in(outcome);
+
+	if (packets)
+		(*packets)++;
+	return action == TC_ACT_UNSPEC && ends_chain ? TC_ACT_OK : action;
 }
 
 #endif

@@ -50,6 +50,14 @@ static __always_inline int known_reply(struct __sk_buff *skb, struct packet *p)
 	return NOT_OURS;
 }
 
+/* What goes on from the device goes out of the interface. */
+static __always_inline int send_out(int outcome)
+{
+	if (action_in(outcome) != TC_ACT_UNSPEC)
+		return outcome;
+	return redirected(ifindex, 0, reason_in(outcome));
+}
+
 /*
  * Segments are looked up again: the device carries nothing but the packet. If
  * the rules were replaced meanwhile, the new ones hold, and packets that they
@@ -58,26 +66,20 @@ static __always_inline int known_reply(struct __sk_buff *skb, struct packet *p)
 static __always_inline int segment(struct __sk_buff *skb, struct packet *p)
 {
 	struct action *a, reply = {};
-	int rule, verdict;
+	int rule;
 
 	if (parse(skb, ETH_HLEN, p))
 		return dropped(REASON_STRAY);
-	if (funnels_replies && reply_action(p, HOOK_EGRESS, &reply)) {
-		verdict = push(skb, p, &reply);
-		return verdict == TC_ACT_UNSPEC ? bpf_redirect(ifindex, 0) : verdict;
-	}
+	if (funnels_replies && reply_action(p, HOOK_EGRESS, &reply))
+		return send_out(push(skb, p, &reply));
 	rule = classify(&p->tuple);
 	a = action_of(rule);
-	if (!a || a->verb == VERB_FUNNEL_INLINE || a->verb == VERB_UNFUNNEL_INLINE) {
-		count(REASON_PASSED_SEGMENT);
-		return bpf_redirect(ifindex, 0);
-	}
+	if (!a || a->verb == VERB_FUNNEL_INLINE || a->verb == VERB_UNFUNNEL_INLINE)
+		return send_out(untouched(REASON_PASSED_SEGMENT));
 	count_rule(rule, p->l3_len);
 	if (pushes && a->verb == VERB_FUNNEL)
-		verdict = push(skb, p, a);
-	else
-		verdict = act(skb, p, rule, a, HOOK_EGRESS);
-	return verdict == TC_ACT_UNSPEC ? bpf_redirect(ifindex, 0) : verdict;
+		return send_out(push(skb, p, a));
+	return send_out(act(skb, p, rule, a, HOOK_EGRESS));
 }
 
 static __always_inline int at_egress(struct __sk_buff *skb)
@@ -85,19 +87,19 @@ static __always_inline int at_egress(struct __sk_buff *skb)
 	struct action *a;
 	enum reason reason;
 	struct packet p;
-	int rule, verdict;
+	int rule, outcome;
 
 	if (segment_b && skb->ingress_ifindex == segment_b)
 		return skb->ifindex == segment_b ? segment(skb, &p) : untouched(REASON_FROM_SEGMENT);
 	reason = parse(skb, l2_len, &p);
 	if (reason)
 		return not_parsed(skb, &p, reason, HOOK_EGRESS);
-	verdict = known_flow(skb, &p, HOOK_EGRESS);
-	if (verdict != NOT_OURS)
-		return verdict;
-	verdict = known_reply(skb, &p);
-	if (verdict != NOT_OURS)
-		return verdict;
+	outcome = known_flow(skb, &p, HOOK_EGRESS);
+	if (outcome != NOT_OURS)
+		return outcome;
+	outcome = known_reply(skb, &p);
+	if (outcome != NOT_OURS)
+		return outcome;
 	rule = classify(&p.tuple);
 	a = action_of(rule);
 	if (clashes_with_pushed(&p, a, HOOK_EGRESS))

@@ -9,15 +9,15 @@ import "github.com/cilium/ebpf"
 func LinkedEgressPlain() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressPlainBytes[264952:318920],
-		Types:        _EgressPlainBytes[318920:325787],
-		Functions:    _EgressPlainBytes[325787:326003],
-		Relocations:  _EgressPlainBytes[326003:326163],
+		Instructions: _EgressPlainBytes[237173:284901],
+		Types:        _EgressPlainBytes[284901:291768],
+		Functions:    _EgressPlainBytes[291768:291984],
+		Relocations:  _EgressPlainBytes[291984:292144],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
+			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},
 			{ebpf.MapSpec{Name: "actions", Type: ebpf.Array, KeySize: 4, ValueSize: 12, MaxEntries: 1, Flags: 0x80}, ""},
 			{ebpf.MapSpec{Name: "segmented", Type: ebpf.Array, KeySize: 4, ValueSize: 16384, MaxEntries: 1, Flags: 0x0}, ""},
-			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},
 			{ebpf.MapSpec{Name: "classify_memory", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x80}, ""},
 			{ebpf.MapSpec{Name: "classify_daddr", Type: ebpf.LPMTrie, KeySize: 20, ValueSize: 4, MaxEntries: 1, Flags: 0x81}, ""},
 			{ebpf.MapSpec{Name: "classify_saddr", Type: ebpf.LPMTrie, KeySize: 20, ValueSize: 4, MaxEntries: 1, Flags: 0x81}, ""},

@@ -57,17 +57,17 @@ static __always_inline int at_ingress(struct __sk_buff *skb)
 	struct action *a;
 	enum reason reason;
 	struct packet p;
-	int rule, verdict;
+	int rule, outcome;
 
 	reason = parse(skb, l2_len, &p);
 	if (reason)
 		return not_parsed(skb, &p, reason, HOOK_INGRESS);
-	verdict = known_flow(skb, &p, HOOK_INGRESS);
-	if (verdict != NOT_OURS)
-		return verdict;
-	verdict = known_reply(skb, &p);
-	if (verdict != NOT_OURS)
-		return verdict;
+	outcome = known_flow(skb, &p, HOOK_INGRESS);
+	if (outcome != NOT_OURS)
+		return outcome;
+	outcome = known_reply(skb, &p);
+	if (outcome != NOT_OURS)
+		return outcome;
 	rule = classify(&p.tuple);
 	a = action_of(rule);
 	if (clashes_with_pushed(&p, a, HOOK_INGRESS))

@@ -9,18 +9,18 @@ import "github.com/cilium/ebpf"
 func LinkedIngress() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressBytes[337996:421588],
-		Types:        _IngressBytes[421588:430276],
-		Functions:    _IngressBytes[430276:430644],
-		Relocations:  _IngressBytes[430644:430804],
+		Instructions: _IngressBytes[295342:367886],
+		Types:        _IngressBytes[367886:376574],
+		Functions:    _IngressBytes[376574:376942],
+		Relocations:  _IngressBytes[376942:377102],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
+			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x1}, ""},
 			{ebpf.MapSpec{Name: ".bss", Type: ebpf.Array, KeySize: 4, ValueSize: 9, MaxEntries: 1, Flags: 0x0}, "\x00\x00\x00\x00\x00\x00\x00\x00\x00"},
 			{ebpf.MapSpec{Name: "actions", Type: ebpf.Array, KeySize: 4, ValueSize: 12, MaxEntries: 1, Flags: 0x80}, ""},
 			{ebpf.MapSpec{Name: "through_ports", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x80}, ""},
 			{ebpf.MapSpec{Name: "classify_memory", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x80}, ""},
-			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},
 			{ebpf.MapSpec{Name: "half_open", Type: ebpf.LRUHash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "classify_daddr", Type: ebpf.LPMTrie, KeySize: 20, ValueSize: 4, MaxEntries: 1, Flags: 0x81}, ""},
 			{ebpf.MapSpec{Name: "classify_saddr", Type: ebpf.LPMTrie, KeySize: 20, ValueSize: 4, MaxEntries: 1, Flags: 0x81}, ""},

@@ -9,14 +9,14 @@ import "github.com/cilium/ebpf"
 func LinkedIngressPlain() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressPlainBytes[217738:259290],
-		Types:        _IngressPlainBytes[259290:266024],
-		Functions:    _IngressPlainBytes[266024:266224],
-		Relocations:  _IngressPlainBytes[266224:266384],
+		Instructions: _IngressPlainBytes[203260:242028],
+		Types:        _IngressPlainBytes[242028:248762],
+		Functions:    _IngressPlainBytes[248762:248962],
+		Relocations:  _IngressPlainBytes[248962:249122],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
-			{ebpf.MapSpec{Name: "actions", Type: ebpf.Array, KeySize: 4, ValueSize: 12, MaxEntries: 1, Flags: 0x80}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},
+			{ebpf.MapSpec{Name: "actions", Type: ebpf.Array, KeySize: 4, ValueSize: 12, MaxEntries: 1, Flags: 0x80}, ""},
 			{ebpf.MapSpec{Name: "classify_memory", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x80}, ""},
 			{ebpf.MapSpec{Name: "classify_daddr", Type: ebpf.LPMTrie, KeySize: 20, ValueSize: 4, MaxEntries: 1, Flags: 0x81}, ""},
 			{ebpf.MapSpec{Name: "classify_saddr", Type: ebpf.LPMTrie, KeySize: 20, ValueSize: 4, MaxEntries: 1, Flags: 0x81}, ""},

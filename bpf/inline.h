@@ -20,9 +20,6 @@
 #include "flow.h"
 #include "parse.h"
 
-/* What the flow table does not know; no TC_ACT_ value. */
-#define NOT_OURS 1000
-
 /* What a segment gets. */
 struct rewrite {
 	__be16 sport;

@@ -83,8 +83,7 @@ static __always_inline int to_segment(struct __sk_buff *skb, const struct packet
 		return dropped(REASON_FAILED);
 	if (tick && *tick != now)
 		*tick = now;
-	count(REASON_TO_SEGMENT);
-	return bpf_redirect(device, 0);
+	return redirected(device, 0, REASON_TO_SEGMENT);
 }
 
 #endif

@@ -152,8 +152,7 @@ static __always_inline int too_big(struct __sk_buff *skb, const struct packet *p
 		return dropped(REASON_TOO_BIG);
 	if (become_answer(skb, p, mtu - more) || return_to_sender(skb, p->l3))
 		return dropped(REASON_FAILED);
-	count(REASON_TOO_BIG_ANSWERED);
-	return bpf_redirect(ifindex, BPF_F_INGRESS);
+	return redirected(ifindex, BPF_F_INGRESS, REASON_TOO_BIG_ANSWERED);
 }
 
 #endif
