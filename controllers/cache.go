@@ -27,17 +27,20 @@ import (
 //
 // Pods that were not injected must be read with the manager's API reader.
 func CacheOptions() cache.Options {
+	var common alike
 	return cache.Options{
 		DefaultTransform: cut(func(client.Object) {}),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}: {
 				Label:     labels.SelectorFromSet(labels.Set{v1alpha1.LabelInjected: v1alpha1.InjectedTrue}),
-				Transform: cut(cutPod),
+				Transform: cut(func(pod *corev1.Pod) { cutPod(pod); shareTemplate(&common, pod) }),
 			},
-			&v1alpha1.FunnelPolicy{}: {Transform: cut(cutPolicy)},
-			&corev1.ConfigMap{}:      {Label: hasLabel(v1alpha1.LabelPolicy)},
-			&corev1.Service{}:        {Transform: cut(cutService)},
-			&corev1.Namespace{}:      {Transform: cut(cutNamespace)},
+			&v1alpha1.FunnelPolicy{}: {
+				Transform: cut(func(p *v1alpha1.FunnelPolicy) { cutPolicy(p); shareMessages(&common, p) }),
+			},
+			&corev1.ConfigMap{}: {Label: hasLabel(v1alpha1.LabelPolicy)},
+			&corev1.Service{}:   {Transform: cut(cutService)},
+			&corev1.Namespace{}: {Transform: cut(cutNamespace)},
 			&discoveryv1.EndpointSlice{}: {
 				Label:     labels.SelectorFromSet(labels.Set{discoveryv1.LabelManagedBy: endpointSliceController}),
 				Transform: cut(cutEndpointSlice),
@@ -88,6 +91,14 @@ func cutPolicy(p *v1alpha1.FunnelPolicy) {
 	p.Status.Conditions = slices.Clone(p.Status.Conditions)
 }
 
+// shareMessages holds once what most policies' conditions say.
+func shareMessages(common *alike, p *v1alpha1.FunnelPolicy) {
+	for i := range p.Status.Conditions {
+		c := &p.Status.Conditions[i]
+		c.Message = share(common, c.Message)
+	}
+}
+
 // shared is an equal string of which there is one copy.
 func shared[S ~string](s S) S { return unique.Make(s).Value() }
 
@@ -114,6 +125,14 @@ func cutPod(pod *corev1.Pod) {
 			EphemeralContainerStatuses: refreshStatuses(pod.Status.EphemeralContainerStatuses),
 		},
 	}
+}
+
+// shareTemplate holds once what pods have from the template that they come from.
+func shareTemplate(common *alike, pod *corev1.Pod) {
+	pod.Labels = share(common, pod.Labels)
+	pod.Spec.InitContainers = share(common, pod.Spec.InitContainers)
+	pod.Spec.Containers = share(common, pod.Spec.Containers)
+	pod.Spec.Volumes = share(common, pod.Spec.Volumes)
 }
 
 func cutMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
@@ -287,5 +306,5 @@ func cutReference(ref *corev1.ObjectReference) *corev1.ObjectReference {
 	if ref == nil {
 		return nil
 	}
-	return &corev1.ObjectReference{Kind: ref.Kind, Name: ref.Name}
+	return &corev1.ObjectReference{Kind: shared(ref.Kind), Name: ref.Name}
 }
