@@ -5,12 +5,10 @@
  * pushed, on the ingress hook of end B of its segmenting device as well.
  */
 #include "act.h"
-#include "backend.h"
 #include "classify.h"
 #include "config.h"
 #include "count.h"
-#include "icmp.h"
-#include "inline.h"
+#include "hook.h"
 #include "parse.h"
 #include "reply.h"
 #include "segment.h"
@@ -84,38 +82,12 @@ static __always_inline int segment(struct __sk_buff *skb, struct packet *p)
 
 static __always_inline int at_egress(struct __sk_buff *skb)
 {
-	struct action *a;
-	enum reason reason;
+	const struct hook_ways ways = { HOOK_EGRESS, known_reply, funnel_at_egress };
 	struct packet p;
-	int rule, outcome;
 
-	if (segment_b && skb->ingress_ifindex == segment_b)
-		return skb->ifindex == segment_b ? segment(skb, &p) : untouched(REASON_FROM_SEGMENT);
-	reason = parse(skb, l2_len, &p);
-	if (reason)
-		return not_parsed(skb, &p, reason, HOOK_EGRESS);
-	outcome = known_flow(skb, &p, HOOK_EGRESS);
-	if (outcome != NOT_OURS)
-		return outcome;
-	outcome = known_reply(skb, &p);
-	if (outcome != NOT_OURS)
-		return outcome;
-	rule = classify(&p.tuple);
-	a = action_of(rule);
-	if (clashes_with_pushed(&p, a, HOOK_EGRESS))
-		return dropped(REASON_TUPLE_CLASH);
-	if (!a)
-		return pass_direct(skb, &p, HOOK_EGRESS, REASON_NO_MATCH);
-	if (funnels_inline && a->verb == VERB_FUNNEL_INLINE)
-		return funnel_inline(skb, &p, rule, a, HOOK_EGRESS);
-	if (unfunnels_inline && a->verb == VERB_UNFUNNEL_INLINE)
-		return unfunnel_inline(skb, &p, rule, HOOK_EGRESS);
-	if (pushes && a->verb == VERB_FUNNEL)
-		return funnel_at_egress(skb, &p, rule, a);
-	count_rule(rule, p.l3_len);
-	if (a->verb == VERB_ACCEPT)
-		return pass_direct(skb, &p, HOOK_EGRESS, REASON_ACCEPTED);
-	return act(skb, &p, rule, a, HOOK_EGRESS);
+	if (!segment_b || skb->ingress_ifindex != segment_b)
+		return at_hook(skb, &p, ways);
+	return skb->ifindex == segment_b ? segment(skb, &p) : untouched(REASON_FROM_SEGMENT);
 }
 
 SEC("tc")

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgress() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressBytes[338431:422791],
-		Types:        _EgressBytes[422791:431612],
-		Functions:    _EgressBytes[431612:431996],
-		Relocations:  _EgressBytes[431996:432156],
+		Instructions: _EgressBytes[338207:422583],
+		Types:        _EgressBytes[422583:431404],
+		Functions:    _EgressBytes[431404:431788],
+		Relocations:  _EgressBytes[431788:431948],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgressPlain() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressPlainBytes[237173:284901],
-		Types:        _EgressPlainBytes[284901:291768],
-		Functions:    _EgressPlainBytes[291768:291984],
-		Relocations:  _EgressPlainBytes[291984:292144],
+		Instructions: _EgressPlainBytes[237184:284928],
+		Types:        _EgressPlainBytes[284928:291795],
+		Functions:    _EgressPlainBytes[291795:292011],
+		Relocations:  _EgressPlainBytes[292011:292171],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

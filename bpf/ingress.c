@@ -4,13 +4,10 @@
  * The program for packets that arrive on the interface.
  */
 #include "act.h"
-#include "backend.h"
-#include "classify.h"
 #include "config.h"
 #include "count.h"
 #include "csum.h"
-#include "icmp.h"
-#include "inline.h"
+#include "hook.h"
 #include "parse.h"
 #include "reply.h"
 
@@ -18,12 +15,13 @@
  * A gateway can push into what arrives and goes on through its own stack, which
  * then sees to the MTU. There is no segmenting device on this side.
  */
-static __always_inline int funnel_at_ingress(struct __sk_buff *skb, struct packet *p,
+static __always_inline int funnel_at_ingress(struct __sk_buff *skb, struct packet *p, __u32 rule,
 					     const struct action *a)
 {
 	enum reason reason = rewritable(p);
 	bool whole;
 
+	count_rule(rule, p->l3_len);
 	if (reason)
 		return untouched(reason);
 	if (skb->gso_size)
@@ -48,48 +46,17 @@ static __always_inline int known_reply(struct __sk_buff *skb, struct packet *p)
 	if (unfunnels_replies && may_answer(p) && !rewritable(p))
 		return unfunnel_reply(skb, p, HOOK_INGRESS);
 	if (funnels_replies && reply_action(p, HOOK_INGRESS, &a))
-		return funnel_at_ingress(skb, p, &a);
+		return funnel_at_ingress(skb, p, ~0U, &a);
 	return NOT_OURS;
-}
-
-static __always_inline int at_ingress(struct __sk_buff *skb)
-{
-	struct action *a;
-	enum reason reason;
-	struct packet p;
-	int rule, outcome;
-
-	reason = parse(skb, l2_len, &p);
-	if (reason)
-		return not_parsed(skb, &p, reason, HOOK_INGRESS);
-	outcome = known_flow(skb, &p, HOOK_INGRESS);
-	if (outcome != NOT_OURS)
-		return outcome;
-	outcome = known_reply(skb, &p);
-	if (outcome != NOT_OURS)
-		return outcome;
-	rule = classify(&p.tuple);
-	a = action_of(rule);
-	if (clashes_with_pushed(&p, a, HOOK_INGRESS))
-		return dropped(REASON_TUPLE_CLASH);
-	if (!a)
-		return pass_direct(skb, &p, HOOK_INGRESS, REASON_NO_MATCH);
-	if (funnels_inline && a->verb == VERB_FUNNEL_INLINE)
-		return funnel_inline(skb, &p, rule, a, HOOK_INGRESS);
-	if (unfunnels_inline && a->verb == VERB_UNFUNNEL_INLINE)
-		return unfunnel_inline(skb, &p, rule, HOOK_INGRESS);
-	count_rule(rule, p.l3_len);
-	if (a->verb == VERB_ACCEPT)
-		return pass_direct(skb, &p, HOOK_INGRESS, REASON_ACCEPTED);
-	if (pushes && a->verb == VERB_FUNNEL)
-		return funnel_at_ingress(skb, &p, a);
-	return act(skb, &p, rule, a, HOOK_INGRESS);
 }
 
 SEC("tc")
 int ingress(struct __sk_buff *skb)
 {
-	return leave(at_ingress(skb));
+	const struct hook_ways ways = { HOOK_INGRESS, known_reply, funnel_at_ingress };
+	struct packet p;
+
+	return leave(at_hook(skb, &p, ways));
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngress() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressBytes[295342:367886],
-		Types:        _IngressBytes[367886:376574],
-		Functions:    _IngressBytes[376574:376942],
-		Relocations:  _IngressBytes[376942:377102],
+		Instructions: _IngressBytes[298079:371487],
+		Types:        _IngressBytes[371487:380175],
+		Functions:    _IngressBytes[380175:380543],
+		Relocations:  _IngressBytes[380543:380703],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngressPlain() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressPlainBytes[203260:242028],
-		Types:        _IngressPlainBytes[242028:248762],
-		Functions:    _IngressPlainBytes[248762:248962],
-		Relocations:  _IngressPlainBytes[248962:249122],
+		Instructions: _IngressPlainBytes[204604:243764],
+		Types:        _IngressPlainBytes[243764:250498],
+		Functions:    _IngressPlainBytes[250498:250698],
+		Relocations:  _IngressPlainBytes[250698:250858],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},
