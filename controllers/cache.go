@@ -35,12 +35,10 @@ func CacheOptions() cache.Options {
 				Label:     labels.SelectorFromSet(labels.Set{v1alpha1.LabelInjected: v1alpha1.InjectedTrue}),
 				Transform: cut(func(pod *corev1.Pod) { cutPod(pod); shareTemplate(&common, pod) }),
 			},
-			&v1alpha1.FunnelPolicy{}: {
-				Transform: cut(func(p *v1alpha1.FunnelPolicy) { cutPolicy(p); shareMessages(&common, p) }),
-			},
-			&corev1.ConfigMap{}: {Label: hasLabel(v1alpha1.LabelPolicy)},
-			&corev1.Service{}:   {Transform: cut(cutService)},
-			&corev1.Namespace{}: {Transform: cut(cutNamespace)},
+			&v1alpha1.FunnelPolicy{}: {Transform: cut(cutPolicy)},
+			&corev1.ConfigMap{}:      {Label: hasLabel(v1alpha1.LabelPolicy)},
+			&corev1.Service{}:        {Transform: cut(cutService)},
+			&corev1.Namespace{}:      {Transform: cut(cutNamespace)},
 			&discoveryv1.EndpointSlice{}: {
 				Label:     labels.SelectorFromSet(labels.Set{discoveryv1.LabelManagedBy: endpointSliceController}),
 				Transform: cut(cutEndpointSlice),
@@ -82,21 +80,13 @@ func ourAnnotation(all map[string]string) map[string]string {
 }
 
 // cutPolicy keeps everything, in less: decoding leaves room in the conditions for as many
-// again, and a copy of each word of their small vocabulary for each policy.
+// again, and a copy of each word, of which most are the same, for each policy.
 func cutPolicy(p *v1alpha1.FunnelPolicy) {
 	for i := range p.Status.Conditions {
 		c := &p.Status.Conditions[i]
-		c.Type, c.Reason, c.Status = shared(c.Type), shared(c.Reason), shared(c.Status)
+		c.Type, c.Reason, c.Status, c.Message = shared(c.Type), shared(c.Reason), shared(c.Status), shared(c.Message)
 	}
 	p.Status.Conditions = slices.Clone(p.Status.Conditions)
-}
-
-// shareMessages holds once what most policies' conditions say.
-func shareMessages(common *alike, p *v1alpha1.FunnelPolicy) {
-	for i := range p.Status.Conditions {
-		c := &p.Status.Conditions[i]
-		c.Message = share(common, c.Message)
-	}
 }
 
 // shared is an equal string of which there is one copy.

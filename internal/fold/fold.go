@@ -80,6 +80,7 @@ func addressesIn(instructions asm.Instructions) []addresses {
 		none[r] = notConstant
 	}
 	for i := range instructions {
+		f.before[i] = none                            // also where nothing leads
 		if i == 0 || instructions[i].Symbol() != "" { // a function begins
 			f.reach(i, none)
 		}
