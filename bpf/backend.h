@@ -5,12 +5,18 @@
  *
  * A flow is half open until its client has shown that it receives what is sent
  * to it: by acknowledging our SYN-ACK, or, when its entry was lost or is older
- * than this program, by being answered with anything but a reset.
+ * than this program, by being answered with anything but a reset. Some may stand
+ * among the live ones until then, EARLY, for which the table has room besides:
+ * they become live where they are. All others stand in half_open.
  */
 #ifndef FUNNEL_BACKEND_H
 #define FUNNEL_BACKEND_H
 
 #include "inline.h"
+
+/* How many flows may be EARLY, and how often the table is swept when there are so many. */
+volatile const __u32 early_flows_limit;
+#define EARLY_SWEEP FLOW_SECONDS(3)
 
 /* For how long a half-open flow keeps others off. */
 #define HALF_OPEN_HOLDS FLOW_SECONDS(5)
@@ -20,78 +26,40 @@ static __always_inline bool half_open_holds(const struct flow *f)
 	return flow_now() - f->tick < HALF_OPEN_HOLDS;
 }
 
+static __always_inline bool is_early(const struct flow *f)
+{
+	return f->state & FLOW_EARLY;
+}
+
+/* Whether a flow that stands among the live ones keeps others off. */
+static __always_inline bool backend_holds(const struct flow *f)
+{
+	return is_early(f) ? half_open_holds(f) : !flow_expired(f, true);
+}
+
+static __always_inline struct flow *half_open_flow(const struct flow_key *key)
+{
+	struct flow *f = bpf_map_lookup_elem(&flows, key);
+
+	if (f && f->kind == FLOW_BACKEND && is_early(f))
+		return f;
+	return bpf_map_lookup_elem(&half_open, key);
+}
+
+static __always_inline void forget_half_open(const struct flow_key *key, const struct flow *f)
+{
+	if (is_early(f))
+		forget_flow(key, f);
+	else
+		bpf_map_delete_elem(&half_open, key);
+}
+
 static __always_inline int unfunnel_segment(struct __sk_buff *skb, const struct packet *p,
 					    enum reason reason)
 {
 	struct rewrite r = { p->tuple.sport, p->urg, 0, p->flags };
 
 	return rewritten(skb, p, &r, reason);
-}
-
-/* unfunnel_known unfunnels what belongs to a flow that has an entry. */
-__noinline int unfunnel_known(struct __sk_buff *skb, const struct packet *p, enum hook hook)
-{
-	struct flow_key key;
-	struct flow *f;
-
-	if (!p)
-		return NOT_OURS;
-	key_back(p, hook, p->urg, p->tuple.sport, &key);
-	f = bpf_map_lookup_elem(&flows, &key);
-	if (!f || f->kind != FLOW_BACKEND)
-		return NOT_OURS;
-	if (f->sport != p->tuple.dport) {
-		if (!flow_expired(f, true))
-			return dropped(REASON_TUPLE_CLASH);
-		forget_flow(&key, f);
-		return NOT_OURS;
-	}
-	note_segment(&key, f, p, true);
-	count_flow(f, p->l3_len);
-	return unfunnel_segment(skb, p, REASON_UNFUNNELED);
-}
-
-/*
- * clashes reports whether an unmarked SYN would, for the kernel, belong to a flow
- * that is funneled: same addresses, same client port, and its port is the one
- * inside.
- */
-__noinline int clashes(const struct packet *p, enum hook hook)
-{
-	struct flow_key key;
-	struct flow *f;
-
-	if (!p)
-		return false;
-	key_back(p, hook, p->tuple.dport, p->tuple.sport, &key);
-	f = bpf_map_lookup_elem(&flows, &key);
-	if (f && f->kind == FLOW_BACKEND) {
-		if (!flow_expired(f, true))
-			return true;
-		forget_flow(&key, f);
-	}
-	f = bpf_map_lookup_elem(&half_open, &key);
-	if (!f)
-		return false;
-	if (half_open_holds(f))
-		return true;
-	bpf_map_delete_elem(&half_open, &key);
-	return false;
-}
-
-/* promote gives a half-open flow its place among the live ones if there is one. */
-static __always_inline enum reason promote(const struct flow_key *key, const struct flow *f,
-					   enum reason reason)
-{
-	struct flow live = *f;
-
-	live.state = FLOW_ANSWERED;
-	if (insert_flow(key, &live)) {
-		swept.wanted = true;
-		return REASON_NOT_KEPT;
-	}
-	bpf_map_delete_elem(&half_open, key);
-	return reason;
 }
 
 /* Sequence and acknowledgement number, in host order. */
@@ -116,6 +84,104 @@ static __always_inline bool acknowledges(struct __sk_buff *skb, const struct pac
 	return f->state & FLOW_ISN && p->flags & TCP_ACK && numbers_of(skb, p).ack == f->isn + 1;
 }
 
+/* promote gives a half-open flow its place among the live ones if there is one. */
+static __always_inline enum reason promote(const struct flow_key *key, struct flow *f,
+					   enum reason reason)
+{
+	struct flow live = *f;
+
+	if (is_early(f)) {
+		f->state = FLOW_ANSWERED;
+		end_early();
+		return reason;
+	}
+	live.state = FLOW_ANSWERED;
+	if (insert_flow(key, &live)) {
+		want_sweep();
+		return REASON_NOT_KEPT;
+	}
+	bpf_map_delete_elem(&half_open, key);
+	return reason;
+}
+
+/* unfunnel_known unfunnels what belongs to a flow that has an entry. */
+__noinline int unfunnel_known(struct __sk_buff *skb, const struct packet *p, enum hook hook)
+{
+	struct flow_key key;
+	struct flow *f;
+
+	if (!p)
+		return NOT_OURS;
+	key_back(p, hook, p->urg, p->tuple.sport, &key);
+	f = bpf_map_lookup_elem(&flows, &key);
+	if (!f || f->kind != FLOW_BACKEND)
+		return NOT_OURS;
+	if (f->sport != p->tuple.dport) {
+		if (backend_holds(f))
+			return dropped(REASON_TUPLE_CLASH);
+		forget_flow(&key, f);
+		return NOT_OURS;
+	}
+	if (is_early(f)) {
+		if (!acknowledges(skb, p, f))
+			return NOT_OURS;
+		promote(&key, f, REASON_UNFUNNELED);
+	}
+	note_segment(&key, f, p, true);
+	count_flow(f, p->l3_len);
+	return unfunnel_segment(skb, p, REASON_UNFUNNELED);
+}
+
+/*
+ * clashes reports whether an unmarked SYN would, for the kernel, belong to a flow
+ * that is funneled: same addresses, same client port, and its port is the one
+ * inside.
+ */
+__noinline int clashes(const struct packet *p, enum hook hook)
+{
+	struct flow_key key;
+	struct flow *f;
+
+	if (!p)
+		return false;
+	key_back(p, hook, p->tuple.dport, p->tuple.sport, &key);
+	f = bpf_map_lookup_elem(&flows, &key);
+	if (f && f->kind == FLOW_BACKEND) {
+		if (backend_holds(f))
+			return true;
+		forget_flow(&key, f);
+	}
+	f = bpf_map_lookup_elem(&half_open, &key);
+	if (!f)
+		return false;
+	if (half_open_holds(f))
+		return true;
+	bpf_map_delete_elem(&half_open, &key);
+	return false;
+}
+
+/* begin_half_open makes the entry of a half-open flow; in place of another that it had. */
+static __always_inline void begin_half_open(const struct flow_key *key, const struct flow *had,
+					    struct flow *new)
+{
+	bool early = had ? is_early(had) : !(new->state & FLOW_MIDWAY);
+
+	if (early && !had && early_flows >= early_flows_limit) {
+		early = false;
+		if (flow_now() - swept.tick >= EARLY_SWEEP)
+			want_sweep();
+	}
+	if (early) {
+		new->state |= FLOW_EARLY;
+		early_flows += !had;
+		if (!bpf_map_update_elem(&flows, key, new, had ? BPF_EXIST : BPF_NOEXIST))
+			return;
+		early_flows -= !had;
+		new->state &= ~FLOW_EARLY;
+	}
+	bpf_map_update_elem(&half_open, key, new, BPF_ANY);
+}
+
 /* remember makes or renews the half-open entry that answers will be marked by. */
 static __noinline enum reason remember(struct __sk_buff *skb, const struct packet *p, __u32 rule,
 				       enum hook hook)
@@ -132,7 +198,7 @@ static __noinline enum reason remember(struct __sk_buff *skb, const struct packe
 	};
 
 	key_back(p, hook, p->urg, p->tuple.sport, &key);
-	f = bpf_map_lookup_elem(&half_open, &key);
+	f = half_open_flow(&key);
 	if (f && f->sport != p->tuple.dport && half_open_holds(f))
 		return REASON_TUPLE_CLASH;
 	if (f && f->sport == p->tuple.dport && !is_syn(p)) {
@@ -140,7 +206,7 @@ static __noinline enum reason remember(struct __sk_buff *skb, const struct packe
 		return acknowledges(skb, p, f) ? promote(&key, f, REASON_UNFUNNELED) :
 						 REASON_UNFUNNELED;
 	}
-	bpf_map_update_elem(&half_open, &key, &new, BPF_ANY);
+	begin_half_open(&key, f, &new);
 	return REASON_UNFUNNELED;
 }
 
@@ -164,28 +230,21 @@ static __always_inline int unfunnel_inline(struct __sk_buff *skb, const struct p
 }
 
 /* answer_half_open marks what answers a half-open flow. */
-__noinline int answer_half_open(struct __sk_buff *skb, const struct packet *p, enum hook hook)
+static __noinline int answer_half_open(struct __sk_buff *skb, const struct packet *p,
+				       const struct flow_key *key, struct flow *f)
 {
-	struct flow_key key;
-	struct flow *f, copy;
+	struct flow copy = *f;
 
-	if (!p)
-		return NOT_OURS;
-	key_of(p, hook, &key);
-	f = bpf_map_lookup_elem(&half_open, &key);
-	if (!f)
-		return NOT_OURS;
 	if (flow_expired(f, false)) {
-		bpf_map_delete_elem(&half_open, &key);
+		forget_half_open(key, f);
 		return NOT_OURS;
 	}
-	copy = *f;
 	touch_flow(f);
 	if (p->flags & TCP_SYN) {
 		f->isn = numbers_of(skb, p).seq;
 		f->state |= FLOW_ISN;
 	} else if (!(p->flags & TCP_RST) && f->state & FLOW_MIDWAY) {
-		promote(&key, f, REASON_NONE);
+		promote(key, f, REASON_NONE);
 	}
 	return mark(skb, p, &copy);
 }
@@ -203,17 +262,18 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 
 	if (!knows_flows || p->tuple.protocol != IPPROTO_TCP)
 		return NOT_OURS;
-	if (follows_flows) {
+	if (follows_flows) { /* so it is where answers come */
 		key_of(p, hook, &key);
 		f = bpf_map_lookup_elem(&flows, &key);
-		if (f)
+		if (f && !is_early(f))
 			return follow(skb, p, &key, f);
-	}
-	if (answers_inline) {
-		sweep_if_wanted();
-		outcome = answer_half_open(skb, p, hook);
-		if (outcome != NOT_OURS)
-			return outcome;
+		if (answers_inline) {
+			sweep_if_wanted();
+			f = f ?: bpf_map_lookup_elem(&half_open, &key);
+			outcome = f ? answer_half_open(skb, p, &key, f) : NOT_OURS;
+			if (outcome != NOT_OURS)
+				return outcome;
+		}
 	}
 	if (!unfunnels_inline)
 		return NOT_OURS;

@@ -29,12 +29,14 @@ const (
 	EgressMapPushedHeaders      = "pushed_headers"
 	EgressMapSegmented          = "segmented"
 	EgressMapSmallPackets       = "small_packets"
+	EgressMapSources            = "sources"
 	EgressMapThroughPorts       = "through_ports"
 	EgressProgEgress            = "egress"
 	EgressVarAnswersInline      = "answers_inline"
 	EgressVarClassifyLayout     = "classify_layout"
 	EgressVarCountersBlock      = "counters_block"
 	EgressVarCountersWords      = "counters_words"
+	EgressVarEarlyFlowsLimit    = "early_flows_limit"
 	EgressVarEndsChain          = "ends_chain"
 	EgressVarExchangeCount      = "exchange_count"
 	EgressVarExchangeHigh       = "exchange_high"
@@ -55,6 +57,7 @@ const (
 	EgressVarSegmentA           = "segment_a"
 	EgressVarSegmentB           = "segment_b"
 	EgressVarSourcePortSlot     = "source_port_slot"
+	EgressVarSourcesCount       = "sources_count"
 	EgressVarUnfunnels          = "unfunnels"
 	EgressVarUnfunnelsInline    = "unfunnels_inline"
 	EgressVarUnfunnelsReplies   = "unfunnels_replies"
@@ -122,6 +125,7 @@ type EgressMapSpecs struct {
 	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
 	Segmented      *ebpf.MapSpec `ebpf:"segmented"`
 	SmallPackets   *ebpf.MapSpec `ebpf:"small_packets"`
+	Sources        *ebpf.MapSpec `ebpf:"sources"`
 	ThroughPorts   *ebpf.MapSpec `ebpf:"through_ports"`
 }
 
@@ -133,6 +137,7 @@ type EgressVariableSpecs struct {
 	ClassifyLayout     *ebpf.VariableSpec `ebpf:"classify_layout"`
 	CountersBlock      *ebpf.VariableSpec `ebpf:"counters_block"`
 	CountersWords      *ebpf.VariableSpec `ebpf:"counters_words"`
+	EarlyFlowsLimit    *ebpf.VariableSpec `ebpf:"early_flows_limit"`
 	EndsChain          *ebpf.VariableSpec `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.VariableSpec `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.VariableSpec `ebpf:"exchange_high"`
@@ -153,6 +158,7 @@ type EgressVariableSpecs struct {
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.VariableSpec `ebpf:"source_port_slot"`
+	SourcesCount       *ebpf.VariableSpec `ebpf:"sources_count"`
 	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.VariableSpec `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.VariableSpec `ebpf:"unfunnels_replies"`
@@ -191,6 +197,7 @@ type EgressMaps struct {
 	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
 	Segmented      *ebpf.Map `ebpf:"segmented"`
 	SmallPackets   *ebpf.Map `ebpf:"small_packets"`
+	Sources        *ebpf.Map `ebpf:"sources"`
 	ThroughPorts   *ebpf.Map `ebpf:"through_ports"`
 }
 
@@ -209,6 +216,7 @@ func (m *EgressMaps) Close() error {
 		m.PushedHeaders,
 		m.Segmented,
 		m.SmallPackets,
+		m.Sources,
 		m.ThroughPorts,
 	)
 }
@@ -221,6 +229,7 @@ type EgressVariables struct {
 	ClassifyLayout     *ebpf.Variable `ebpf:"classify_layout"`
 	CountersBlock      *ebpf.Variable `ebpf:"counters_block"`
 	CountersWords      *ebpf.Variable `ebpf:"counters_words"`
+	EarlyFlowsLimit    *ebpf.Variable `ebpf:"early_flows_limit"`
 	EndsChain          *ebpf.Variable `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.Variable `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.Variable `ebpf:"exchange_high"`
@@ -241,6 +250,7 @@ type EgressVariables struct {
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.Variable `ebpf:"source_port_slot"`
+	SourcesCount       *ebpf.Variable `ebpf:"sources_count"`
 	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.Variable `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.Variable `ebpf:"unfunnels_replies"`

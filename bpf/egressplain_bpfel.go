@@ -29,11 +29,13 @@ const (
 	EgressPlainMapPushedHeaders      = "pushed_headers"
 	EgressPlainMapSegmented          = "segmented"
 	EgressPlainMapSmallPackets       = "small_packets"
+	EgressPlainMapSources            = "sources"
 	EgressPlainMapThroughPorts       = "through_ports"
 	EgressPlainProgEgress            = "egress"
 	EgressPlainVarClassifyLayout     = "classify_layout"
 	EgressPlainVarCountersBlock      = "counters_block"
 	EgressPlainVarCountersWords      = "counters_words"
+	EgressPlainVarEarlyFlowsLimit    = "early_flows_limit"
 	EgressPlainVarEndsChain          = "ends_chain"
 	EgressPlainVarExchangeCount      = "exchange_count"
 	EgressPlainVarExchangeHigh       = "exchange_high"
@@ -48,6 +50,7 @@ const (
 	EgressPlainVarSegmentA           = "segment_a"
 	EgressPlainVarSegmentB           = "segment_b"
 	EgressPlainVarSourcePortSlot     = "source_port_slot"
+	EgressPlainVarSourcesCount       = "sources_count"
 	EgressPlainVarUnfunnels          = "unfunnels"
 )
 
@@ -113,6 +116,7 @@ type EgressPlainMapSpecs struct {
 	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
 	Segmented      *ebpf.MapSpec `ebpf:"segmented"`
 	SmallPackets   *ebpf.MapSpec `ebpf:"small_packets"`
+	Sources        *ebpf.MapSpec `ebpf:"sources"`
 	ThroughPorts   *ebpf.MapSpec `ebpf:"through_ports"`
 }
 
@@ -123,6 +127,7 @@ type EgressPlainVariableSpecs struct {
 	ClassifyLayout     *ebpf.VariableSpec `ebpf:"classify_layout"`
 	CountersBlock      *ebpf.VariableSpec `ebpf:"counters_block"`
 	CountersWords      *ebpf.VariableSpec `ebpf:"counters_words"`
+	EarlyFlowsLimit    *ebpf.VariableSpec `ebpf:"early_flows_limit"`
 	EndsChain          *ebpf.VariableSpec `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.VariableSpec `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.VariableSpec `ebpf:"exchange_high"`
@@ -137,6 +142,7 @@ type EgressPlainVariableSpecs struct {
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.VariableSpec `ebpf:"source_port_slot"`
+	SourcesCount       *ebpf.VariableSpec `ebpf:"sources_count"`
 	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 }
 
@@ -173,6 +179,7 @@ type EgressPlainMaps struct {
 	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
 	Segmented      *ebpf.Map `ebpf:"segmented"`
 	SmallPackets   *ebpf.Map `ebpf:"small_packets"`
+	Sources        *ebpf.Map `ebpf:"sources"`
 	ThroughPorts   *ebpf.Map `ebpf:"through_ports"`
 }
 
@@ -191,6 +198,7 @@ func (m *EgressPlainMaps) Close() error {
 		m.PushedHeaders,
 		m.Segmented,
 		m.SmallPackets,
+		m.Sources,
 		m.ThroughPorts,
 	)
 }
@@ -202,6 +210,7 @@ type EgressPlainVariables struct {
 	ClassifyLayout     *ebpf.Variable `ebpf:"classify_layout"`
 	CountersBlock      *ebpf.Variable `ebpf:"counters_block"`
 	CountersWords      *ebpf.Variable `ebpf:"counters_words"`
+	EarlyFlowsLimit    *ebpf.Variable `ebpf:"early_flows_limit"`
 	EndsChain          *ebpf.Variable `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.Variable `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.Variable `ebpf:"exchange_high"`
@@ -216,6 +225,7 @@ type EgressPlainVariables struct {
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.Variable `ebpf:"source_port_slot"`
+	SourcesCount       *ebpf.Variable `ebpf:"sources_count"`
 	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 }
 

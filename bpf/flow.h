@@ -4,10 +4,10 @@
  * flows. An entry says how one direction of a flow, as it comes to one hook,
  * is to be rewritten there.
  *
- * A flow that is funneled here has three entries: FORWARD on the hook where it
- * is funneled, REVERSE on the other one for what answers, and SOURCE, which
- * reserves its source port. A flow that is unfunneled here has one, BACKEND,
- * for its answers: how to unfunnel, a packet says itself.
+ * A flow that is funneled here has two entries: FORWARD on the hook where it is
+ * funneled, and REVERSE on the other one for what answers. A flow that is
+ * unfunneled here has one, BACKEND, for its answers: how to unfunnel, a packet
+ * says itself.
  *
  * Nothing runs but when packets come, so an entry stays after its flow is over.
  * It goes when its place is wanted: by the same flow, by another that could
@@ -48,7 +48,6 @@ enum flow_kind {
 	FLOW_FORWARD,
 	FLOW_REVERSE,
 	FLOW_BACKEND,
-	FLOW_SOURCE,
 };
 
 /*
@@ -61,9 +60,10 @@ enum flow_kind {
 #define FLOW_FIN_BACK 0x04
 #define FLOW_RESET 0x08
 #define FLOW_CLOSED (FLOW_FIN_OUT | FLOW_FIN_BACK)
-/* Of half-open flows only: no SYN was seen; isn is set. */
+/* Of half-open flows only: no SYN was seen; isn is set; it stands among the live ones. */
 #define FLOW_MIDWAY 0x10
 #define FLOW_ISN 0x20
+#define FLOW_EARLY 0x40
 
 struct flow {
 	__u32 tick;	/* of its last packet in this direction */
@@ -95,20 +95,20 @@ static __always_inline void count_flow(const struct flow *f, __u32 octets)
 }
 
 /*
- * The loader sets the size. Memory is taken as entries are made, and counts
- * for who made the map.
+ * The loader sets the size. Memory for all entries is taken at once, which makes a new
+ * connection a tenth cheaper and never fails later; it counts for who made the map.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct flow_key);
 	__type(value, struct flow);
 } flows SEC(".maps");
 
 /*
  * BACKEND entries of flows whose client has not proved yet that it receives
- * what it is sent. They replace each other, and never those of live flows.
+ * what it is sent, when there are more than may stand among the live ones. They
+ * replace each other, and never those of live flows.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -197,32 +197,94 @@ static __always_inline void key_of_partner(const struct flow_key *of, const stru
 	key->pad = 0;
 }
 
-/* The key of SOURCE, for the address and the port that others are kept off. */
-static __always_inline void key_of_source(__u8 family, const __be32 *addr, __be16 port,
-					  struct flow_key *key)
+/*
+ * When the table was last swept, and what was found then. Not on the stack: the
+ * verifier would follow the counts from number to number.
+ */
+static struct {
+	__u32 tick;
+	__u32 over;	/* flows that were over */
+	__u32 early;	/* EARLY ones that stayed */
+	__u32 wanted;	/* by the next packet that may add to the table */
+} swept;
+
+/*
+ * How many flows stand EARLY among the live ones, as far as the hook's program knows
+ * that makes them: it counts without locks, anew with each sweep.
+ */
+static __u32 early_flows;
+
+static __always_inline void end_early(void)
 {
-	__builtin_memset(key, 0, sizeof(*key));
-	__builtin_memcpy(key->daddr, addr, sizeof(key->daddr));
-	key->dport = port;
-	key->family = family;
-	key->protocol = IPPROTO_TCP;
+	if (early_flows)
+		early_flows--;
 }
 
-/* forget_flow removes all entries of a flow. One key at a time: the stack is small. */
+/*
+ * How many flows have a source address and port, whatever their destinations are, in
+ * one value. What shares a counter is taken for the same: where there is 0, nobody is.
+ * The loader sets the size, a power of 2.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+	__uint(max_entries, 1);
+} sources SEC(".maps");
+
+volatile const __u32 sources_count = 1; /* as the map is until then */
+
+static __always_inline __u32 *source_users(const __be32 *addr, __be16 port)
+{
+	__u32 zero = 0, i = (addr[0] ^ addr[1] ^ addr[2] ^ addr[3]) * 0x9e3779b1U >> 16;
+	__u32 *users = bpf_map_lookup_elem(&sources, &zero);
+
+	i = (i + bpf_ntohs(port)) & (sources_count - 1);
+	return users ? users + i : NULL;
+}
+
+/* use_source returns how many others have the source port. */
+static __always_inline __u32 use_source(const __be32 *addr, __be16 port)
+{
+	__u32 *users = source_users(addr, port);
+
+	return users ? __sync_fetch_and_add(users, 1) : 0;
+}
+
+static __always_inline void leave_source(const __be32 *addr, __be16 port)
+{
+	__u32 *users = source_users(addr, port);
+
+	if (users)
+		__sync_fetch_and_add(users, -1);
+}
+
+/* Whoever removes REVERSE gives back the source port that its flow had. */
+static __always_inline void forget_reverse(const struct flow_key *key)
+{
+	if (!bpf_map_delete_elem(&flows, key))
+		leave_source(key->daddr, key->dport);
+}
+
+/* forget_flow removes all entries of a flow. */
 static __noinline void forget_flow(const struct flow_key *at, const struct flow *f)
 {
-	struct flow_key key;
+	struct flow_key partner;
 
-	if (f->kind == FLOW_FORWARD || f->kind == FLOW_REVERSE) {
-		key_of_partner(at, f, &key);
-		bpf_map_delete_elem(&flows, &key);
-		if (f->kind == FLOW_REVERSE)
-			key_of_source(at->family, at->daddr, at->dport, &key);
-		else
-			key_of_source(at->family, at->saddr, f->sport, &key);
-		bpf_map_delete_elem(&flows, &key);
+	if (f->kind == FLOW_BACKEND) {
+		if (f->state & FLOW_EARLY)
+			end_early();
+		bpf_map_delete_elem(&flows, at);
+		return;
 	}
-	bpf_map_delete_elem(&flows, at);
+	key_of_partner(at, f, &partner);
+	if (f->kind == FLOW_REVERSE) {
+		bpf_map_delete_elem(&flows, &partner);
+		forget_reverse(at);
+	} else {
+		forget_reverse(&partner);
+		bpf_map_delete_elem(&flows, at);
+	}
 }
 
 /* write_state sets the state of a flow, at its partner as well. */
@@ -276,16 +338,6 @@ static __always_inline void note_segment(const struct flow_key *key, struct flow
 #define SWEEP_ENOUGH 256
 #define SWEEP_REMEMBERS FLOW_SECONDS(10)
 
-/*
- * When the table was last swept, and how many flows were over then. Not on the
- * stack: the verifier would follow the count from number to number.
- */
-static struct {
-	__u32 tick;
-	__u32 over;
-	__u32 wanted;	/* by the next packet that may add to the table */
-} swept;
-
 struct sweep {
 	bool pressed;
 };
@@ -295,12 +347,22 @@ struct bpf_map;
 static long sweep_flow(struct bpf_map *map, const struct flow_key *key, const struct flow *f,
 		       struct sweep *s)
 {
-	if (flow_expired(f, false))
+	if (flow_expired(f, false)) {
 		swept.over++;
-	else if (!s->pressed || !flow_expired(f, true))
+	} else if (!s->pressed || !flow_expired(f, true)) {
+		swept.early += f->kind == FLOW_BACKEND && f->state & FLOW_EARLY;
 		return 0;
+	}
 	forget_flow(key, f);
 	return 0;
+}
+
+static __always_inline void sweep_table(struct sweep *s)
+{
+	swept.over = 0;
+	swept.early = 0;
+	bpf_for_each_map_elem(&flows, sweep_flow, s, 0);
+	early_flows = swept.early;
 }
 
 /*
@@ -318,13 +380,17 @@ __noinline int sweep_flows(void)
 	s.pressed = swept.over < SWEEP_ENOUGH && now - swept.tick < SWEEP_REMEMBERS;
 	swept.tick = now;
 	swept.wanted = 0;
-	swept.over = 0;
-	bpf_for_each_map_elem(&flows, sweep_flow, &s, 0);
+	sweep_table(&s);
 	if (!s.pressed && swept.over < SWEEP_ENOUGH) {
 		s.pressed = true;
-		bpf_for_each_map_elem(&flows, sweep_flow, &s, 0);
+		sweep_table(&s);
 	}
 	return true;
+}
+
+static __always_inline void want_sweep(void)
+{
+	swept.wanted = true;
 }
 
 static __always_inline void sweep_if_wanted(void)

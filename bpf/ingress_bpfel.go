@@ -74,12 +74,14 @@ const (
 	IngressMapPushedFlows        = "pushed_flows"
 	IngressMapPushedHeaders      = "pushed_headers"
 	IngressMapSmallPackets       = "small_packets"
+	IngressMapSources            = "sources"
 	IngressMapThroughPorts       = "through_ports"
 	IngressProgIngress           = "ingress"
 	IngressVarAnswersInline      = "answers_inline"
 	IngressVarClassifyLayout     = "classify_layout"
 	IngressVarCountersBlock      = "counters_block"
 	IngressVarCountersWords      = "counters_words"
+	IngressVarEarlyFlowsLimit    = "early_flows_limit"
 	IngressVarEndsChain          = "ends_chain"
 	IngressVarExchangeCount      = "exchange_count"
 	IngressVarExchangeHigh       = "exchange_high"
@@ -100,6 +102,7 @@ const (
 	IngressVarSegmentA           = "segment_a"
 	IngressVarSegmentB           = "segment_b"
 	IngressVarSourcePortSlot     = "source_port_slot"
+	IngressVarSourcesCount       = "sources_count"
 	IngressVarUnfunnels          = "unfunnels"
 	IngressVarUnfunnelsInline    = "unfunnels_inline"
 	IngressVarUnfunnelsReplies   = "unfunnels_replies"
@@ -166,6 +169,7 @@ type IngressMapSpecs struct {
 	PushedFlows    *ebpf.MapSpec `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
 	SmallPackets   *ebpf.MapSpec `ebpf:"small_packets"`
+	Sources        *ebpf.MapSpec `ebpf:"sources"`
 	ThroughPorts   *ebpf.MapSpec `ebpf:"through_ports"`
 }
 
@@ -177,6 +181,7 @@ type IngressVariableSpecs struct {
 	ClassifyLayout     *ebpf.VariableSpec `ebpf:"classify_layout"`
 	CountersBlock      *ebpf.VariableSpec `ebpf:"counters_block"`
 	CountersWords      *ebpf.VariableSpec `ebpf:"counters_words"`
+	EarlyFlowsLimit    *ebpf.VariableSpec `ebpf:"early_flows_limit"`
 	EndsChain          *ebpf.VariableSpec `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.VariableSpec `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.VariableSpec `ebpf:"exchange_high"`
@@ -197,6 +202,7 @@ type IngressVariableSpecs struct {
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.VariableSpec `ebpf:"source_port_slot"`
+	SourcesCount       *ebpf.VariableSpec `ebpf:"sources_count"`
 	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.VariableSpec `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.VariableSpec `ebpf:"unfunnels_replies"`
@@ -234,6 +240,7 @@ type IngressMaps struct {
 	PushedFlows    *ebpf.Map `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
 	SmallPackets   *ebpf.Map `ebpf:"small_packets"`
+	Sources        *ebpf.Map `ebpf:"sources"`
 	ThroughPorts   *ebpf.Map `ebpf:"through_ports"`
 }
 
@@ -251,6 +258,7 @@ func (m *IngressMaps) Close() error {
 		m.PushedFlows,
 		m.PushedHeaders,
 		m.SmallPackets,
+		m.Sources,
 		m.ThroughPorts,
 	)
 }
@@ -263,6 +271,7 @@ type IngressVariables struct {
 	ClassifyLayout     *ebpf.Variable `ebpf:"classify_layout"`
 	CountersBlock      *ebpf.Variable `ebpf:"counters_block"`
 	CountersWords      *ebpf.Variable `ebpf:"counters_words"`
+	EarlyFlowsLimit    *ebpf.Variable `ebpf:"early_flows_limit"`
 	EndsChain          *ebpf.Variable `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.Variable `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.Variable `ebpf:"exchange_high"`
@@ -283,6 +292,7 @@ type IngressVariables struct {
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.Variable `ebpf:"source_port_slot"`
+	SourcesCount       *ebpf.Variable `ebpf:"sources_count"`
 	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.Variable `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.Variable `ebpf:"unfunnels_replies"`

@@ -28,11 +28,13 @@ const (
 	IngressPlainMapPushedFlows        = "pushed_flows"
 	IngressPlainMapPushedHeaders      = "pushed_headers"
 	IngressPlainMapSmallPackets       = "small_packets"
+	IngressPlainMapSources            = "sources"
 	IngressPlainMapThroughPorts       = "through_ports"
 	IngressPlainProgIngress           = "ingress"
 	IngressPlainVarClassifyLayout     = "classify_layout"
 	IngressPlainVarCountersBlock      = "counters_block"
 	IngressPlainVarCountersWords      = "counters_words"
+	IngressPlainVarEarlyFlowsLimit    = "early_flows_limit"
 	IngressPlainVarEndsChain          = "ends_chain"
 	IngressPlainVarExchangeCount      = "exchange_count"
 	IngressPlainVarExchangeHigh       = "exchange_high"
@@ -47,6 +49,7 @@ const (
 	IngressPlainVarSegmentA           = "segment_a"
 	IngressPlainVarSegmentB           = "segment_b"
 	IngressPlainVarSourcePortSlot     = "source_port_slot"
+	IngressPlainVarSourcesCount       = "sources_count"
 	IngressPlainVarUnfunnels          = "unfunnels"
 )
 
@@ -111,6 +114,7 @@ type IngressPlainMapSpecs struct {
 	PushedFlows    *ebpf.MapSpec `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
 	SmallPackets   *ebpf.MapSpec `ebpf:"small_packets"`
+	Sources        *ebpf.MapSpec `ebpf:"sources"`
 	ThroughPorts   *ebpf.MapSpec `ebpf:"through_ports"`
 }
 
@@ -121,6 +125,7 @@ type IngressPlainVariableSpecs struct {
 	ClassifyLayout     *ebpf.VariableSpec `ebpf:"classify_layout"`
 	CountersBlock      *ebpf.VariableSpec `ebpf:"counters_block"`
 	CountersWords      *ebpf.VariableSpec `ebpf:"counters_words"`
+	EarlyFlowsLimit    *ebpf.VariableSpec `ebpf:"early_flows_limit"`
 	EndsChain          *ebpf.VariableSpec `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.VariableSpec `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.VariableSpec `ebpf:"exchange_high"`
@@ -135,6 +140,7 @@ type IngressPlainVariableSpecs struct {
 	SegmentA           *ebpf.VariableSpec `ebpf:"segment_a"`
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.VariableSpec `ebpf:"source_port_slot"`
+	SourcesCount       *ebpf.VariableSpec `ebpf:"sources_count"`
 	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 }
 
@@ -170,6 +176,7 @@ type IngressPlainMaps struct {
 	PushedFlows    *ebpf.Map `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
 	SmallPackets   *ebpf.Map `ebpf:"small_packets"`
+	Sources        *ebpf.Map `ebpf:"sources"`
 	ThroughPorts   *ebpf.Map `ebpf:"through_ports"`
 }
 
@@ -187,6 +194,7 @@ func (m *IngressPlainMaps) Close() error {
 		m.PushedFlows,
 		m.PushedHeaders,
 		m.SmallPackets,
+		m.Sources,
 		m.ThroughPorts,
 	)
 }
@@ -198,6 +206,7 @@ type IngressPlainVariables struct {
 	ClassifyLayout     *ebpf.Variable `ebpf:"classify_layout"`
 	CountersBlock      *ebpf.Variable `ebpf:"counters_block"`
 	CountersWords      *ebpf.Variable `ebpf:"counters_words"`
+	EarlyFlowsLimit    *ebpf.Variable `ebpf:"early_flows_limit"`
 	EndsChain          *ebpf.Variable `ebpf:"ends_chain"`
 	ExchangeCount      *ebpf.Variable `ebpf:"exchange_count"`
 	ExchangeHigh       *ebpf.Variable `ebpf:"exchange_high"`
@@ -212,6 +221,7 @@ type IngressPlainVariables struct {
 	SegmentA           *ebpf.Variable `ebpf:"segment_a"`
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.Variable `ebpf:"source_port_slot"`
+	SourcesCount       *ebpf.Variable `ebpf:"sources_count"`
 	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 }
 

@@ -186,7 +186,7 @@ static __always_inline __u32 exchange_start(const struct packet *p)
 struct claim {
 	struct flow_key reverse;
 	struct flow back;
-	struct flow_key key;	/* of SOURCE, then of FORWARD */
+	struct flow_key key;	/* of FORWARD */
 	struct flow value;	/* of the same */
 	__be16 first;		/* source port to try first; 0: any */
 	__u16 pad;
@@ -194,16 +194,6 @@ struct claim {
 	__u32 taken;
 	__u32 full;	/* the flow table is */
 };
-
-/* What keeps others off the source port for now, if anything does. */
-static __always_inline bool reserve_source(struct claim *c)
-{
-	long err = insert_flow(&c->key, &c->value);
-
-	if (err && err != -EEXIST)
-		c->full = true;
-	return !err;
-}
 
 /* Takes the place of a flow that is over. */
 static __always_inline long take_over(struct claim *c, bool pressed)
@@ -223,24 +213,24 @@ static __always_inline long take_over(struct claim *c, bool pressed)
  */
 static long claim_port(__u32 i, void *context)
 {
-	bool choosy = i < CLAIM_TRIES / 2, reserved;
+	bool choosy = i < CLAIM_TRIES / 2;
 	struct claim *c = context;
-	long err;
+	long err = -EEXIST;
+	__u32 others;
 
 	c->reverse.dport = c->first;
 	if (i || !c->first)
 		c->reverse.dport = exchange_port((c->start + i) % exchange_count);
-	c->key.dport = c->reverse.dport;
-	reserved = reserve_source(c);
-	if (c->full || (choosy && !reserved && c->reverse.dport != c->first))
-		return c->full != 0;
-	err = insert_flow(&c->reverse, &c->back);
-	if (err == -EEXIST)
-		err = take_over(c, !choosy);
+	others = use_source(c->reverse.daddr, c->reverse.dport);
+	if (!choosy || !others || c->reverse.dport == c->first) {
+		err = insert_flow(&c->reverse, &c->back);
+		if (err == -EEXIST)
+			err = take_over(c, !choosy);
+	}
+	if (err)
+		leave_source(c->reverse.daddr, c->reverse.dport);
 	c->taken = !err;
 	c->full = err && err != -EEXIST;
-	if (err && reserved)
-		bpf_map_delete_elem(&flows, &c->key);
 	return c->taken || c->full;
 }
 
@@ -250,8 +240,6 @@ static __always_inline enum reason make_forward(const struct packet *p, enum hoo
 {
 	long err;
 
-	c->value.kind = FLOW_FORWARD;
-	c->value.state = 0;
 	c->value.rule = stamp_rule(rule);
 	c->value.sport = c->reverse.dport;
 	c->value.dport = c->reverse.sport;
@@ -260,9 +248,7 @@ static __always_inline enum reason make_forward(const struct packet *p, enum hoo
 	err = insert_flow(&c->key, &c->value);
 	if (!err)
 		return REASON_NONE;
-	bpf_map_delete_elem(&flows, &c->reverse);
-	key_of_source(p->tuple.family, p->tuple.saddr, c->reverse.dport, &c->key);
-	bpf_map_delete_elem(&flows, &c->key);
+	forget_reverse(&c->reverse);
 	return err == -EEXIST ? REASON_NONE : REASON_FLOWS_FULL;
 }
 
@@ -274,8 +260,7 @@ static __always_inline void begin_claim(struct claim *c, const struct packet *p,
 	c->back.dport = p->tuple.sport;
 	c->back.marker = marker;
 	c->back.kind = FLOW_REVERSE;
-	c->value.kind = FLOW_SOURCE;
-	c->value.state = FLOW_ANSWERED;
+	c->value.kind = FLOW_FORWARD;
 	c->first = marker ? 0 : p->tuple.sport;
 	c->start = exchange_start(p);
 }
@@ -289,7 +274,6 @@ __noinline int try_claim(const struct packet *p, enum hook hook, __u32 rule, __b
 		return REASON_FAILED;
 	begin_claim(&c, p, marker);
 	key_back(p, hook, through, 0, &c.reverse);
-	key_of_source(p->tuple.family, p->tuple.saddr, 0, &c.key);
 	bpf_loop(is_syn(p) || marker ? CLAIM_TRIES : 1, claim_port, &c, 0);
 	if (!c.taken)
 		return c.full ? REASON_FLOWS_FULL : REASON_NO_PORT;

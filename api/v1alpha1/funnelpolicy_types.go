@@ -96,8 +96,8 @@ type FunnelPolicySpec struct {
 
 	// flows is for how many flows at a time each interface has room in its table
 	// of flows that are rewritten in place or answered in kind; beyond it new ones
-	// are refused and counted. Memory is taken as flows come and counts as the
-	// pod's: about 400 bytes for a flow that is funneled here, 130 for one that is
+	// are refused and counted. Memory for all of them is taken at once and counts as
+	// the pod's: about 300 bytes for a flow that is funneled here, 150 for one that is
 	// unfunneled. Of several policies on one interface the largest number holds.
 	// Absent: 8192.
 	// +optional

@@ -242,7 +242,7 @@ func TestATableWithoutFlowsIsMadeAnew(t *testing.T) {
 	client, _ := inlineHosts(t)
 	sized := func(o *attach.Options) { o.Flows = 100 }
 	client.put(t, "", inlineClient, nil)
-	if got := client.put(t, "", inlineClient, sized); got[0].KeptFlows || got[0].FlowEntries != 301 {
+	if got := client.put(t, "", inlineClient, sized); got[0].KeptFlows || got[0].FlowEntries != 201 {
 		t.Errorf("got %+v", got[0])
 	}
 }
@@ -253,10 +253,10 @@ func TestATableWithFlowsKeepsItsSize(t *testing.T) {
 	client.put(t, "", inlineClient, sized)
 	server.put(t, inlineServer, "", nil)
 	client.dial(t, server)
-	if got := client.put(t, "", inlineClient, nil); !got[0].KeptFlows || got[0].FlowEntries != 301 {
+	if got := client.put(t, "", inlineClient, nil); !got[0].KeptFlows || got[0].FlowEntries != 201 {
 		t.Errorf("got %+v", got[0])
 	}
-	if got := client.put(t, "", inlineClient, func(o *attach.Options) { o.DropFlows = true }); got[0].KeptFlows || got[0].FlowEntries != 3*datapath.DefaultFlows+1 {
+	if got := client.put(t, "", inlineClient, func(o *attach.Options) { o.DropFlows = true }); got[0].KeptFlows || got[0].FlowEntries != 2*datapath.DefaultFlows+1 {
 		t.Errorf("got %+v", got[0])
 	}
 }

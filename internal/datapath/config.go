@@ -19,11 +19,11 @@ type Config struct {
 	Ingress, Egress *classifier.Table
 	Interface       Interface
 	// Flows is for how many inline flows there is room in each role, funneled
-	// here or unfunneled here; 0 is DefaultFlows. Memory is taken as flows come:
-	// about 400 octets for one that is funneled, 130 for one that is unfunneled.
+	// here or unfunneled here; 0 is DefaultFlows. Memory for all of them is taken at
+	// once: about 300 octets for one that is funneled, 150 for one that is unfunneled.
 	// More of them than that are refused, and counted. It is also for how many flows
-	// of rules with reply there is room, which take 150 octets each from the start; the
-	// one that was silent for longest goes when another comes.
+	// of rules with reply there is room, which take 150 octets each; the one that was
+	// silent for longest goes when another comes.
 	Flows int
 	// Kept are flow tables that are to be used further; nil: new ones.
 	Kept *Kept

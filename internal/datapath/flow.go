@@ -5,9 +5,9 @@ package datapath
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"github.com/sfunnel-io/funnel-operator/bpf"
 	"github.com/sfunnel-io/funnel-operator/internal/classifier"
@@ -23,13 +23,17 @@ const MaxFlows = 1 << 20
 
 // Entries of the flow table (bpf/flow.h) that one flow takes.
 const (
-	entriesFunneled   = 3
+	entriesFunneled   = 2
 	entriesUnfunneled = 1
 )
 
-// halfOpenFlows is how many unfunneled flows may be half open before they
-// replace each other.
+// halfOpenFlows is how many unfunneled flows may be half open beside the live ones in
+// the table, and how many more before they replace each other.
 const halfOpenFlows = 1024
+
+// sourcesFor returns how many counters there are for source ports, so that most of those
+// that no flow has are known not to be used. There are no more ports than the largest number.
+func sourcesFor(flows uint32) uint32 { return min(1<<16, uint32(1)<<bits.Len32(2*flows)) }
 
 // role is what a hook's rules do with flows that have to be remembered: inline,
 // and by a push with replies in kind.
@@ -64,6 +68,7 @@ type flowTable struct {
 	ingress, egress role
 	entries         uint32
 	halfOpen        uint32
+	sources         uint32 // counters
 	pushed          uint32
 	generation      uint32
 	exchange        portRanges
@@ -74,7 +79,7 @@ type flowTable struct {
 // planFlows decides on the flow table for a configuration.
 func planFlows(c Config) (*flowTable, error) {
 	f := &flowTable{
-		ingress: roleOf(c.Ingress), egress: roleOf(c.Egress), entries: 1, halfOpen: 1, pushed: 1,
+		ingress: roleOf(c.Ingress), egress: roleOf(c.Egress), entries: 1, halfOpen: 1, sources: 1, pushed: 1,
 		generation: c.Generation, kept: c.Kept,
 	}
 	flows := uint32(c.Flows)
@@ -83,14 +88,15 @@ func planFlows(c Config) (*flowTable, error) {
 	}
 	if f.ingress.funnels || f.egress.funnels {
 		f.entries += flows * entriesFunneled
+		f.sources = sourcesFor(flows)
 		var err error
 		if f.exchange, err = c.exchangePorts(); err != nil {
 			return nil, err
 		}
 	}
 	if f.ingress.unfunnels || f.egress.unfunnels {
-		f.entries += flows * entriesUnfunneled
 		f.halfOpen = min(halfOpenFlows, flows)
+		f.entries += flows*entriesUnfunneled + f.halfOpen
 	}
 	if f.ingress.replies() || f.egress.replies() {
 		f.pushed = flows
@@ -122,6 +128,15 @@ func (f *flowTable) keep() {
 	f.egress.unfunnels = f.egress.unfunnels || f.kept.Unfunneled[rules.Egress]
 	f.entries = f.kept.maps[bpf.EgressMapFlows].MaxEntries()
 	f.halfOpen = f.kept.maps[bpf.EgressMapHalfOpen].MaxEntries()
+	if f.keepsSources() {
+		f.sources = f.kept.maps[bpf.EgressMapSources].ValueSize() / sourceSize
+	}
+}
+
+// keepsSources reports whether source ports are counted already. Where no flow was
+// funneled so far there is nothing to count them in.
+func (f *flowTable) keepsSources() bool {
+	return f.keepsInline() && f.kept.maps[bpf.EgressMapSources].ValueSize() > sourceSize
 }
 
 // held is what Programs say of the tables.
@@ -156,6 +171,7 @@ func (f *flowTable) configure(o *object, d rules.Direction) error {
 	}
 	o.maps[bpf.EgressMapFlows].MaxEntries = f.entries
 	o.maps[bpf.EgressMapHalfOpen].MaxEntries = f.halfOpen
+	o.maps[bpf.EgressMapSources].ValueSize = f.sources * sourceSize
 	o.maps[bpf.EgressMapPushedFlows].MaxEntries = f.pushed
 	if here.funnels {
 		o.maps[bpf.EgressMapThroughPorts].MaxEntries = 1 << 16 / 64
@@ -171,6 +187,8 @@ func (f *flowTable) configure(o *object, d rules.Direction) error {
 		bpf.EgressVarFunnelsReplies:    other.pops,
 		bpf.EgressVarUnfunnelsReplies:  other.pushes,
 		bpf.EgressVarKnowsReplies:      here.replies() || other.replies(),
+		bpf.EgressVarSourcesCount:      f.sources,
+		bpf.EgressVarEarlyFlowsLimit:   f.halfOpen,
 		bpf.EgressVarExchangeLow:       f.exchange.low.First,
 		bpf.EgressVarExchangeLowCount:  f.exchange.low.count(),
 		bpf.EgressVarExchangeHigh:      f.exchange.high.First,
@@ -224,8 +242,11 @@ func (f *flowTable) make() error {
 // open returns a table: one that is kept, or a new one.
 func (f *flowTable) open(name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 	keeps := f.keepsInline()
-	if name == bpf.EgressMapPushedFlows {
+	switch name {
+	case bpf.EgressMapPushedFlows:
 		keeps = f.keepsPushed()
+	case bpf.EgressMapSources:
+		keeps = f.keepsSources()
 	}
 	if keeps {
 		return f.kept.maps[name].Clone()
@@ -233,17 +254,24 @@ func (f *flowTable) open(name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 	return ebpf.NewMap(spec)
 }
 
+// sourceSize is that of a counter of source ports, in octets.
+const sourceSize = 4
+
 // specs describes the tables as the objects do, with their sizes.
 func (f *flowTable) specs() map[string]*ebpf.MapSpec {
 	key, value, pushed := uint32(binary.Size(flowKey{})), uint32(binary.Size(flowEntry{})), uint32(binary.Size(pushedEntry{}))
 	return map[string]*ebpf.MapSpec{
 		bpf.EgressMapFlows: {
 			Name: bpf.EgressMapFlows + "_" + flowLayout, Type: ebpf.Hash, KeySize: key, ValueSize: value,
-			MaxEntries: f.entries, Flags: unix.BPF_F_NO_PREALLOC,
+			MaxEntries: f.entries,
 		},
 		bpf.EgressMapHalfOpen: {
 			Name: bpf.EgressMapHalfOpen + "_" + flowLayout, Type: ebpf.LRUHash, KeySize: key, ValueSize: value,
 			MaxEntries: f.halfOpen,
+		},
+		bpf.EgressMapSources: {
+			Name: bpf.EgressMapSources + "_" + flowLayout, Type: ebpf.Array, KeySize: 4, ValueSize: f.sources * sourceSize,
+			MaxEntries: 1,
 		},
 		bpf.EgressMapPushedFlows: {
 			Name: bpf.EgressMapPushedFlows + "_" + flowLayout, Type: ebpf.LRUHash, KeySize: key, ValueSize: pushed,
@@ -271,8 +299,8 @@ func fillThrough(maps map[string]*ebpf.Map, rs rules.RuleSet) error {
 			words[uint32(r.Action.Port/64)] |= 1 << (r.Action.Port % 64)
 		}
 	}
-	for word, bits := range words {
-		if err := through.Put(word, bits); err != nil {
+	for word, ports := range words {
+		if err := through.Put(word, ports); err != nil {
 			return fmt.Errorf("fill %s: %w", bpf.EgressMapThroughPorts, err)
 		}
 	}

@@ -42,6 +42,7 @@ const (
 	flowAnswered = 0x01
 	flowFins     = 0x02 | 0x04
 	flowReset    = 0x08
+	flowEarly    = 0x40
 	tickShift    = 27
 )
 
@@ -93,7 +94,7 @@ func (l *FlowList) count(table string, entry flowEntry) string {
 	case entry.Kind == flowForward:
 		l.Funneled++
 		return "funneled"
-	case entry.Kind == flowBackend && table == bpf.EgressMapHalfOpen:
+	case entry.Kind == flowBackend && (table == bpf.EgressMapHalfOpen || entry.State&flowEarly != 0):
 		l.HalfOpen++
 		return "half_open"
 	case entry.Kind == flowBackend:

@@ -51,10 +51,30 @@ func (p *inlinePair) andBack(name string, s seg) {
 // live says how many entries the backend has: live ones and half-open ones.
 func (p *inlinePair) live(name string, flows, halfOpen int) {
 	p.t.Helper()
-	f, h := p.backend.entries(p.t, bpf.EgressMapFlows), p.backend.entries(p.t, bpf.EgressMapHalfOpen)
-	if f != flows || h != halfOpen {
-		p.t.Errorf("%s: %d live and %d half-open flows, want %d and %d", name, f, h, flows, halfOpen)
+	f, early, h := p.backend.unfunneled(p.t)
+	if f != flows || early+h != halfOpen {
+		p.t.Errorf("%s: %d live and %d half-open flows, want %d and %d", name, f, early+h, flows, halfOpen)
 	}
+}
+
+// unfunneled counts the flows that a backend knows: live ones, half-open ones among
+// those, and half-open ones that replace each other.
+func (p *Programs) unfunneled(t testing.TB) (live, early, halfOpen int) {
+	t.Helper()
+	var key flowKey
+	var entry flowEntry
+	entries := p.egress.maps[bpf.EgressMapFlows].Iterate()
+	for entries.Next(&key, &entry) {
+		if entry.State&flowEarly != 0 {
+			early++
+		} else {
+			live++
+		}
+	}
+	if err := entries.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return live, early, p.entries(t, bpf.EgressMapHalfOpen)
 }
 
 // TestInlineLives takes a flow through what TCP can do with it.
@@ -139,11 +159,9 @@ func TestInlineFloodOfTheBackend(t *testing.T) {
 		runOn(t, b.Ingress, from.out(flood))
 		runOn(t, b.Egress, from.back(answer))
 	}
-	if n := b.entries(t, bpf.EgressMapFlows); n != live {
-		t.Errorf("%d live flows, want %d", n, live)
-	}
-	if n := b.entries(t, bpf.EgressMapHalfOpen); n > halfOpenFlows {
-		t.Errorf("%d half-open flows", n)
+	kept, early, halfOpen := b.unfunneled(t)
+	if kept != live || early != halfOpenFlows || halfOpen == 0 || halfOpen > halfOpenFlows {
+		t.Errorf("%d live flows, %d half-open among them, %d others", kept, early, halfOpen)
 	}
 	for i := range uint16(live) {
 		b.mustStep(t, step{"answer of a live flow", b.Egress, e.back(seg{sport: 4739, dport: 2000 + i, flags: wire.ACK}),
@@ -151,42 +169,80 @@ func TestInlineFloodOfTheBackend(t *testing.T) {
 	}
 }
 
-// TestInlineBackendFull: a flow that finds no place goes on half open, is counted,
-// and moves in when there is one.
-func TestInlineBackendFull(t *testing.T) {
-	const flows = 4
+// backendOf loads a backend with few flows.
+func backendOf(t *testing.T, flows int) *Programs {
+	t.Helper()
 	testnet.RequireRoot(t)
 	b, err := Load(Config{Ingress: mustCompile(t, unfunnelInline), Interface: ethernet, Flows: flows})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// toBackend is a segment of a client that travels.
+func toBackend(sport uint16, flags byte) []byte {
+	return families["IPv4"].out(seg{sport: sport, dport: 179, urgent: 4739, flags: flags, seq: 7, ack: 101})
+}
+
+// open opens a flow and returns what its last segment was counted as.
+func (p *Programs) open(t *testing.T, sport uint16) Reason {
+	t.Helper()
+	runOn(t, p.Ingress, toBackend(sport, wire.SYN))
+	runOn(t, p.Egress, families["IPv4"].back(seg{sport: 4739, dport: sport, flags: wire.SYN | wire.ACK, seq: 100}))
+	reason, _, _ := reasonOf(t, p, p.Ingress, toBackend(sport, wire.ACK))
+	return reason
+}
+
+// TestInlineBackendFull: a flow that finds no place goes on half open, is counted,
+// and moves in when there is one.
+func TestInlineBackendFull(t *testing.T) {
+	const flows = 4
+	const places = 1 + 2*flows // as many half-open ones may be there besides
+	b := backendOf(t, flows)
 	e := families["IPv4"]
-	in := func(sport uint16, flags byte) seg {
-		return seg{sport: sport, dport: 179, urgent: 4739, flags: flags, seq: 7, ack: 101}
-	}
-	open := func(sport uint16) Reason {
-		runOn(t, b.Ingress, e.out(in(sport, wire.SYN)))
-		runOn(t, b.Egress, e.back(seg{sport: 4739, dport: sport, flags: wire.SYN | wire.ACK, seq: 100}))
-		reason, _, _ := reasonOf(t, b, b.Ingress, e.out(in(sport, wire.ACK)))
-		return reason
-	}
-	for i := range uint16(flows + 1) {
-		if got := open(2000 + i); got != Unfunneled {
+	for i := range uint16(places) {
+		if got := b.open(t, 2000+i); got != Unfunneled {
 			t.Errorf("flow %d: counted %v", i, got)
 		}
 	}
-	if got := open(3000); got != NotKept {
+	if got := b.open(t, 3000); got != NotKept {
 		t.Errorf("one more: counted %v", got)
 	}
 	b.mustStep(t, step{"its answer", b.Egress, e.back(seg{sport: 4739, dport: 3000, flags: wire.ACK}),
 		e.back(seg{sport: 179, dport: 3000, urgent: 4739, flags: wire.ACK}), Funneled})
-	runOn(t, b.Ingress, e.out(in(2001, wire.RST)))
+	runOn(t, b.Ingress, toBackend(2001, wire.RST))
 	if !b.within(t, func() bool {
-		reason, _, _ := reasonOf(t, b, b.Ingress, e.out(in(3000, wire.ACK)))
+		reason, _, _ := reasonOf(t, b, b.Ingress, toBackend(3000, wire.ACK))
 		return reason == Unfunneled && b.entries(t, bpf.EgressMapHalfOpen) == 0
 	}) {
 		t.Error("a flow was reset, and its place is not taken")
+	}
+}
+
+// TestInlineHalfOpenPlacesComeBack: half-open flows that nobody goes on with give up their
+// places among the live ones, without a full table.
+func TestInlineHalfOpenPlacesComeBack(t *testing.T) {
+	const flows = 4
+	b := backendOf(t, flows)
+	for i := range uint16(flows) {
+		runOn(t, b.Ingress, toBackend(2000+i, wire.SYN))
+	}
+	if got := b.open(t, 3000); got != Unfunneled {
+		t.Errorf("one more: counted %v", got)
+	}
+	if live, early, halfOpen := b.unfunneled(t); live != 1 || early != flows || halfOpen != 0 {
+		t.Errorf("%d live flows, %d half-open among them, %d others", live, early, halfOpen)
+	}
+	next := uint16(4000)
+	if !b.within(t, func() bool {
+		runOn(t, b.Ingress, toBackend(next, wire.SYN))
+		next++
+		_, early, _ := b.unfunneled(t)
+		return early <= 1
+	}) {
+		t.Error("half-open flows keep their places")
 	}
 }
 
@@ -208,4 +264,5 @@ func TestInlineFloodOfTheClient(t *testing.T) {
 	}
 	p.untilFree(t, e, 41000)
 	p.mustStep(t, answer)
+	p.sourcesAreCounted(t)
 }

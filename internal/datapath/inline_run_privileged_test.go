@@ -284,6 +284,34 @@ func (p *Programs) within(t *testing.T, holds func() bool) bool {
 	return false
 }
 
+// sourcesAreCounted checks that flows use as many source ports as are counted.
+func (p *Programs) sourcesAreCounted(t *testing.T) {
+	t.Helper()
+	var key flowKey
+	var entry flowEntry
+	flows, used := 0, uint32(0)
+	entries := p.egress.maps[bpf.EgressMapFlows].Iterate()
+	for entries.Next(&key, &entry) {
+		if entry.Kind == flowForward {
+			flows++
+		}
+	}
+	if err := entries.Err(); err != nil {
+		t.Fatal(err)
+	}
+	sources := p.egress.maps[bpf.EgressMapSources]
+	counters := make([]uint32, sources.ValueSize()/sourceSize)
+	if err := sources.Lookup(uint32(0), counters); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range counters {
+		used += n
+	}
+	if int(used) != flows {
+		t.Errorf("%d source ports are counted as used, by %d flows", used, flows)
+	}
+}
+
 func TestInlineTableFull(t *testing.T) {
 	const flows = 5
 	p := limited(t, flows, rules.PortRange{First: 32768, Last: 60999})
@@ -309,6 +337,7 @@ func TestInlineTableFull(t *testing.T) {
 		t.Errorf("reset: counted %v", reason)
 	}
 	p.untilFree(t, e, 41000)
+	p.sourcesAreCounted(t)
 }
 
 func TestInlinePortsRunOut(t *testing.T) {
@@ -332,6 +361,7 @@ func TestInlinePortsRunOut(t *testing.T) {
 		t.Errorf("reset: counted %v", reason)
 	}
 	p.untilFree(t, e, 41000)
+	p.sourcesAreCounted(t)
 }
 
 // TestInlinePortOfOneDestination: a source port that is used with one

@@ -4,6 +4,7 @@ package datapath
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -14,7 +15,7 @@ import (
 // (bpf/flow.h). Tables carry it in their names, and those of another version are
 // not used further. It grows with every change of struct flow,
 // struct flow_key or struct pushed_flow.
-const flowLayout = "2"
+const flowLayout = "3"
 
 // FlowTables are the flow tables of programs that are attached.
 type FlowTables struct {
@@ -52,8 +53,11 @@ func AttachedFlowTables(id ebpf.ProgramID) (*FlowTables, error) {
 // size that is asked for, and reports whether any is left. Those of inline flows
 // stay or go together.
 func (t *FlowTables) DropEmpty() (left bool, err error) {
-	for _, together := range [][]string{{bpf.EgressMapFlows, bpf.EgressMapHalfOpen}, {bpf.EgressMapPushedFlows}} {
-		empty, err := t.empty(together)
+	for _, together := range []struct{ tables, counters []string }{
+		{tables: []string{bpf.EgressMapFlows, bpf.EgressMapHalfOpen}, counters: []string{bpf.EgressMapSources}},
+		{tables: []string{bpf.EgressMapPushedFlows}},
+	} {
+		empty, err := t.empty(together.tables)
 		if err != nil {
 			return false, fmt.Errorf("look into a flow table: %w", err)
 		}
@@ -61,12 +65,16 @@ func (t *FlowTables) DropEmpty() (left bool, err error) {
 			left = true
 			continue
 		}
-		for _, name := range together {
-			t.maps[name].Close()
-			delete(t.maps, name)
-		}
+		t.drop(slices.Concat(together.tables, together.counters))
 	}
 	return left, nil
+}
+
+func (t *FlowTables) drop(names []string) {
+	for _, name := range names {
+		t.maps[name].Close()
+		delete(t.maps, name)
+	}
 }
 
 func (t *FlowTables) empty(names []string) (bool, error) {
