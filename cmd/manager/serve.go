@@ -140,6 +140,9 @@ func setup(mgr ctrl.Manager, opts options, source certificates) error {
 	if err := (&controllers.FunnelPolicyReconciler{KeepDeleted: opts.keepDeleted}).SetupWithManager(mgr); err != nil {
 		return err
 	}
+	if err := mgr.Add(giveBack{}); err != nil {
+		return err
+	}
 	return mgr.AddHealthzCheck("ping", healthz.Ping)
 }
 
