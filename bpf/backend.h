@@ -84,17 +84,24 @@ static __always_inline bool acknowledges(struct __sk_buff *skb, const struct pac
 	return f->state & FLOW_ISN && p->flags & TCP_ACK && numbers_of(skb, p).ack == f->isn + 1;
 }
 
+/* settle makes an early flow a live one, where it stands. */
+static __always_inline void settle(struct flow *f)
+{
+	f->state = FLOW_ANSWERED;
+	end_early();
+}
+
 /* promote gives a half-open flow its place among the live ones if there is one. */
 static __always_inline enum reason promote(const struct flow_key *key, struct flow *f,
 					   enum reason reason)
 {
-	struct flow live = *f;
+	struct flow live;
 
 	if (is_early(f)) {
-		f->state = FLOW_ANSWERED;
-		end_early();
+		settle(f);
 		return reason;
 	}
+	live = *f;
 	live.state = FLOW_ANSWERED;
 	if (insert_flow(key, &live)) {
 		want_sweep();
@@ -125,7 +132,7 @@ __noinline int unfunnel_known(struct __sk_buff *skb, const struct packet *p, enu
 	if (is_early(f)) {
 		if (!acknowledges(skb, p, f))
 			return NOT_OURS;
-		promote(&key, f, REASON_UNFUNNELED);
+		settle(f);
 	}
 	note_segment(&key, f, p, true);
 	count_flow(f, p->l3_len);

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgress() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressBytes[348388:434916],
-		Types:        _EgressBytes[434916:443745],
-		Functions:    _EgressBytes[443745:444129],
-		Relocations:  _EgressBytes[444129:444289],
+		Instructions: _EgressBytes[347657:433865],
+		Types:        _EgressBytes[433865:442694],
+		Functions:    _EgressBytes[442694:443078],
+		Relocations:  _EgressBytes[443078:443238],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngress() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressBytes[308260:383820],
-		Types:        _IngressBytes[383820:392516],
-		Functions:    _IngressBytes[392516:392884],
-		Relocations:  _IngressBytes[392884:393044],
+		Instructions: _IngressBytes[307529:382769],
+		Types:        _IngressBytes[382769:391465],
+		Functions:    _IngressBytes[391465:391833],
+		Relocations:  _IngressBytes[391833:391993],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

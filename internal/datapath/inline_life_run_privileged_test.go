@@ -61,18 +61,12 @@ func (p *inlinePair) live(name string, flows, halfOpen int) {
 // those, and half-open ones that replace each other.
 func (p *Programs) unfunneled(t testing.TB) (live, early, halfOpen int) {
 	t.Helper()
-	var key flowKey
-	var entry flowEntry
-	entries := p.egress.maps[bpf.EgressMapFlows].Iterate()
-	for entries.Next(&key, &entry) {
-		if entry.State&flowEarly != 0 {
+	for _, f := range p.flows(t, bpf.EgressMapFlows) {
+		if f.State&flowEarly != 0 {
 			early++
 		} else {
 			live++
 		}
-	}
-	if err := entries.Err(); err != nil {
-		t.Fatal(err)
 	}
 	return live, early, p.entries(t, bpf.EgressMapHalfOpen)
 }

@@ -208,18 +208,22 @@ func TestInlineBackendRecovers(t *testing.T) {
 // entries counts the entries of a table.
 func (p *Programs) entries(t testing.TB, table string) int {
 	t.Helper()
-	n := 0
-	var key [40]byte
-	var value [24]byte
-	m := p.egress.maps[table]
-	entries := m.Iterate()
-	for entries.Next(&key, &value) {
-		n++
+	return len(p.flows(t, table))
+}
+
+// flows are the entries of a table.
+func (p *Programs) flows(t testing.TB, table string) (all []flowEntry) {
+	t.Helper()
+	var key flowKey
+	var entry flowEntry
+	entries := p.egress.maps[table].Iterate()
+	for entries.Next(&key, &entry) {
+		all = append(all, entry)
 	}
 	if err := entries.Err(); err != nil {
 		t.Fatal(err)
 	}
-	return n
+	return all
 }
 
 // TestInlineThereAndBack sends segments of many shapes from client to backend
@@ -287,17 +291,11 @@ func (p *Programs) within(t *testing.T, holds func() bool) bool {
 // sourcesAreCounted checks that flows use as many source ports as are counted.
 func (p *Programs) sourcesAreCounted(t *testing.T) {
 	t.Helper()
-	var key flowKey
-	var entry flowEntry
 	flows, used := 0, uint32(0)
-	entries := p.egress.maps[bpf.EgressMapFlows].Iterate()
-	for entries.Next(&key, &entry) {
-		if entry.Kind == flowForward {
+	for _, f := range p.flows(t, bpf.EgressMapFlows) {
+		if f.Kind == flowForward {
 			flows++
 		}
-	}
-	if err := entries.Err(); err != nil {
-		t.Fatal(err)
 	}
 	sources := p.egress.maps[bpf.EgressMapSources]
 	counters := make([]uint32, sources.ValueSize()/sourceSize)

@@ -4,7 +4,6 @@ package datapath
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -13,8 +12,8 @@ import (
 
 // flowLayout is the version of what entries of the flow tables are and mean
 // (bpf/flow.h). Tables carry it in their names, and those of another version are
-// not used further. It grows with every change of struct flow,
-// struct flow_key or struct pushed_flow.
+// not used further. It grows with every change of struct flow, struct flow_key or
+// struct pushed_flow, and of which tables there are.
 const flowLayout = "3"
 
 // FlowTables are the flow tables of programs that are attached.
@@ -53,11 +52,8 @@ func AttachedFlowTables(id ebpf.ProgramID) (*FlowTables, error) {
 // size that is asked for, and reports whether any is left. Those of inline flows
 // stay or go together.
 func (t *FlowTables) DropEmpty() (left bool, err error) {
-	for _, together := range []struct{ tables, counters []string }{
-		{tables: []string{bpf.EgressMapFlows, bpf.EgressMapHalfOpen}, counters: []string{bpf.EgressMapSources}},
-		{tables: []string{bpf.EgressMapPushedFlows}},
-	} {
-		empty, err := t.empty(together.tables)
+	for _, together := range [][]string{{bpf.EgressMapFlows, bpf.EgressMapHalfOpen, bpf.EgressMapSources}, {bpf.EgressMapPushedFlows}} {
+		empty, err := t.empty(together)
 		if err != nil {
 			return false, fmt.Errorf("look into a flow table: %w", err)
 		}
@@ -65,20 +61,19 @@ func (t *FlowTables) DropEmpty() (left bool, err error) {
 			left = true
 			continue
 		}
-		t.drop(slices.Concat(together.tables, together.counters))
+		for _, name := range together {
+			t.maps[name].Close()
+			delete(t.maps, name)
+		}
 	}
 	return left, nil
 }
 
-func (t *FlowTables) drop(names []string) {
-	for _, name := range names {
-		t.maps[name].Close()
-		delete(t.maps, name)
-	}
-}
-
 func (t *FlowTables) empty(names []string) (bool, error) {
 	for _, name := range names {
+		if t.maps[name].Type() == ebpf.Array { // of counters, which are there always
+			continue
+		}
 		key, err := t.maps[name].NextKeyBytes(nil) // nil when there is none
 		if err != nil || key != nil {
 			return false, err
