@@ -10,7 +10,7 @@
 
 /*
  * The Go side takes the numbers from here (bpf2go) and has the words in
- * internal/datapath/reason.go. New reasons go before REASON_COUNT.
+ * internal/datapath/reason.go. New reasons go before the last two.
  */
 enum reason {
 	REASON_NONE = 0,
@@ -35,8 +35,6 @@ enum reason {
 	REASON_ERROR_SHORT,	/* ICMP error that quotes too little to be translated */
 
 	/* rewritten, or on the way to be */
-	REASON_FUNNELED,
-	REASON_UNFUNNELED,
 	REASON_TO_SEGMENT,	/* handed to the segmenting device */
 	REASON_PASSED_SEGMENT,	/* segmented, then no rule funnels it any more */
 	REASON_URGENT,		/* inline: funneled, its URG flag was cleared */
@@ -59,6 +57,13 @@ enum reason {
 	REASON_FLOWS_FULL,	/* inline: new flow, but the flow table is full */
 	REASON_NO_PORT,		/* inline: new flow, but found no free source port */
 	REASON_FAILED,		/* the kernel refused a change to the packet */
+
+	/*
+	 * Rewritten as a rule or a flow says. They are last because the counters of the
+	 * first rules follow, so that most packets are counted in one cache line.
+	 */
+	REASON_FUNNELED,
+	REASON_UNFUNNELED,
 
 	REASON_COUNT,
 };

@@ -61,33 +61,33 @@ static __always_inline int send_out(int outcome)
  * the rules were replaced meanwhile, the new ones hold, and packets that they
  * leave alone go out as they are. Nothing else has a way out of the device.
  */
-static __always_inline int segment(struct __sk_buff *skb, struct packet *p)
+static __always_inline int segment(struct __sk_buff *skb)
 {
 	struct action *a, reply = {};
+	struct packet p;
 	int rule;
 
-	if (parse(skb, ETH_HLEN, p))
+	if (parse(skb, ETH_HLEN, &p))
 		return dropped(REASON_STRAY);
-	if (funnels_replies && reply_action(p, HOOK_EGRESS, &reply))
-		return send_out(push(skb, p, &reply));
-	rule = classify(&p->tuple);
+	if (funnels_replies && reply_action(&p, HOOK_EGRESS, &reply))
+		return send_out(push(skb, &p, &reply));
+	rule = classify(&p.tuple);
 	a = action_of(rule);
 	if (!a || a->verb == VERB_FUNNEL_INLINE || a->verb == VERB_UNFUNNEL_INLINE)
 		return send_out(untouched(REASON_PASSED_SEGMENT));
-	count_rule(rule, p->l3_len);
+	count_rule(rule, p.l3_len);
 	if (pushes && a->verb == VERB_FUNNEL)
-		return send_out(push(skb, p, a));
-	return send_out(act(skb, p, rule, a, HOOK_EGRESS));
+		return send_out(push(skb, &p, a));
+	return send_out(act(skb, &p, rule, a, HOOK_EGRESS));
 }
 
 static __always_inline int at_egress(struct __sk_buff *skb)
 {
 	const struct hook_ways ways = { HOOK_EGRESS, known_reply, funnel_at_egress };
-	struct packet p;
 
 	if (!segment_b || skb->ingress_ifindex != segment_b)
-		return at_hook(skb, &p, ways);
-	return skb->ifindex == segment_b ? segment(skb, &p) : untouched(REASON_FROM_SEGMENT);
+		return at_hook(skb, ways);
+	return skb->ifindex == segment_b ? segment(skb) : untouched(REASON_FROM_SEGMENT);
 }
 
 SEC("tc")

@@ -9,14 +9,14 @@ import "github.com/cilium/ebpf"
 func LinkedEgress() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressBytes[347657:433865],
-		Types:        _EgressBytes[433865:442694],
-		Functions:    _EgressBytes[442694:443078],
-		Relocations:  _EgressBytes[443078:443238],
+		Instructions: _EgressBytes[371480:463768],
+		Types:        _EgressBytes[463768:472721],
+		Functions:    _EgressBytes[472721:473097],
+		Relocations:  _EgressBytes[473097:473929],
 		Maps: []Map{
+			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},
-			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "actions", Type: ebpf.Array, KeySize: 4, ValueSize: 12, MaxEntries: 1, Flags: 0x80}, ""},
 			{ebpf.MapSpec{Name: ".bss", Type: ebpf.Array, KeySize: 4, ValueSize: 20, MaxEntries: 1, Flags: 0x0}, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},
 			{ebpf.MapSpec{Name: "half_open", Type: ebpf.LRUHash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},

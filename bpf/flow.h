@@ -74,7 +74,7 @@ struct flow {
 	__be16 marker;	/* REVERSE: the marker that it must have; 0: none */
 	__u8 kind;
 	__u8 state;
-	__u16 pad;
+	__u16 stamp;	/* when tick was set, for touch_flow */
 	__u32 isn;	/* half-open: the sequence number of our SYN-ACK */
 };
 _Static_assert(sizeof(struct flow) == 24, "struct flow is shared with Go");
@@ -126,12 +126,22 @@ static __always_inline __u32 flow_now(void)
 	return bpf_ktime_get_coarse_ns() >> FLOW_TICK_SHIFT;
 }
 
+/*
+ * touch_flow sets the tick, but asks for the time only when the kernel's count of clock
+ * interrupts says that some has passed, 16 to 160 ms: reading that is no call. The count
+ * begins again after 17 minutes at the soonest; a packet that comes right then, after a
+ * silence, may leave the tick to the next one.
+ */
+#define FLOW_STAMP_SHIFT 4
+
 static __always_inline void touch_flow(struct flow *f)
 {
-	__u32 now = flow_now();
+	__u16 stamp = bpf_jiffies64() >> FLOW_STAMP_SHIFT;
 
-	if (f->tick != now)
-		f->tick = now;
+	if (f->stamp == stamp)
+		return;
+	f->stamp = stamp;
+	f->tick = flow_now();
 }
 
 /*

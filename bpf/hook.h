@@ -11,6 +11,7 @@
 #include "classify.h"
 #include "config.h"
 #include "count.h"
+#include "fast.h"
 #include "icmp.h"
 #include "inline.h"
 #include "parse.h"
@@ -43,29 +44,37 @@ static __always_inline int do_rule(struct __sk_buff *skb, struct packet *p, __u3
 	return act(skb, p, rule, a, hook);
 }
 
-/* at_hook fills in p. */
-static __always_inline int at_hook(struct __sk_buff *skb, struct packet *p,
-				   const struct hook_ways ways)
+static __always_inline int whole_way(struct __sk_buff *skb, const struct hook_ways *ways)
 {
-	enum reason reason = parse(skb, l2_len, p);
+	enum reason reason;
+	struct packet p;
 	struct action *a;
 	int rule, outcome;
 
+	reason = parse(skb, l2_len, &p);
 	if (reason)
-		return not_parsed(skb, p, reason, ways.hook);
-	outcome = known_flow(skb, p, ways.hook);
+		return not_parsed(skb, &p, reason, ways->hook);
+	outcome = known_flow(skb, &p, ways->hook);
 	if (outcome != NOT_OURS)
 		return outcome;
-	outcome = ways.known_reply(skb, p);
+	outcome = ways->known_reply(skb, &p);
 	if (outcome != NOT_OURS)
 		return outcome;
-	rule = classify(&p->tuple);
+	rule = classify(&p.tuple);
 	a = action_of(rule);
-	if (clashes_with_pushed(p, a, ways.hook))
+	if (clashes_with_pushed(&p, a, ways->hook))
 		return dropped(REASON_TUPLE_CLASH);
 	if (!a)
-		return pass_direct(skb, p, ways.hook, REASON_NO_MATCH);
-	return do_rule(skb, p, rule, a, &ways);
+		return pass_direct(skb, &p, ways->hook, REASON_NO_MATCH);
+	return do_rule(skb, &p, rule, a, ways);
+}
+
+/* (What either way keeps on the stack is not needed by the other.) */
+static __always_inline int at_hook(struct __sk_buff *skb, const struct hook_ways ways)
+{
+	int outcome = follow_fast(skb, ways.hook);
+
+	return outcome != NOT_OURS ? outcome : whole_way(skb, &ways);
 }
 
 #endif

@@ -54,9 +54,8 @@ SEC("tc")
 int ingress(struct __sk_buff *skb)
 {
 	const struct hook_ways ways = { HOOK_INGRESS, known_reply, funnel_at_ingress };
-	struct packet p;
 
-	return leave(at_hook(skb, &p, ways));
+	return leave(at_hook(skb, ways));
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

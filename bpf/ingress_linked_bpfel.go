@@ -9,14 +9,14 @@ import "github.com/cilium/ebpf"
 func LinkedIngress() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressBytes[307529:382769],
-		Types:        _IngressBytes[382769:391465],
-		Functions:    _IngressBytes[391465:391833],
-		Relocations:  _IngressBytes[391833:391993],
+		Instructions: _IngressBytes[330118:411134],
+		Types:        _IngressBytes[411134:419954],
+		Functions:    _IngressBytes[419954:420314],
+		Relocations:  _IngressBytes[420314:421146],
 		Maps: []Map{
+			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},
-			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".bss", Type: ebpf.Array, KeySize: 4, ValueSize: 20, MaxEntries: 1, Flags: 0x0}, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},
 			{ebpf.MapSpec{Name: "half_open", Type: ebpf.LRUHash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "actions", Type: ebpf.Array, KeySize: 4, ValueSize: 12, MaxEntries: 1, Flags: 0x80}, ""},

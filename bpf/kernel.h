@@ -49,6 +49,10 @@ struct icmpv6_too_big {
  */
 #define opaque(x) asm volatile("" : "+r"(x))
 
+/* As the kernel's compiler.h has them. */
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
 /*
  * RFC 792, RFC 1191: destination unreachable, fragmentation needed. (linux/icmp.h
  * pulls in what does not compile for this target.)
@@ -86,10 +90,8 @@ static __always_inline bool checksum_is_known(void)
  * False: it is, or may be, the sum of the pseudo header that the kernel or the
  * device completes later (CHECKSUM_PARTIAL). Before Linux 6.2 a program can't
  * know, and the answer is always false.
- *
- * (Not inline: clang-14 crashes on the field access in a larger function.)
  */
-static __noinline bool checksum_is_whole(struct __sk_buff *skb)
+static __always_inline bool checksum_is_whole(struct __sk_buff *skb)
 {
 	struct sk_buff *kernel_skb;
 

@@ -63,9 +63,9 @@ func run(ctx context.Context, args []string) error {
 func parseFlags(args []string) (options, error) {
 	var opts options
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
-	flags.IntVar(&opts.rounds, "rounds", 24, "samples of each figure")
-	flags.DurationVar(&opts.duration, "duration", 200*time.Millisecond, "length of one sample")
-	quick := flags.Bool("quick", false, "the same as -rounds 6 -duration 100ms: a look within two minutes")
+	flags.IntVar(&opts.rounds, "rounds", 64, "samples of each figure")
+	flags.DurationVar(&opts.duration, "duration", 60*time.Millisecond, "length of one sample; the shorter, the closer together are those that are compared")
+	quick := flags.Bool("quick", false, "the same as -rounds 12: a look within two minutes")
 	only := flags.String("only", "", "regular expression of the rows to measure")
 	modes := flags.String("modes", "", "regular expression of the modes to measure besides native")
 	flags.StringVar(&opts.peer, "peer", "", "object file of another implementation, to be shown as a column: its first TC program is attached to both ends, with the rules of hack/bench/README.md built in")
@@ -73,7 +73,7 @@ func parseFlags(args []string) (options, error) {
 	flags.StringVar(&opts.machine, "machine", benchpage.DefaultName(), "name of the page")
 	_ = flags.Parse(args)
 	if *quick {
-		opts.rounds, opts.duration = 6, 100*time.Millisecond
+		opts.rounds = 12
 	}
 	if flags.NArg() > 0 || opts.rounds < 1 {
 		return opts, fmt.Errorf("unexpected arguments: %q", flags.Args())

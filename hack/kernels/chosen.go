@@ -33,6 +33,7 @@ var chosen = map[string][]string{
 		"TestRandomSegmentsComeBack",
 		"TestInlineClientRewrites",
 		"TestInlineBackendRewrites",
+		"TestInlineFastPathIsTheWholeWay",
 		"TestMatrix",
 	},
 	"internal/attach": {

@@ -38,9 +38,10 @@ const (
 	countersApart  = 8
 )
 
-// countersName is what names of maps of counters begin with. How many reasons they have
-// follows, which is not the same for programs of another version.
-const countersName = bpf.EgressMapCounters + "."
+// countersName is what names of maps of counters begin with. Its digit grows when reasons
+// change places. How many reasons they have follows, which is not the same for programs of
+// another version.
+const countersName = bpf.EgressMapCounters + "2."
 
 // sizeCounters makes room for the counters of every processor.
 func sizeCounters(o *object, rs rules.RuleSet) error {

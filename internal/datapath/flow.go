@@ -209,7 +209,7 @@ type flowEntry struct {
 	Tick, Rule                                uint32
 	SourcePort, DestinationPort, Urgent, Mark [2]byte // network byte order
 	Kind, State                               uint8
-	_                                         uint16
+	Stamp                                     uint16
 	SequenceNumber                            uint32
 }
 

@@ -141,5 +141,5 @@ func (r Reason) Words() string {
 
 // Drops reports whether a packet with this reason was dropped.
 func (r Reason) Drops() bool {
-	return r >= Dropped && r < reasonCount
+	return r >= Dropped && r <= Failed
 }
