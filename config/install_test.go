@@ -187,7 +187,7 @@ func TestManagerMayWriteThisAndNoMore(t *testing.T) {
 		"cluster: delete configmaps",
 		"cluster: patch admissionregistration.k8s.io/mutatingwebhookconfigurations[sfunnel]",
 		"cluster: patch configmaps",
-		"cluster: patch sfunnel.io/funnelpolicies/status",
+		"cluster: update sfunnel.io/funnelpolicies/status",
 		"sfunnel-system: create coordination.k8s.io/leases",
 		"sfunnel-system: create events", // of the lease
 		"sfunnel-system: create secrets",

@@ -36,7 +36,7 @@ func CacheOptions() cache.Options {
 				Transform: cut(func(pod *corev1.Pod) { cutPod(pod); shareTemplate(&common, pod) }),
 			},
 			&v1alpha1.FunnelPolicy{}: {Transform: cut(cutPolicy)},
-			&corev1.ConfigMap{}:      {Label: hasLabel(v1alpha1.LabelPolicy)},
+			&corev1.ConfigMap{}:      {Label: hasLabel(v1alpha1.LabelPolicy), Transform: cut(cutConfigMap)},
 			&corev1.Service{}:        {Transform: cut(cutService)},
 			&corev1.Namespace{}:      {Transform: cut(cutNamespace)},
 			&discoveryv1.EndpointSlice{}: {

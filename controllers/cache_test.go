@@ -188,3 +188,56 @@ func TestCutEndpointSliceKeepsPodsThatAreReadyOrEnd(t *testing.T) {
 		}
 	}
 }
+
+func TestCutConfigMapKeepsASumOfItsData(t *testing.T) {
+	whole := func() *corev1.ConfigMap {
+		return &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{
+				Name: "p-funnel", Namespace: "shop", UID: "1", ResourceVersion: "7",
+				Labels:      map[string]string{v1alpha1.LabelPolicy: "p", labelManagedBy: FieldManager, "theirs": "x"},
+				Annotations: map[string]string{v1alpha1.AnnotationReleased: "shop/b sha256:0", "theirs": "x"},
+			},
+			Data: map[string]string{v1alpha1.FileIngress: "tcp dport 22 drop\n", v1alpha1.FileEgress: ""},
+		}
+	}
+	seen := func(c *corev1.ConfigMap) *corev1.ConfigMap {
+		once, err := cut(cutConfigMap)(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := once.(*corev1.ConfigMap).DeepCopy()
+		if twice, err := cut(cutConfigMap)(once); err != nil || !cmp.Equal(twice, any(before)) {
+			t.Errorf("cut again: %+v, %v; before %+v", twice, err, before)
+		}
+		return before
+	}
+	want := content{data: whole().Data, releasedFor: "shop/b sha256:0"}
+	c := seen(whole())
+	if c.Name != "p-funnel" || c.UID != "1" || c.ResourceVersion != "7" || len(c.Data)+len(c.Labels) > 0 {
+		t.Errorf("kept %+v", c)
+	}
+	if !holds(whole(), want) || !holds(c, want) || !owned(c) || releasedFor(c) != want.releasedFor {
+		t.Errorf("what is there is not recognised in %+v", c)
+	}
+	for name, change := range map[string]func(*corev1.ConfigMap){
+		"a value": func(c *corev1.ConfigMap) { c.Data[v1alpha1.FileIngress] = "tcp dport 23 drop\n" },
+		"values exchanged": func(c *corev1.ConfigMap) {
+			c.Data = map[string]string{v1alpha1.FileEgress: "tcp dport 22 drop\n", v1alpha1.FileIngress: ""}
+		},
+		"a key more":    func(c *corev1.ConfigMap) { c.Data["note"] = "" },
+		"a key less":    func(c *corev1.ConfigMap) { delete(c.Data, v1alpha1.FileEgress) },
+		"who writes it": func(c *corev1.ConfigMap) { delete(c.Labels, labelManagedBy) },
+		"for whom":      func(c *corev1.ConfigMap) { c.Annotations[v1alpha1.AnnotationReleased] = "shop/b sha256:1" },
+	} {
+		other := whole()
+		change(other)
+		if holds(seen(other), want) {
+			t.Errorf("%s: looks the same", name)
+		}
+	}
+	foreign := whole()
+	foreign.Labels[v1alpha1.LabelPolicy] = "q"
+	if owned(seen(foreign)) {
+		t.Error("one of another policy is owned")
+	}
+}

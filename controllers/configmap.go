@@ -38,21 +38,25 @@ type content struct {
 // in what it returns, for the status; it asks for another try.
 func (r *FunnelPolicyReconciler) publish(ctx context.Context, facts status.Facts, known *known) (status.ConfigMap, error) {
 	p, program := facts.Policy, facts.Program
+	want, after := content{program.Data, program.ReleasedFor, false}, current(program)
 	have, err := r.configMap(ctx, rulesName(client.ObjectKeyFromObject(p)), &known.configMap)
+	stays := program.Data == nil || len(facts.Conflicts) > 0
+	if err == nil && stays {
+		have, err = r.whole(ctx, have)
+	}
 	if err != nil {
 		return status.ConfigMap{}, err
 	}
 	if have != nil && !owned(have) {
 		return status.ConfigMap{Failure: notOwned(p)}, nil
 	}
-	want, after := content{program.Data, program.ReleasedFor, false}, current(program)
-	if program.Data == nil || len(facts.Conflicts) > 0 {
+	if stays {
 		if !startsEmpty(facts, have) {
 			return held(have), nil
 		}
 		want, after = empty(p)
 	}
-	if have != nil && holds(have, want) {
+	if holds(have, want) || known.configMap.kept(have, want) {
 		return after, nil
 	}
 	err = r.apply(ctx, p, v1alpha1.ConfigMapName(p.Name), have, want, &known.configMap)
@@ -111,9 +115,9 @@ func rulesName(of types.NamespacedName) types.NamespacedName {
 	return types.NamespacedName{Namespace: of.Namespace, Name: v1alpha1.ConfigMapName(of.Name)}
 }
 
-// configMap returns the ConfigMap of that name, nil when there is none that is known
-// of. It looks live when the cache is behind our last write, or when the last write
-// met one that the cache does not show, as a foreign one.
+// configMap returns the ConfigMap of that name, from the cache without its data; nil when
+// there is none that is known of. It looks live when the cache is behind our last write, or
+// when the last write met one that the cache does not show, as a foreign one.
 func (r *FunnelPolicyReconciler) configMap(ctx context.Context, name types.NamespacedName, last *written) (*corev1.ConfigMap, error) {
 	have, err := getConfigMap(ctx, r.Client, name)
 	if err != nil {
@@ -131,6 +135,24 @@ func (r *FunnelPolicyReconciler) configMap(ctx context.Context, name types.Names
 	return have, err
 }
 
+// whole returns the ConfigMap with its data, of that version or later; nil when there is
+// none any more.
+func (r *FunnelPolicyReconciler) whole(ctx context.Context, c *corev1.ConfigMap) (*corev1.ConfigMap, error) {
+	if c == nil || !isCut(c) {
+		return c, nil
+	}
+	name := client.ObjectKeyFromObject(c)
+	if kept := r.memory.keptWhole(name, c.ResourceVersion); kept != nil {
+		return kept, nil
+	}
+	live, err := getConfigMap(ctx, r.Live, name)
+	if live != nil {
+		live.ManagedFields = nil
+		r.memory.keepWhole(live)
+	}
+	return live, err
+}
+
 // getConfigMap returns the ConfigMap of that name, nil when there is none.
 func getConfigMap(ctx context.Context, from client.Reader, name types.NamespacedName) (*corev1.ConfigMap, error) {
 	have := &corev1.ConfigMap{}
@@ -144,20 +166,18 @@ func getConfigMap(ctx context.Context, from client.Reader, name types.Namespaced
 	return have, nil
 }
 
-// owned reports whether the ConfigMap carries our label with the policy that its
-// name says. It may be left from a policy that was deleted, or the label may have
-// been put there to hand it over.
-func owned(c *corev1.ConfigMap) bool {
-	of := c.Labels[v1alpha1.LabelPolicy]
-	return of != "" && c.Name == v1alpha1.ConfigMapName(of)
-}
-
-// holds reports whether what we write is there. What others added stays.
+// holds reports whether what we write is there. What others added stays, but keeps a
+// ConfigMap that was cut from being recognised: then an apply tells (written.kept).
 func holds(c *corev1.ConfigMap, want content) bool {
-	return holdsData(c, want.data) && c.Annotations[v1alpha1.AnnotationReleased] == want.releasedFor && c.Labels[labelManagedBy] == FieldManager
+	return c != nil && holdsData(c, want.data) && c.Annotations[v1alpha1.AnnotationReleased] == want.releasedFor &&
+		(isCut(c) || c.Labels[labelManagedBy] == FieldManager)
 }
 
+// holdsData is holds for the data alone.
 func holdsData(c *corev1.ConfigMap, data map[string]string) bool {
+	if isCut(c) {
+		return sumOf(c) == contentSum(FieldManager, data)
+	}
 	for key, value := range data {
 		if c.Data[key] != value {
 			return false
@@ -199,7 +219,7 @@ func (r *FunnelPolicyReconciler) apply(ctx context.Context, p *v1alpha1.FunnelPo
 		return err
 	}
 	if want.ResourceVersion != nil {
-		last.from, last.to = before, *want.ResourceVersion
+		last.from, last.to, last.sum = before, *want.ResourceVersion, contentSum(c.releasedFor, c.data)
 		r.memory.wrote(types.NamespacedName{Namespace: p.Namespace, Name: name}, last.to)
 	}
 	return nil

@@ -17,7 +17,7 @@ import (
 // verdict is which older policies one yields to.
 type verdict struct {
 	// of is equal for equal policies.
-	of    string
+	of    uint64
 	found []policy.Conflict
 }
 
@@ -36,7 +36,7 @@ func (r *FunnelPolicyReconciler) conflicts(ctx context.Context, p *v1alpha1.Funn
 		beside, of = append(beside, policy.Compiled{Policy: q, Program: c.program}), append(of, c.of)
 	}
 	slices.Sort(of[1:])
-	if now := strings.Join(of, "; "); now != last.of {
+	if now := hashOf(strings.Join(of, "; ")); now != last.of {
 		*last = verdict{of: now}
 		if conflict, yields := policy.Conflicts(beside)[p.Name]; yields {
 			last.found = []policy.Conflict{conflict}
@@ -71,6 +71,9 @@ func (r *FunnelPolicyReconciler) inForce(ctx context.Context, q *v1alpha1.Funnel
 		return c, err
 	}
 	have, err := getConfigMap(ctx, r.Client, rulesName(client.ObjectKeyFromObject(q)))
+	if err == nil {
+		have, err = r.whole(ctx, have)
+	}
 	if err != nil || have == nil || !owned(have) {
 		return c, err
 	}

@@ -20,7 +20,7 @@ var _ = Describe("Rules of a deleted policy", Ordered, func() {
 
 	// look makes the operator look at the ConfigMap again.
 	look := func(c *corev1.ConfigMap) {
-		change(c, func() { c.Labels["looked-at"] = o.clock.Now().Format("150405.000000000") })
+		change(c, func() { c.Data["looked-at"] = o.clock.Now().Format("150405.000000000") })
 	}
 	// deletedPolicy is one whose operator knows that it is gone.
 	deletedPolicy := func(s shop) *v1alpha1.FunnelPolicy {

@@ -28,18 +28,19 @@ func (r *FunnelPolicyReconciler) publishExternal(ctx context.Context, facts *sta
 	if data == nil || len(facts.Faults)+len(facts.Conflicts) > 0 {
 		return nil // the last good ones stay
 	}
+	want := content{data: data, owned: true}
 	have, err := r.configMap(ctx, name, &known.external)
 	switch {
 	case err != nil:
 		return err
-	case have != nil && have.Labels[v1alpha1.LabelPolicy] != p.Name:
+	case have != nil && !owned(have):
 		facts.Program = warned(facts.Program, policy.Warning{Reason: v1alpha1.ReasonConfigMapNotOwned, Message: fmt.Sprintf(
 			"ConfigMap %s, for the rules of clients outside the cluster, belongs to somebody else and is left as it is: it lacks the label %s=%s", name.Name, v1alpha1.LabelPolicy, p.Name)})
 		return nil
-	case have != nil && holds(have, content{data: data}):
+	case holds(have, want), known.external.kept(have, want):
 		return nil
 	}
-	err = r.apply(ctx, p, name.Name, have, content{data: data, owned: true}, &known.external)
+	err = r.apply(ctx, p, name.Name, have, want, &known.external)
 	if err != nil && known.external.hidden {
 		return r.publishExternal(ctx, facts, known) // which looks live
 	}

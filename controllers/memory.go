@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -21,6 +22,8 @@ type memory struct {
 	sweeps   map[string]*sweep // by namespace
 	// configMaps are the versions that we wrote last.
 	configMaps map[types.NamespacedName]string
+	// whole are ConfigMaps as they were read live and then left as they were.
+	whole map[types.NamespacedName]*corev1.ConfigMap
 }
 
 // known is what is remembered of one policy. The work queue gives a policy to one
@@ -50,11 +53,19 @@ type known struct {
 // before it is stale.
 type written struct {
 	from, to string
+	// sum is that of the content, for ConfigMaps.
+	sum string
 	// hidden says that it met an object that the cache does not show.
 	hidden bool
 }
 
 func (w written) stale(version string) bool { return w.to != w.from && w.from == version }
+
+// kept reports whether the last write was of this content and left the ConfigMap as it is:
+// all of that was there.
+func (w written) kept(c *corev1.ConfigMap, want content) bool {
+	return c != nil && w.to != "" && w.from == w.to && w.to == c.ResourceVersion && w.sum == contentSum(want.releasedFor, want.data)
+}
 
 func (m *memory) of(name types.NamespacedName) *known {
 	m.Lock()
@@ -78,6 +89,7 @@ func (m *memory) wrote(name types.NamespacedName, version string) {
 		m.configMaps = map[types.NamespacedName]string{}
 	}
 	m.configMaps[name] = version
+	delete(m.whole, name)
 }
 
 // wroteIt reports whether the ConfigMap is as our last write left it.
@@ -87,11 +99,34 @@ func (m *memory) wroteIt(c client.Object) bool {
 	return m.configMaps[client.ObjectKeyFromObject(c)] == c.GetResourceVersion()
 }
 
+// keepWhole keeps what was read live.
+func (m *memory) keepWhole(c *corev1.ConfigMap) {
+	m.Lock()
+	defer m.Unlock()
+	if m.whole == nil {
+		m.whole = map[types.NamespacedName]*corev1.ConfigMap{}
+	}
+	m.whole[client.ObjectKeyFromObject(c)] = c
+}
+
+// keptWhole is what was read live of that version, nil when nothing was. It must not be
+// changed.
+func (m *memory) keptWhole(name types.NamespacedName, version string) *corev1.ConfigMap {
+	m.Lock()
+	defer m.Unlock()
+	if c := m.whole[name]; c != nil && c.ResourceVersion == version {
+		return c
+	}
+	return nil
+}
+
 func (m *memory) forget(name types.NamespacedName) {
 	m.Lock()
 	defer m.Unlock()
-	delete(m.configMaps, rulesName(name))
-	delete(m.configMaps, types.NamespacedName{Namespace: name.Namespace, Name: v1alpha1.ExternalName(name.Name)})
+	for _, c := range []types.NamespacedName{rulesName(name), {Namespace: name.Namespace, Name: v1alpha1.ExternalName(name.Name)}} {
+		delete(m.configMaps, c)
+		delete(m.whole, c)
+	}
 	delete(m.policies, name)
 	delete(m.programs, name)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -27,32 +28,52 @@ type policies struct {
 	synced  toolscache.InformerSynced
 }
 
-// The indexes of policies, besides that by namespace.
-const (
-	// serviceIndex is by the "namespace/name" of a Service that they name.
-	serviceIndex = "sfunnel.io/service"
-	// backendIndex is of clients, by the "namespace/name" of the backend policy to
+// An index of policies, besides that by namespace. It has a few hundred places, in which
+// policies with different values meet: one for each value would take as much memory again as
+// a third of the policies themselves.
+type index struct {
+	name   string
+	values func(*v1alpha1.FunnelPolicy) []string
+}
+
+var (
+	// byService is by the "namespace/name" of a Service that they name.
+	byService = index{"sfunnel.io/service", namedServices}
+	// byBackend is of clients, by the "namespace/name" of the backend policy to
 	// which they refer.
-	backendIndex = "sfunnel.io/backend"
-	// selectorIndex is by the namespace and one of the labels that they select.
-	selectorIndex = "sfunnel.io/selector"
+	byBackend = index{"sfunnel.io/backend", namedBackend}
+	// bySelector is by the namespace and one of the labels that they select.
+	bySelector = index{"sfunnel.io/selector", selectedLabel}
 )
 
 var policyIndexers = toolscache.Indexers{
-	serviceIndex:  indexedBy(namedServices),
-	backendIndex:  indexedBy(namedBackend),
-	selectorIndex: indexedBy(selectedLabel),
+	byService.name:  byService.places,
+	byBackend.name:  byBackend.places,
+	bySelector.name: bySelector.places,
 }
 
-func indexedBy(values func(*v1alpha1.FunnelPolicy) []string) toolscache.IndexFunc {
-	return func(obj any) ([]string, error) {
-		p, ok := obj.(*v1alpha1.FunnelPolicy)
-		if !ok {
-			return nil, fmt.Errorf("index FunnelPolicies: unexpected %T", obj)
-		}
-		return values(p), nil
+// places are where a policy stands in the index.
+func (x index) places(obj any) ([]string, error) {
+	p, ok := obj.(*v1alpha1.FunnelPolicy)
+	if !ok {
+		return nil, fmt.Errorf("index FunnelPolicies: unexpected %T", obj)
 	}
+	var places []string
+	for _, value := range x.values(p) {
+		places = append(places, placeOf(value))
+	}
+	return places, nil
 }
+
+// placeOf is where all that have the value are found.
+func placeOf(value string) string { return placeNames[hashOf(value)%uint64(len(placeNames))] }
+
+var placeNames = func() (names [512]string) {
+	for i := range names {
+		names[i] = strconv.Itoa(i)
+	}
+	return names
+}()
 
 // policiesIn makes the cache keep FunnelPolicies, with the indexes.
 func policiesIn(c cache.Cache) (policies, error) {
@@ -89,16 +110,16 @@ func (p policies) await(ctx context.Context) error {
 
 // in are those of a namespace for which keep holds.
 func (p policies) in(namespace string, keep func(*v1alpha1.FunnelPolicy) bool) ([]*v1alpha1.FunnelPolicy, error) {
-	all, err := p.by(toolscache.NamespaceIndex, namespace)
-	return slices.DeleteFunc(all, func(q *v1alpha1.FunnelPolicy) bool { return !keep(q) }), err
+	all, err := p.indexer.ByIndex(toolscache.NamespaceIndex, namespace)
+	return slices.DeleteFunc(typed(all), func(q *v1alpha1.FunnelPolicy) bool { return !keep(q) }), err
 }
 
 // maySelect are those of a namespace that may select an object with these labels: the
 // label by which they are found is one of them.
 func (p policies) maySelect(namespace string, set labels.Set) ([]*v1alpha1.FunnelPolicy, error) {
-	found, err := p.by(selectorIndex, anyLabels(namespace))
+	found, err := p.by(bySelector, anyLabels(namespace))
 	for key, value := range set {
-		more, failed := p.by(selectorIndex, oneLabel(namespace, key, value))
+		more, failed := p.by(bySelector, oneLabel(namespace, key, value))
 		found, err = append(found, more...), errors.Join(err, failed)
 	}
 	return found, err
@@ -106,17 +127,18 @@ func (p policies) maySelect(namespace string, set labels.Set) ([]*v1alpha1.Funne
 
 // naming are those that name the Service.
 func (p policies) naming(service types.NamespacedName) ([]*v1alpha1.FunnelPolicy, error) {
-	return p.by(serviceIndex, service.String())
+	return p.by(byService, service.String())
 }
 
 // clientsOf are those that refer to the backend.
 func (p policies) clientsOf(backend types.NamespacedName) ([]*v1alpha1.FunnelPolicy, error) {
-	return p.by(backendIndex, backend.String())
+	return p.by(byBackend, backend.String())
 }
 
-func (p policies) by(index, value string) ([]*v1alpha1.FunnelPolicy, error) {
-	objects, err := p.indexer.ByIndex(index, value)
-	return typed(objects), err
+// by are those that have the value in the index.
+func (p policies) by(x index, value string) ([]*v1alpha1.FunnelPolicy, error) {
+	objects, err := p.indexer.ByIndex(x.name, placeOf(value))
+	return slices.DeleteFunc(typed(objects), func(q *v1alpha1.FunnelPolicy) bool { return !slices.Contains(x.values(q), value) }), err
 }
 
 // all are those of all namespaces.
@@ -145,7 +167,7 @@ func (p policies) withClients(found []*v1alpha1.FunnelPolicy) ([]*v1alpha1.Funne
 	return found, nil
 }
 
-// namedServices are the values of serviceIndex.
+// namedServices are the values of byService.
 func namedServices(p *v1alpha1.FunnelPolicy) []string {
 	var names []string
 	for _, name := range policy.References(p) {
@@ -154,7 +176,7 @@ func namedServices(p *v1alpha1.FunnelPolicy) []string {
 	return names
 }
 
-// namedBackend is the value of backendIndex.
+// namedBackend is the value of byBackend.
 func namedBackend(p *v1alpha1.FunnelPolicy) []string {
 	if name := policy.BackendName(p); name.Name != "" {
 		return []string{name.String()}
@@ -162,7 +184,7 @@ func namedBackend(p *v1alpha1.FunnelPolicy) []string {
 	return nil
 }
 
-// selectedLabel is the value of selectorIndex: of several labels the first by key. Without
+// selectedLabel is the value of bySelector: of several labels the first by key. Without
 // any the policy may select whatever is in its namespace.
 func selectedLabel(p *v1alpha1.FunnelPolicy) []string {
 	wanted := p.Spec.PodSelector.MatchLabels

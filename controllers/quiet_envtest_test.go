@@ -33,6 +33,9 @@ var _ = Describe("An operator with nothing to do", Ordered, func() {
 		for _, p := range pods {
 			Eventually(condition(p, "Ready")).ShouldNot(BeEmpty())
 		}
+		noted := rulesOf(pods[0])
+		change(noted, func() { noted.Data["note"] = "by hand" })
+		Eventually(func() []string { return o.requests.writing("configmaps", noted.Name) }).Should(HaveLen(2), "an apply tells that all else is there")
 		o.untilQuiet()
 		before := len(o.requests.writing())
 		for range 50 {

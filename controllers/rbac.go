@@ -10,13 +10,14 @@ package controllers
 // the ConfigMap of a deleted one goes (get).
 // +kubebuilder:rbac:groups=sfunnel.io,resources=funnelpolicies,verbs=get;list;watch
 //
-// Their status is written (patch).
-// +kubebuilder:rbac:groups=sfunnel.io,resources=funnelpolicies/status,verbs=patch
+// Their status is written (update).
+// +kubebuilder:rbac:groups=sfunnel.io,resources=funnelpolicies/status,verbs=update
 //
 // ConfigMaps with our label are watched (list, watch), and one of a policy's name
-// that may be somebody else's is looked at (get). Server-side apply takes create
-// and patch. The rules of a policy that is gone are removed (delete). Of kube-system's
-// cilium-config is read whether Cilium balances at the socket (get).
+// that may be somebody else's, or whose last good rules stay, is looked at (get): the
+// cache has no data. Server-side apply takes create and patch. The rules of a policy
+// that is gone are removed (delete). Of kube-system's cilium-config is read whether
+// Cilium balances at the socket (get).
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
 //
 // Pods that were injected are watched (list, watch), others listed now and then

@@ -39,7 +39,12 @@ func (r *FunnelPolicyReconciler) gate(ctx context.Context, p *v1alpha1.FunnelPol
 	gated := *c.program
 	c.program = &gated
 	gated.ReleasedFor = c.program.Backend.String() + " " + theirs.program.Digest
-	if released := releasedFor(have); in.Released && (released == gated.ReleasedFor || holdsData(have, gated.Data)) {
+	if in.Released && releasedFor(have) != gated.ReleasedFor && !holdsData(have, gated.Data) {
+		if have, err = r.whole(ctx, have); err != nil {
+			return c, err
+		}
+	}
+	if released := releasedFor(have); in.Released && have != nil && (released == gated.ReleasedFor || holdsData(have, gated.Data)) {
 		gated.ReleasedFor = released
 		return c, nil
 	}

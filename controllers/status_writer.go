@@ -10,8 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -34,7 +32,7 @@ func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, 
 	if rest := r.statusRest(known, before, after); rest > 0 {
 		return rest, nil
 	}
-	version, err := r.applyStatus(ctx, facts.Policy, after)
+	version, err := r.updateStatus(ctx, facts.Policy, after)
 	switch {
 	case apierrors.IsConflict(err): // the policy changed meanwhile, or the cache is behind
 		return r.StatusAtMost, nil
@@ -74,20 +72,14 @@ func (r *FunnelPolicyReconciler) statusRest(known *known, before, after v1alpha1
 	return max(rest, r.StatusAtMost-now.Sub(known.podsChangedAt))
 }
 
-// applyStatus sends the whole status, and returns the policy's new version. The
-// server refuses it when the policy is no longer the one that was read.
-func (r *FunnelPolicyReconciler) applyStatus(ctx context.Context, p *v1alpha1.FunnelPolicy, want v1alpha1.FunnelPolicyStatus) (version string, err error) {
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&want)
-	if err != nil {
-		return "", err
-	}
-	object := &unstructured.Unstructured{Object: map[string]any{"status": fields}}
-	object.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("FunnelPolicy"))
-	object.SetNamespace(p.Namespace)
-	object.SetName(p.Name)
-	object.SetResourceVersion(p.ResourceVersion)
-	err = r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(FieldManager), client.ForceOwnership)
-	return object.GetResourceVersion(), err
+// updateStatus writes the whole status, and returns the policy's new version. The server
+// refuses it when the policy is no longer the one that was read. (An apply would cost an API
+// server half as much again, thousands of times at a start.)
+func (r *FunnelPolicyReconciler) updateStatus(ctx context.Context, p *v1alpha1.FunnelPolicy, want v1alpha1.FunnelPolicyStatus) (version string, err error) {
+	after := p.DeepCopy()
+	after.Status = want
+	err = r.Status().Update(ctx, after, client.FieldOwner(FieldManager))
+	return after.ResourceVersion, err
 }
 
 // announce makes Events of what happened. Of policies that a starting controller finds
