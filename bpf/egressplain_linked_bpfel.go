@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgressPlain() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressPlainBytes[242318:290702],
-		Types:        _EgressPlainBytes[290702:297567],
-		Functions:    _EgressPlainBytes[297567:297775],
-		Relocations:  _EgressPlainBytes[297775:298127],
+		Instructions: _EgressPlainBytes[244267:293619],
+		Types:        _EgressPlainBytes[293619:300484],
+		Functions:    _EgressPlainBytes[300484:300692],
+		Relocations:  _EgressPlainBytes[300692:301044],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

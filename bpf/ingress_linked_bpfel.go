@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngress() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressBytes[330118:411134],
-		Types:        _IngressBytes[411134:419954],
-		Functions:    _IngressBytes[419954:420314],
-		Relocations:  _IngressBytes[420314:421146],
+		Instructions: _IngressBytes[332067:414051],
+		Types:        _IngressBytes[414051:422871],
+		Functions:    _IngressBytes[422871:423231],
+		Relocations:  _IngressBytes[423231:424063],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngressPlain() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressPlainBytes[209324:249060],
-		Types:        _IngressPlainBytes[249060:255792],
-		Functions:    _IngressPlainBytes[255792:255984],
-		Relocations:  _IngressPlainBytes[255984:256336],
+		Instructions: _IngressPlainBytes[211273:251977],
+		Types:        _IngressPlainBytes[251977:258709],
+		Functions:    _IngressPlainBytes[258709:258901],
+		Relocations:  _IngressPlainBytes[258901:259253],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

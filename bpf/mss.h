@@ -53,7 +53,7 @@ static long mss_option(__u32 index, void *context)
 
 /*
  * The checksum is whole, unless the packet is known to be partial: also where the
- * kernel believes that it is to be completed yet (see recall_addresses). An MSS at an
+ * kernel believes that it is to be completed yet (see recalled). An MSS at an
  * odd offset counts with its octets swapped.
  */
 static __always_inline int store_mss(struct __sk_buff *skb, const struct packet *p, __u32 off,

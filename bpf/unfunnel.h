@@ -65,27 +65,61 @@ static __noinline int settle_udp_check(struct __sk_buff *skb, const struct packe
 }
 
 /*
- * recall_addresses is the reverse of forget_addresses. The inner checksum is
- * whole also where the outer one was left for a device to complete, as a router
+ * recalled is the reverse of forget_addresses: the inner checksum with the addresses.
+ * It is whole also where the outer one was left for a device to complete, as a router
  * does that merged datagrams and took them apart again; bpf_l4_csum_replace
  * would take it for a partial one.
  */
-static __always_inline int recall_addresses(struct __sk_buff *skb, const struct packet *p)
+static __always_inline __sum16 recalled(const struct packet *p)
 {
-	__sum16 check = csum_field((__u64)csum_negative(p->check) + csum_addresses(&p->tuple));
+	return csum_field((__u64)csum_negative(p->check) + csum_addresses(&p->tuple));
+}
 
-	if (bpf_skb_store_bytes(skb, check_offset(p->l4, p->tuple.protocol), &check, sizeof(check),
-				BPF_F_RECOMPUTE_CSUM))
+/* A plain IPv4 header and that of a datagram. */
+struct ipv4_udp {
+	struct iphdr ip;
+	struct udphdr udp;
+};
+
+/* restore_ipv4_udp writes both headers at once. */
+static __always_inline int restore_ipv4_udp(struct __sk_buff *skb, const struct packet *p,
+					    __sum16 check)
+{
+	struct cursor c = { .skb = skb, .off = p->l3 };
+	struct ipv4_udp *at = take(&c, sizeof(*at)), head;
+
+	if (!at)
 		return -1;
-	return p->tuple.protocol == IPPROTO_UDP && !check ? settle_udp_check(skb, p) : 0;
+	head = *at;
+	set_ipv4(&head.ip, IPPROTO_UDP, p->l3_len);
+	head.udp.check = check;
+	return bpf_skb_store_bytes(skb, p->l3, &head, sizeof(head), BPF_F_RECOMPUTE_CSUM);
+}
+
+/* restore writes the IP header and the checksum of what was inside. */
+static __always_inline int restore(struct __sk_buff *skb, const struct packet *p, __sum16 check)
+{
+	__u8 protocol = p->tuple.protocol;
+
+	if (p->tuple.family == 4 && protocol == IPPROTO_UDP && !options_len(p))
+		return restore_ipv4_udp(skb, p, check);
+	return rewrite_ip(skb, p, protocol, p->l3_len) ?:
+	       bpf_skb_store_bytes(skb, check_offset(p->l4, protocol), &check, sizeof(check),
+				   BPF_F_RECOMPUTE_CSUM);
 }
 
 /* pop_header takes len octets off in front of the inner header. */
 __noinline int pop_header(struct __sk_buff *skb, const struct packet *p, __u32 len)
 {
-	if (!p || move_options(skb, p, p->l3 + ip_base(p), p->l3 + ip_base(p) + len) ||
+	__sum16 check;
+
+	if (!p)
+		return REASON_FAILED;
+	check = recalled(p);
+	if (move_options(skb, p, p->l3 + ip_base(p), p->l3 + ip_base(p) + len) ||
 	    bpf_skb_adjust_room(skb, -(__s32)len, BPF_ADJ_ROOM_NET, 0) ||
-	    rewrite_ip(skb, p, p->tuple.protocol, p->l3_len) || recall_addresses(skb, p) ||
+	    restore(skb, p, check) ||
+	    (p->tuple.protocol == IPPROTO_UDP && !check && settle_udp_check(skb, p)) ||
 	    clamp_syn(skb, p, len))
 		return REASON_FAILED;
 	return REASON_NONE;
