@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgress() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressBytes[373429:466685],
-		Types:        _EgressBytes[466685:475638],
-		Functions:    _EgressBytes[475638:476014],
-		Relocations:  _EgressBytes[476014:476846],
+		Instructions: _EgressBytes[376351:469847],
+		Types:        _EgressBytes[469847:478808],
+		Functions:    _EgressBytes[478808:479184],
+		Relocations:  _EgressBytes[479184:480016],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgressPlain() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressPlainBytes[244267:293619],
-		Types:        _EgressPlainBytes[293619:300484],
-		Functions:    _EgressPlainBytes[300484:300692],
-		Relocations:  _EgressPlainBytes[300692:301044],
+		Instructions: _EgressPlainBytes[245260:294452],
+		Types:        _EgressPlainBytes[294452:301325],
+		Functions:    _EgressPlainBytes[301325:301533],
+		Relocations:  _EgressPlainBytes[301533:301885],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngress() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressBytes[332067:414051],
-		Types:        _IngressBytes[414051:422871],
-		Functions:    _IngressBytes[422871:423231],
-		Relocations:  _IngressBytes[423231:424063],
+		Instructions: _IngressBytes[334997:417221],
+		Types:        _IngressBytes[417221:426049],
+		Functions:    _IngressBytes[426049:426409],
+		Relocations:  _IngressBytes[426409:427241],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},

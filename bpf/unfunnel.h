@@ -108,19 +108,12 @@ static __always_inline int restore(struct __sk_buff *skb, const struct packet *p
 				   BPF_F_RECOMPUTE_CSUM);
 }
 
-/* pop_header takes len octets off in front of the inner header. */
-__noinline int pop_header(struct __sk_buff *skb, const struct packet *p, __u32 len)
+/* pop_header takes len octets off in front of the inner header, which gets that checksum. */
+__noinline int pop_header(struct __sk_buff *skb, const struct packet *p, __u32 len, __u32 check)
 {
-	__sum16 check;
-
-	if (!p)
-		return REASON_FAILED;
-	check = recalled(p);
-	if (move_options(skb, p, p->l3 + ip_base(p), p->l3 + ip_base(p) + len) ||
+	if (!p || move_options(skb, p, p->l3 + ip_base(p), p->l3 + ip_base(p) + len) ||
 	    bpf_skb_adjust_room(skb, -(__s32)len, BPF_ADJ_ROOM_NET, 0) ||
-	    restore(skb, p, check) ||
-	    (p->tuple.protocol == IPPROTO_UDP && !check && settle_udp_check(skb, p)) ||
-	    clamp_syn(skb, p, len))
+	    restore(skb, p, check) || clamp_syn(skb, p, len))
 		return REASON_FAILED;
 	return REASON_NONE;
 }
@@ -139,10 +132,13 @@ static __always_inline enum reason look_inside(struct __sk_buff *skb, const stru
 static __always_inline int take_off(struct __sk_buff *skb, const struct packet *p,
 				    const struct packet *inner, enum reason counted)
 {
-	enum reason reason = pop_header(skb, inner, l4_header_len(p->tuple.protocol));
+	__sum16 check = recalled(inner);
+	enum reason reason = pop_header(skb, inner, l4_header_len(p->tuple.protocol), check);
 
 	if (reason)
 		return dropped(reason);
+	if (inner->tuple.protocol == IPPROTO_UDP && !check && settle_udp_check(skb, inner))
+		return dropped(REASON_FAILED);
 	bpf_set_hash_invalid(skb);
 	return untouched(counted);
 }
