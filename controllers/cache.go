@@ -66,6 +66,7 @@ func cut[T client.Object](more func(T)) toolscache.TransformFunc {
 			obj.SetManagedFields(nil)
 			obj.SetAnnotations(ourAnnotation(obj.GetAnnotations()))
 			more(obj)
+			obj.SetNamespace(shared(obj.GetNamespace()))
 		}
 		return in, nil
 	}
@@ -87,6 +88,7 @@ func cutPolicy(p *v1alpha1.FunnelPolicy) {
 		c.Type, c.Reason, c.Status, c.Message = shared(c.Type), shared(c.Reason), shared(c.Status), shared(c.Message)
 	}
 	p.Status.Conditions = slices.Clone(p.Status.Conditions)
+	p.Kind, p.APIVersion = shared(p.Kind), shared(p.APIVersion)
 }
 
 // shared is an equal string of which there is one copy.
@@ -109,7 +111,7 @@ func cutPod(pod *corev1.Pod) {
 			EphemeralContainers: ourRefreshes(pod.Spec.EphemeralContainers),
 		},
 		Status: corev1.PodStatus{
-			Phase:                 pod.Status.Phase,
+			Phase:                 shared(pod.Status.Phase),
 			InitContainerStatuses: ourStatus(pod.Status.InitContainerStatuses),
 
 			EphemeralContainerStatuses: refreshStatuses(pod.Status.EphemeralContainerStatuses),
@@ -137,7 +139,7 @@ func cutMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 		Labels:            m.Labels,
 	}
 	if owner := metav1.GetControllerOfNoCopy(&m); owner != nil {
-		kept.OwnerReferences = []metav1.OwnerReference{{Kind: owner.Kind, Name: owner.Name, Controller: owner.Controller}}
+		kept.OwnerReferences = []metav1.OwnerReference{{Kind: shared(owner.Kind), Name: owner.Name, Controller: owner.Controller}}
 	}
 	return kept
 }
@@ -235,7 +237,7 @@ func meshes(containers []corev1.Container) []corev1.Container {
 func ourStatus(all []corev1.ContainerStatus) []corev1.ContainerStatus {
 	for i := range all {
 		if s := &all[i]; s.Name == v1alpha1.InitContainerName {
-			return []corev1.ContainerStatus{{Name: s.Name, State: cutState(s.State), LastTerminationState: cutState(s.LastTerminationState)}}
+			return []corev1.ContainerStatus{{Name: v1alpha1.InitContainerName, State: cutState(s.State), LastTerminationState: cutState(s.LastTerminationState)}}
 		}
 	}
 	return nil
@@ -244,10 +246,10 @@ func ourStatus(all []corev1.ContainerStatus) []corev1.ContainerStatus {
 func cutState(s corev1.ContainerState) corev1.ContainerState {
 	var kept corev1.ContainerState
 	if s.Waiting != nil {
-		kept.Waiting = &corev1.ContainerStateWaiting{Reason: s.Waiting.Reason}
+		kept.Waiting = &corev1.ContainerStateWaiting{Reason: shared(s.Waiting.Reason)}
 	}
 	if t := s.Terminated; t != nil {
-		kept.Terminated = &corev1.ContainerStateTerminated{ExitCode: t.ExitCode, Reason: t.Reason, Message: t.Message, FinishedAt: t.FinishedAt}
+		kept.Terminated = &corev1.ContainerStateTerminated{ExitCode: t.ExitCode, Reason: shared(t.Reason), Message: t.Message, FinishedAt: t.FinishedAt}
 	}
 	return kept
 }
