@@ -241,3 +241,11 @@ func TestCutConfigMapKeepsASumOfItsData(t *testing.T) {
 		t.Error("one of another policy is owned")
 	}
 }
+
+// A client's ConfigMap may be gone when it is looked at for the second time.
+func TestHasDataOfNoConfigMap(t *testing.T) {
+	has, err := (&FunnelPolicyReconciler{}).hasData(t.Context(), nil, map[string]string{v1alpha1.FileIngress: ""})
+	if has || err != nil {
+		t.Errorf("got %v, %v", has, err)
+	}
+}

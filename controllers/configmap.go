@@ -186,6 +186,16 @@ func holdsData(c *corev1.ConfigMap, data map[string]string) bool {
 	return true
 }
 
+// hasData is holdsData for a ConfigMap that may be cut, or gone, and looks live where the
+// sum does not tell.
+func (r *FunnelPolicyReconciler) hasData(ctx context.Context, c *corev1.ConfigMap, data map[string]string) (bool, error) {
+	if c != nil && holdsData(c, data) {
+		return true, nil
+	}
+	c, err := r.whole(ctx, c)
+	return c != nil && holdsData(c, data), err
+}
+
 // labelManagedBy tells people and tools who writes an object.
 const labelManagedBy = "app.kubernetes.io/managed-by"
 

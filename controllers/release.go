@@ -39,14 +39,17 @@ func (r *FunnelPolicyReconciler) gate(ctx context.Context, p *v1alpha1.FunnelPol
 	gated := *c.program
 	c.program = &gated
 	gated.ReleasedFor = c.program.Backend.String() + " " + theirs.program.Digest
-	if in.Released && releasedFor(have) != gated.ReleasedFor && !holdsData(have, gated.Data) {
-		if have, err = r.whole(ctx, have); err != nil {
-			return c, err
+	if released := releasedFor(have); in.Released {
+		stays := released == gated.ReleasedFor
+		if !stays {
+			if stays, err = r.hasData(ctx, have, gated.Data); err != nil {
+				return c, err
+			}
 		}
-	}
-	if released := releasedFor(have); in.Released && have != nil && (released == gated.ReleasedFor || holdsData(have, gated.Data)) {
-		gated.ReleasedFor = released
-		return c, nil
+		if stays {
+			gated.ReleasedFor = released
+			return c, nil
+		}
 	}
 	coverage, err := r.coverage(ctx, in.Backend, theirs.program.Digest)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 // flowLayout is the version of what entries of the flow tables are and mean
 // (bpf/flow.h). Tables carry it in their names, and those of another version are
 // not used further. It grows with every change of struct flow, struct flow_key or
-// struct pushed_flow, and of which tables there are.
+// struct pushed_flow that another version could not do with, and of which tables there are.
 const flowLayout = "3"
 
 // FlowTables are the flow tables of programs that are attached.
