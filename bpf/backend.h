@@ -78,10 +78,16 @@ static __always_inline struct numbers numbers_of(struct __sk_buff *skb, const st
 	return n;
 }
 
+/* Whether a segment acknowledges our SYN-ACK. */
+static __always_inline bool proves_receipt(const struct flow *f, __u8 flags, __u32 ack)
+{
+	return f->state & FLOW_ISN && flags & TCP_ACK && ack == f->isn + 1;
+}
+
 static __always_inline bool acknowledges(struct __sk_buff *skb, const struct packet *p,
 					 const struct flow *f)
 {
-	return f->state & FLOW_ISN && p->flags & TCP_ACK && numbers_of(skb, p).ack == f->isn + 1;
+	return proves_receipt(f, p->flags, numbers_of(skb, p).ack);
 }
 
 /* settle makes an early flow a live one, where it stands. */
@@ -134,7 +140,7 @@ __noinline int unfunnel_known(struct __sk_buff *skb, const struct packet *p, enu
 			return NOT_OURS;
 		settle(f);
 	}
-	note_segment(&key, f, p, true);
+	note_segment(&key, f, p->flags, true);
 	count_flow(f, p->l3_len);
 	return unfunnel_segment(skb, p, REASON_UNFUNNELED);
 }
@@ -196,6 +202,7 @@ static __noinline enum reason remember(struct __sk_buff *skb, const struct packe
 	struct flow_key key;
 	struct flow *f, new = {
 		.tick = flow_now(),
+		.stamp = flow_stamp(),
 		.rule = stamp_rule(rule),
 		.sport = p->tuple.dport,
 		.dport = p->tuple.sport,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * The fast path: what parse, known_flow and the rewriting do for a TCP segment that
- * belongs to an entry of the flow table, and neither begins nor ends anything: nearly
- * all of bulk data. It knows no case of its own. Where it is not sure it says
- * NOT_OURS, before anything has changed, and the whole way follows.
+ * belongs to an entry of the flow table: all that a connection has but its first SYN
+ * and its answer. It knows no case of its own. Where it is not sure it says NOT_OURS,
+ * before anything has changed, and the whole way follows.
  *
  * While bulk data passes neither code nor tables stay in the caches of a processor, and
  * each line of either that is wanted costs a few nanoseconds. So this is short, in one
@@ -68,6 +68,19 @@ static __always_inline __u32 fast_ipv6(const struct ipv6hdr *ip, void *end, stru
 	return sizeof(*ip);
 }
 
+static __always_inline __u8 fast_flags(const struct fast_segment *s)
+{
+	return ((const __u8 *)&s->tcp)[13];
+}
+
+/* A SYN nearly always begins a flow, and its answer goes to one that is half open. */
+static __always_inline bool is_for_fast_path(__u8 flags)
+{
+	if (flags & TCP_SYN && (answers_inline || !(flags & TCP_ACK)))
+		return false;
+	return !(flags & TCP_URG);
+}
+
 /* fast_parse fills in s and the key of the packet where it is. */
 static __always_inline bool fast_parse(struct __sk_buff *skb, struct fast_segment *s,
 				       struct flow_key *key)
@@ -89,17 +102,17 @@ static __always_inline bool fast_parse(struct __sk_buff *skb, struct fast_segmen
 	s->tcp = *tcp;
 	key->sport = tcp->source;
 	key->dport = tcp->dest;
-	if (unlikely(((__u8 *)tcp)[13] & (TCP_FIN | TCP_SYN | TCP_RST | TCP_URG)))
+	if (unlikely(!is_for_fast_path(((__u8 *)tcp)[13])))
 		return false;
 	return likely(tcp->doff >= sizeof(*tcp) / 4 && len + tcp->doff * 4 <= s->l3_len);
 }
 
 /*
  * fast_store gives the segment other ports and another urgent pointer, which is a marker
- * or none, and counts for the flow.
+ * or none.
  */
-static __always_inline int fast_store(struct __sk_buff *skb, struct fast_segment *s, struct flow *f,
-				      union ports ports, __be16 urg, bool counts, enum reason reason)
+static __always_inline int fast_store(struct __sk_buff *skb, struct fast_segment *s,
+				      union ports ports, __be16 urg, enum reason reason)
 {
 	__u64 sum;
 
@@ -111,36 +124,43 @@ static __always_inline int fast_store(struct __sk_buff *skb, struct fast_segment
 	s->tcp.urg_ptr = urg;
 	if (unlikely(bpf_skb_store_bytes(skb, s->l4, &s->tcp, sizeof(s->tcp), 0)))
 		return dropped(REASON_FAILED);
-	touch_flow(f);
-	if (counts)
-		count_flow(f, s->l3_len);
 	return untouched(reason);
 }
 
-/* fast_known is follow for a flow that this segment does not change. */
-static __always_inline int fast_known(struct __sk_buff *skb, struct fast_segment *s, struct flow *f)
+/* fast_known is follow. */
+static __always_inline int fast_known(struct __sk_buff *skb, struct fast_segment *s,
+				      const struct flow_key *key, struct flow *f)
 {
-	union ports ports = { { f->sport, f->dport } };
 	bool out = f->kind == FLOW_FORWARD;
+	union ports ports;
 
-	if (unlikely(f->state & (FLOW_RESET | FLOW_EARLY) || !(out || f->state & FLOW_ANSWERED)))
+	if (unlikely(is_early(f) || !(f->urg || (f->marker && f->marker == s->tcp.urg_ptr))))
 		return NOT_OURS;
-	if (f->urg)
-		return fast_store(skb, s, f, ports, f->urg, out, REASON_FUNNELED);
-	if (unlikely(!f->marker || f->marker != s->tcp.urg_ptr))
-		return NOT_OURS;
-	return fast_store(skb, s, f, ports, 0, out, REASON_UNFUNNELED);
+	note_segment(key, f, fast_flags(s), out);
+	if (out)
+		count_flow(f, s->l3_len);
+	ports = (union ports){ { f->sport, f->dport } };
+	return fast_store(skb, s, ports, f->urg, f->urg ? REASON_FUNNELED : REASON_UNFUNNELED);
 }
 
-/* fast_unfunnel is unfunnel_known for a flow that this segment does not change. */
-static __always_inline int fast_unfunnel(struct __sk_buff *skb, struct fast_segment *s, struct flow *f)
+/* fast_unfunnel is unfunnel_known. */
+static __always_inline int fast_unfunnel(struct __sk_buff *skb, struct fast_segment *s,
+					 const struct flow_key *key, struct flow *f)
 {
-	union ports ports = { { s->tcp.source, s->tcp.urg_ptr } };
+	__u8 flags = fast_flags(s);
+	union ports ports;
 
-	if (unlikely(f->kind != FLOW_BACKEND || f->sport != s->tcp.dest ||
-		     f->state & (FLOW_RESET | FLOW_EARLY)))
+	if (unlikely(f->kind != FLOW_BACKEND || f->sport != s->tcp.dest))
 		return NOT_OURS;
-	return fast_store(skb, s, f, ports, 0, true, REASON_UNFUNNELED);
+	if (unlikely(is_early(f))) {
+		if (!proves_receipt(f, flags, bpf_ntohl(s->tcp.ack_seq)))
+			return NOT_OURS;
+		settle(f);
+	}
+	note_segment(key, f, flags, true);
+	count_flow(f, s->l3_len);
+	ports = (union ports){ { s->tcp.source, s->tcp.urg_ptr } };
+	return fast_store(skb, s, ports, 0, REASON_UNFUNNELED);
 }
 
 /* fast_swap makes of a key that of the answers at the other hook, which have the port sport. */
@@ -170,7 +190,7 @@ static __always_inline int follow_fast(struct __sk_buff *skb, enum hook hook)
 	if (follows_flows) {
 		f = bpf_map_lookup_elem(&flows, &key);
 		if (f)
-			return fast_known(skb, &s, f);
+			return fast_known(skb, &s, &key, f);
 		if (answers_inline)
 			return NOT_OURS;
 	}
@@ -178,7 +198,7 @@ static __always_inline int follow_fast(struct __sk_buff *skb, enum hook hook)
 		return NOT_OURS;
 	fast_swap(&key, hook, s.tcp.urg_ptr);
 	f = bpf_map_lookup_elem(&flows, &key);
-	return f ? fast_unfunnel(skb, &s, f) : NOT_OURS;
+	return f ? fast_unfunnel(skb, &s, &key, f) : NOT_OURS;
 }
 
 #endif

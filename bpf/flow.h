@@ -134,9 +134,14 @@ static __always_inline __u32 flow_now(void)
  */
 #define FLOW_STAMP_SHIFT 4
 
+static __always_inline __u16 flow_stamp(void)
+{
+	return bpf_jiffies64() >> FLOW_STAMP_SHIFT;
+}
+
 static __always_inline void touch_flow(struct flow *f)
 {
-	__u16 stamp = bpf_jiffies64() >> FLOW_STAMP_SHIFT;
+	__u16 stamp = flow_stamp();
 
 	if (f->stamp == stamp)
 		return;
@@ -164,11 +169,16 @@ static __always_inline __u32 flow_lifetime(__u8 state, bool pressed)
 	return pressed ? FLOW_SECONDS(3) : FLOW_SECONDS(130);
 }
 
-static __always_inline bool flow_expired(const struct flow *f, bool pressed)
+static __always_inline bool expired_at(__u32 now, const struct flow *f, bool pressed)
 {
-	__s32 age = flow_now() - f->tick;
+	__s32 age = now - f->tick;
 
 	return age > (__s32)flow_lifetime(f->state, pressed);
+}
+
+static __always_inline bool flow_expired(const struct flow *f, bool pressed)
+{
+	return expired_at(flow_now(), f, pressed);
 }
 
 /* The key of a packet at the hook where it is. */
@@ -317,31 +327,36 @@ static __noinline void write_state(const struct flow_key *key, struct flow *f, _
 #define TCP_ACK 0x10
 #define TCP_URG 0x20
 
+static __always_inline bool flags_begin(__u8 flags)
+{
+	return (flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
 static __always_inline bool is_syn(const struct packet *p)
 {
-	return (p->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+	return flags_begin(p->flags);
 }
 
 /*
- * note_segment keeps a flow's state; out says that the segment goes the way of
- * the flow's first one. A SYN begins a new life. A reset that its receiver
+ * note_segment keeps a flow's state by the flags of a segment; out says that it goes
+ * the way of the flow's first one. A SYN begins a new life. A reset that its receiver
  * does not believe is followed by other segments, and counts no more then.
  */
-static __always_inline void note_segment(const struct flow_key *key, struct flow *f,
-					 const struct packet *p, bool out)
+static __always_inline void note_segment(const struct flow_key *key, struct flow *f, __u8 flags,
+					 bool out)
 {
 	__u8 state = f->state & ~FLOW_RESET;
 
 	if (!out)
 		state |= FLOW_ANSWERED;
-	else if (is_syn(p))
+	else if (flags_begin(flags))
 		state = 0;
-	if (p->flags & TCP_FIN)
+	if (flags & TCP_FIN)
 		state |= out ? FLOW_FIN_OUT : FLOW_FIN_BACK;
-	if (p->flags & TCP_RST)
+	if (flags & TCP_RST)
 		state |= FLOW_RESET;
 	touch_flow(f);
-	if (state != f->state)
+	if (unlikely(state != f->state))
 		write_state(key, f, state);
 }
 
@@ -349,6 +364,7 @@ static __always_inline void note_segment(const struct flow_key *key, struct flow
 #define SWEEP_REMEMBERS FLOW_SECONDS(10)
 
 struct sweep {
+	__u32 now;
 	bool pressed;
 };
 
@@ -357,9 +373,9 @@ struct bpf_map;
 static long sweep_flow(struct bpf_map *map, const struct flow_key *key, const struct flow *f,
 		       struct sweep *s)
 {
-	if (flow_expired(f, false)) {
+	if (expired_at(s->now, f, false)) {
 		swept.over++;
-	} else if (!s->pressed || !flow_expired(f, true)) {
+	} else if (!s->pressed || !expired_at(s->now, f, true)) {
 		swept.early += f->kind == FLOW_BACKEND && f->state & FLOW_EARLY;
 		return 0;
 	}
@@ -382,13 +398,12 @@ static __always_inline void sweep_table(struct sweep *s)
  */
 __noinline int sweep_flows(void)
 {
-	struct sweep s = {};
-	__u32 now = flow_now();
+	struct sweep s = { .now = flow_now() };
 
-	if (swept.tick == now)
+	if (swept.tick == s.now)
 		return false;
-	s.pressed = swept.over < SWEEP_ENOUGH && now - swept.tick < SWEEP_REMEMBERS;
-	swept.tick = now;
+	s.pressed = swept.over < SWEEP_ENOUGH && s.now - swept.tick < SWEEP_REMEMBERS;
+	swept.tick = s.now;
 	swept.wanted = 0;
 	sweep_table(&s);
 	if (!s.pressed && swept.over < SWEEP_ENOUGH) {

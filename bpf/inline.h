@@ -142,7 +142,7 @@ static __always_inline int unmark(struct __sk_buff *skb, const struct packet *p,
 static __noinline int follow(struct __sk_buff *skb, const struct packet *p,
 			     const struct flow_key *key, struct flow *f)
 {
-	note_segment(key, f, p, f->kind == FLOW_FORWARD);
+	note_segment(key, f, p->flags, f->kind == FLOW_FORWARD);
 	if (f->kind == FLOW_FORWARD)
 		count_flow(f, p->l3_len);
 	if (f->urg)
@@ -256,6 +256,7 @@ static __always_inline void begin_claim(struct claim *c, const struct packet *p,
 {
 	__builtin_memset(c, 0, sizeof(*c));
 	c->back.tick = c->value.tick = flow_now();
+	c->back.stamp = c->value.stamp = flow_stamp();
 	c->back.sport = p->tuple.dport;
 	c->back.dport = p->tuple.sport;
 	c->back.marker = marker;
