@@ -3,6 +3,8 @@
 package controllers
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"unique"
 
@@ -12,20 +14,18 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	toolscache "k8s.io/client-go/tools/cache"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
-	"github.com/sfunnel-io/funnel-operator/internal/inject"
-	"github.com/sfunnel-io/funnel-operator/internal/status"
 )
 
 // CacheOptions is what the manager's cache must be made with. Its size depends on
 // policies, injected pods, Services, their endpoints and namespaces; pods and
 // ConfigMaps that are none of ours never enter it, and what enters is cut to what is read.
 //
-// Pods that were not injected must be read with the manager's API reader.
+// Pods and EndpointSlices are in it packed, for the reconciler alone; who else wants some must
+// read them with the manager's API reader.
 func CacheOptions() cache.Options {
 	var common alike
 	return cache.Options{
@@ -33,15 +33,15 @@ func CacheOptions() cache.Options {
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}: {
 				Label:     labels.SelectorFromSet(labels.Set{v1alpha1.LabelInjected: v1alpha1.InjectedTrue}),
-				Transform: cut(func(pod *corev1.Pod) { cutPod(pod); shareTemplate(&common, pod) }),
+				Transform: packPod(&common),
 			},
 			&v1alpha1.FunnelPolicy{}: {Transform: cut(cutPolicy)},
 			&corev1.ConfigMap{}:      {Label: hasLabel(v1alpha1.LabelPolicy), Transform: cut(cutConfigMap)},
-			&corev1.Service{}:        {Transform: cut(cutService)},
+			&corev1.Service{}:        {Transform: cut(func(s *corev1.Service) { cutService(s); shareService(&common, s) })},
 			&corev1.Namespace{}:      {Transform: cut(cutNamespace)},
 			&discoveryv1.EndpointSlice{}: {
 				Label:     labels.SelectorFromSet(labels.Set{discoveryv1.LabelManagedBy: endpointSliceController}),
-				Transform: cut(cutEndpointSlice),
+				Transform: packEndpointSlice,
 			},
 		},
 	}
@@ -56,6 +56,19 @@ func hasLabel(key string) labels.Selector {
 		panic(err) // the key is a constant
 	}
 	return labels.NewSelector().Add(*exists)
+}
+
+// informerOf makes the cache keep objects of that type, and returns what keeps them.
+func informerOf(c cache.Cache, obj client.Object) (toolscache.SharedIndexInformer, error) {
+	informer, err := c.GetInformer(context.Background(), obj, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("watch %T: %w", obj, err)
+	}
+	indexed, ok := informer.(toolscache.SharedIndexInformer)
+	if !ok {
+		return nil, fmt.Errorf("watch %T: the cache must be one of all namespaces, not made of %T", obj, informer)
+	}
+	return indexed, nil
 }
 
 // cut makes a transform that drops what no reader here needs of any object, and
@@ -94,39 +107,6 @@ func cutPolicy(p *v1alpha1.FunnelPolicy) {
 // shared is an equal string of which there is one copy.
 func shared[S ~string](s S) S { return unique.Make(s).Value() }
 
-// cutPod keeps labels, the controlling owner, named ports, phase, deletion,
-// what concerns our init container, and that a service mesh is there.
-func cutPod(pod *corev1.Pod) {
-	*pod = corev1.Pod{
-		TypeMeta:   pod.TypeMeta,
-		ObjectMeta: cutMeta(pod.ObjectMeta),
-		Spec: corev1.PodSpec{
-			InitContainers: oursAlone(pod.Spec.InitContainers),
-			Containers:     append(namedPorts(pod.Spec.Containers), meshes(slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers))...),
-			HostNetwork:    pod.Spec.HostNetwork,
-			HostUsers:      pod.Spec.HostUsers,
-			OS:             pod.Spec.OS,
-			Volumes:        ourVolume(pod.Spec.Volumes),
-
-			EphemeralContainers: ourRefreshes(pod.Spec.EphemeralContainers),
-		},
-		Status: corev1.PodStatus{
-			Phase:                 shared(pod.Status.Phase),
-			InitContainerStatuses: ourStatus(pod.Status.InitContainerStatuses),
-
-			EphemeralContainerStatuses: refreshStatuses(pod.Status.EphemeralContainerStatuses),
-		},
-	}
-}
-
-// shareTemplate holds once what pods have from the template that they come from.
-func shareTemplate(common *alike, pod *corev1.Pod) {
-	pod.Labels = share(common, pod.Labels)
-	pod.Spec.InitContainers = share(common, pod.Spec.InitContainers)
-	pod.Spec.Containers = share(common, pod.Spec.Containers)
-	pod.Spec.Volumes = share(common, pod.Spec.Volumes)
-}
-
 func cutMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 	kept := metav1.ObjectMeta{
 		Name:              m.Name,
@@ -139,164 +119,45 @@ func cutMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 		Labels:            m.Labels,
 	}
 	if owner := metav1.GetControllerOfNoCopy(&m); owner != nil {
-		kept.OwnerReferences = []metav1.OwnerReference{{Kind: shared(owner.Kind), Name: owner.Name, Controller: owner.Controller}}
+		kept.OwnerReferences = []metav1.OwnerReference{{Kind: owner.Kind, Name: owner.Name, Controller: owner.Controller}}
 	}
 	return kept
 }
 
-func oursAlone(containers []corev1.Container) []corev1.Container {
-	for i := range containers {
-		if c := &containers[i]; c.Name == v1alpha1.InitContainerName {
-			return []corev1.Container{{Name: c.Name, Image: c.Image, ImagePullPolicy: c.ImagePullPolicy, Env: only(inject.EnvReportMax, c.Env)}}
-		}
-	}
-	return nil
-}
-
-// ourVolume keeps which policies' rules the pod mounts.
-func ourVolume(volumes []corev1.Volume) []corev1.Volume {
-	for i := range volumes {
-		v := &volumes[i]
-		if v.Name != v1alpha1.VolumeName || v.Projected == nil {
-			continue
-		}
-		kept := &corev1.ProjectedVolumeSource{}
-		for _, source := range v.Projected.Sources {
-			if source.ConfigMap != nil {
-				kept.Sources = append(kept.Sources, corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: source.ConfigMap.LocalObjectReference}})
-			}
-		}
-		return []corev1.Volume{{Name: v.Name, VolumeSource: corev1.VolumeSource{Projected: kept}}}
-	}
-	return nil
-}
-
-// ourRefreshes keeps the refresh containers with the rules that each waited for,
-// and the names of others: all take a share of the room for reports.
-func ourRefreshes(containers []corev1.EphemeralContainer) []corev1.EphemeralContainer {
-	var kept []corev1.EphemeralContainer
-	for i := range containers {
-		c := corev1.EphemeralContainerCommon{Name: containers[i].Name}
-		if inject.IsRefresh(c.Name) {
-			c.Env = only(inject.EnvAwait, containers[i].Env)
-		}
-		kept = append(kept, corev1.EphemeralContainer{EphemeralContainerCommon: c})
-	}
-	return kept
-}
-
-// only keeps the variable of that name.
-func only(name string, env []corev1.EnvVar) []corev1.EnvVar {
-	for i := range env {
-		if env[i].Name == name {
-			return []corev1.EnvVar{{Name: name, Value: env[i].Value}}
-		}
-	}
-	return nil
-}
-
-// refreshStatuses keeps how refresh containers ended and what they wait for.
-func refreshStatuses(all []corev1.ContainerStatus) []corev1.ContainerStatus {
-	var kept []corev1.ContainerStatus
-	for i := range all {
-		if s := &all[i]; inject.IsRefresh(s.Name) {
-			kept = append(kept, corev1.ContainerStatus{Name: s.Name, State: cutState(s.State)})
-		}
-	}
-	return kept
-}
-
-// namedPorts keeps in one container what Services may refer to by name.
-func namedPorts(containers []corev1.Container) []corev1.Container {
-	var ports []corev1.ContainerPort
-	for i := range containers {
-		for _, port := range containers[i].Ports {
-			if port.Name != "" {
-				ports = append(ports, corev1.ContainerPort{Name: port.Name, ContainerPort: port.ContainerPort, Protocol: port.Protocol})
-			}
-		}
-	}
-	if ports == nil {
-		return nil
-	}
-	return []corev1.Container{{Ports: ports}}
-}
-
-// meshes keeps the names of mesh containers.
-func meshes(containers []corev1.Container) []corev1.Container {
-	var kept []corev1.Container
-	for i := range containers {
-		if slices.Contains(status.MeshContainers, containers[i].Name) {
-			kept = append(kept, corev1.Container{Name: containers[i].Name})
-		}
-	}
-	return kept
-}
-
-// ourStatus keeps how our init container ended and what it waits for.
-func ourStatus(all []corev1.ContainerStatus) []corev1.ContainerStatus {
-	for i := range all {
-		if s := &all[i]; s.Name == v1alpha1.InitContainerName {
-			return []corev1.ContainerStatus{{Name: v1alpha1.InitContainerName, State: cutState(s.State), LastTerminationState: cutState(s.LastTerminationState)}}
-		}
-	}
-	return nil
-}
-
-func cutState(s corev1.ContainerState) corev1.ContainerState {
-	var kept corev1.ContainerState
-	if s.Waiting != nil {
-		kept.Waiting = &corev1.ContainerStateWaiting{Reason: shared(s.Waiting.Reason)}
-	}
-	if t := s.Terminated; t != nil {
-		kept.Terminated = &corev1.ContainerStateTerminated{ExitCode: t.ExitCode, Reason: shared(t.Reason), Message: t.Message, FinishedAt: t.FinishedAt}
-	}
-	return kept
-}
-
-// cutService keeps the spec and the load balancer's addresses.
+// cutService keeps where it leads to, by what it is reached, and how it balances.
 func cutService(s *corev1.Service) {
 	*s = corev1.Service{
 		TypeMeta:   s.TypeMeta,
 		ObjectMeta: cutMeta(s.ObjectMeta),
-		Spec:       s.Spec,
-		Status:     corev1.ServiceStatus{LoadBalancer: s.Status.LoadBalancer},
+		Spec: corev1.ServiceSpec{
+			Type:                  shared(s.Spec.Type),
+			Ports:                 s.Spec.Ports,
+			Selector:              s.Spec.Selector,
+			ClusterIP:             s.Spec.ClusterIP,
+			ClusterIPs:            s.Spec.ClusterIPs,
+			ExternalIPs:           s.Spec.ExternalIPs,
+			SessionAffinity:       shared(s.Spec.SessionAffinity),
+			SessionAffinityConfig: s.Spec.SessionAffinityConfig,
+			ExternalTrafficPolicy: shared(s.Spec.ExternalTrafficPolicy),
+			InternalTrafficPolicy: s.Spec.InternalTrafficPolicy,
+		},
+		Status: corev1.ServiceStatus{LoadBalancer: s.Status.LoadBalancer},
 	}
-	s.Labels = nil
+	s.Labels, s.UID = nil, ""
+	if len(s.Spec.ClusterIPs) > 0 { // the first one is the same
+		s.Spec.ClusterIP = s.Spec.ClusterIPs[0]
+	}
+}
+
+// shareService holds once what most Services have alike.
+func shareService(common *alike, s *corev1.Service) {
+	s.Spec.Ports = share(common, s.Spec.Ports)
+	s.Spec.SessionAffinityConfig = share(common, s.Spec.SessionAffinityConfig)
+	s.Spec.InternalTrafficPolicy = share(common, s.Spec.InternalTrafficPolicy)
 }
 
 // cutNamespace keeps the labels: two decide whether pods are injected, and any may
 // decide whether a client policy may refer to a backend policy elsewhere.
 func cutNamespace(n *metav1.PartialObjectMetadata) {
 	n.ObjectMeta = cutMeta(n.ObjectMeta)
-}
-
-// cutEndpointSlice keeps whose slice it is, and which pods are ready or end.
-func cutEndpointSlice(s *discoveryv1.EndpointSlice) {
-	kept := &discoveryv1.EndpointSlice{TypeMeta: s.TypeMeta, ObjectMeta: cutMeta(s.ObjectMeta), AddressType: s.AddressType}
-	kept.Labels, kept.OwnerReferences = map[string]string{}, nil
-	for _, key := range []string{discoveryv1.LabelServiceName, discoveryv1.LabelManagedBy} {
-		kept.Labels[key] = s.Labels[key]
-	}
-	kept.Endpoints = make([]discoveryv1.Endpoint, 0, len(s.Endpoints))
-	for i := range s.Endpoints {
-		e := &s.Endpoints[i]
-		k := discoveryv1.Endpoint{Addresses: e.Addresses, TargetRef: cutReference(e.TargetRef)}
-		switch {
-		case ptr.Deref(e.Conditions.Ready, true):
-		case ptr.Deref(e.Conditions.Terminating, false):
-			k.Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(false), Terminating: ptr.To(true)}
-		default:
-			continue
-		}
-		kept.Endpoints = append(kept.Endpoints, k)
-	}
-	*s = *kept
-}
-
-func cutReference(ref *corev1.ObjectReference) *corev1.ObjectReference {
-	if ref == nil {
-		return nil
-	}
-	return &corev1.ObjectReference{Kind: shared(ref.Kind), Name: ref.Name}
 }

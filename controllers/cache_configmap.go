@@ -3,8 +3,6 @@
 package controllers
 
 import (
-	"encoding/binary"
-	"hash/maphash"
 	"maps"
 	"slices"
 	"strings"
@@ -18,7 +16,7 @@ import (
 // what we would write it has only to be compared. Who reads it gets the whole object live.
 
 // cutConfigMap keeps the name, the version, for whom it is released, whether it is owned and
-// a sum of the rest.
+// a fingerprint of the rest.
 func cutConfigMap(c *corev1.ConfigMap) {
 	if isCut(c) {
 		return
@@ -31,7 +29,7 @@ func cutConfigMap(c *corev1.ConfigMap) {
 	}
 	// The field is the API server's, which has left it empty since Kubernetes 1.20: nobody
 	// else can write there, and a map for two words would take ten times their room.
-	kept.SetSelfLink(rest + contentSum(c.Labels[labelManagedBy], c.Data))
+	kept.SetSelfLink(rest + contentPrint(c.Labels[labelManagedBy], c.Data).text())
 	*c = kept
 }
 
@@ -42,10 +40,10 @@ const (
 
 func isCut(c *corev1.ConfigMap) bool { return c.GetSelfLink() != "" }
 
-// sumOf is the contentSum of a ConfigMap that was cut.
-func sumOf(c *corev1.ConfigMap) string {
-	_, sum, _ := strings.Cut(c.GetSelfLink(), " ")
-	return sum
+// heldPrint is the contentPrint of a ConfigMap that was cut.
+func heldPrint(c *corev1.ConfigMap) fingerprint {
+	_, text, _ := strings.Cut(c.GetSelfLink(), " ")
+	return fingerprintFrom(text)
 }
 
 // owned reports whether the ConfigMap carries our label with the policy that its
@@ -59,21 +57,11 @@ func owned(c *corev1.ConfigMap) bool {
 	return of != "" && (c.Name == v1alpha1.ConfigMapName(of) || c.Name == v1alpha1.ExternalName(of))
 }
 
-// sumSeed differs in each process, so that nobody can write other data with the same sum.
-var sumSeed = maphash.MakeSeed()
-
-// contentSum is equal for the same data written by the same manager.
-func contentSum(managedBy string, data map[string]string) string {
-	var h maphash.Hash
-	h.SetSeed(sumSeed)
-	add := func(text string) {
-		maphash.WriteComparable(&h, len(text))
-		h.WriteString(text)
-	}
-	add(managedBy)
+// contentPrint is equal for the same data written by the same manager.
+func contentPrint(managedBy string, data map[string]string) fingerprint {
+	texts := []string{managedBy}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
-		add(key)
-		add(data[key])
+		texts = append(texts, key, data[key])
 	}
-	return string(binary.BigEndian.AppendUint64(nil, h.Sum64()))
+	return fingerprintOf(texts...)
 }

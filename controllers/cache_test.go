@@ -3,12 +3,16 @@
 package controllers
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -85,35 +89,80 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 			EphemeralContainerStatuses: []corev1.ContainerStatus{{Name: "sfunnel-refresh-1", State: corev1.ContainerState{Terminated: ended}}},
 		},
 	}
+	var packed any = pod
 	for range 2 { // a transform may see an object again
-		if _, err := cut(cutPod)(pod); err != nil {
+		var err error
+		if packed, err = packPod(&alike{})(packed); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, pod); diff != "" {
+		unpacked, err := unpackPod(packed.(*metav1.PartialObjectMetadata))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, unpacked); diff != "" {
 			t.Fatal(diff)
 		}
 	}
 }
 
-func TestCutServiceKeepsAddresses(t *testing.T) {
-	service := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: "web", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"a": "b"}},
-		Spec:       corev1.ServiceSpec{ClusterIPs: []string{"10.0.0.1"}},
-		Status: corev1.ServiceStatus{
-			Conditions:   []metav1.Condition{{Type: "x"}},
-			LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}},
-		},
+func TestPodsAreFoundInTheCache(t *testing.T) {
+	indexer := newIndexer()
+	all := pods{indexer}
+	for _, pod := range []*corev1.Pod{
+		{ObjectMeta: metav1.ObjectMeta{Name: "web-1", Namespace: "shop", Labels: map[string]string{"app": "web"}}, Status: corev1.PodStatus{Phase: corev1.PodRunning}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "db-1", Namespace: "shop", Labels: map[string]string{"app": "db"}}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "web-1", Namespace: "other", Labels: map[string]string{"app": "web"}}},
+	} {
+		addTo(t, indexer, packPod(&alike{}), pod)
 	}
+	found, err := all.selected("shop", labels.SelectorFromSet(labels.Set{"app": "web"}))
+	if err != nil || len(found) != 1 || found[0].Name != "web-1" || found[0].Namespace != "shop" || found[0].Status.Phase != corev1.PodRunning {
+		t.Errorf("selected %v, %v", found, err)
+	}
+	if pod, err := all.get(types.NamespacedName{Namespace: "shop", Name: "db-1"}); err != nil || pod == nil || pod.Labels["app"] != "db" {
+		t.Errorf("got %v, %v", pod, err)
+	}
+	if pod, err := all.get(types.NamespacedName{Namespace: "other", Name: "db-1"}); err != nil || pod != nil {
+		t.Errorf("got %v, %v of a pod that is not there", pod, err)
+	}
+	broken := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "broken", Namespace: "shop", SelfLink: "\xff"}}
+	if _, err := unpackPod(broken); err == nil || !strings.Contains(err.Error(), "shop/broken") {
+		t.Errorf("a pod that can't be unpacked: %v", err)
+	}
+}
+
+func TestCutServiceKeepsHowItIsReachedAndBalances(t *testing.T) {
+	internal := corev1.ServiceInternalTrafficPolicyLocal
+	kept := corev1.ServiceSpec{
+		Type:                  corev1.ServiceTypeLoadBalancer,
+		Ports:                 []corev1.ServicePort{{Port: 80}},
+		Selector:              map[string]string{"app": "web"},
+		ClusterIP:             "10.0.0.1",
+		ClusterIPs:            []string{"10.0.0.1", "fd00::1"},
+		ExternalIPs:           []string{"192.0.2.2"},
+		SessionAffinity:       corev1.ServiceAffinityClientIP,
+		SessionAffinityConfig: &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: ptr.To[int32](60)}},
+		ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
+		InternalTrafficPolicy: &internal,
+	}
+	balancer := corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}}
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "web", UID: "1", ResourceVersion: "2", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"a": "b"}},
+		Spec:       *kept.DeepCopy(),
+		Status:     corev1.ServiceStatus{Conditions: []metav1.Condition{{Type: "x"}}, LoadBalancer: balancer},
+	}
+	service.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
 	want := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: "web"},
-		Spec:       corev1.ServiceSpec{ClusterIPs: []string{"10.0.0.1"}},
-		Status:     corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}}},
+		ObjectMeta: metav1.ObjectMeta{Name: "web", ResourceVersion: "2"},
+		Spec:       kept,
+		Status:     corev1.ServiceStatus{LoadBalancer: balancer},
 	}
 	if _, err := cut(cutService)(service); err != nil {
 		t.Fatal(err)
 	}
+	shareService(&alike{}, service)
 	if diff := cmp.Diff(want, service); diff != "" {
-		t.Error(diff)
+		t.Fatal(diff)
 	}
 }
 
@@ -160,7 +209,7 @@ func TestCutNamespaceKeepsLabels(t *testing.T) {
 
 func TestCutEndpointSliceKeepsPodsThatAreReadyOrEnd(t *testing.T) {
 	s := &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Name: "web-x", Labels: map[string]string{discoveryv1.LabelServiceName: "web", discoveryv1.LabelManagedBy: endpointSliceController, "a": "b"}},
+		ObjectMeta:  metav1.ObjectMeta{Name: "web-x", Namespace: "shop", Labels: map[string]string{discoveryv1.LabelServiceName: "web", discoveryv1.LabelManagedBy: endpointSliceController, "a": "b"}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Ports:       []discoveryv1.EndpointPort{{Port: ptr.To[int32](80)}},
 		Endpoints: []discoveryv1.Endpoint{
@@ -170,22 +219,40 @@ func TestCutEndpointSliceKeepsPodsThatAreReadyOrEnd(t *testing.T) {
 			{Addresses: []string{"10.0.0.4"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)}},
 		},
 	}
-	want := &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Name: "web-x", Labels: map[string]string{discoveryv1.LabelServiceName: "web", discoveryv1.LabelManagedBy: endpointSliceController}},
-		AddressType: discoveryv1.AddressTypeIPv4,
+	want := []discoveryv1.EndpointSlice{{
 		Endpoints: []discoveryv1.Endpoint{
 			{Addresses: []string{"10.0.0.1"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "web-1"}},
 			{Addresses: []string{"10.0.0.3"}},
 			{Addresses: []string{"10.0.0.4"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(false), Terminating: ptr.To(true)}},
 		},
+	}}
+	indexer := newIndexer()
+	addTo(t, indexer, packEndpointSlice, s)
+	all := endpointSlices{indexer}
+	for service, want := range map[string][]discoveryv1.EndpointSlice{"web": want, "other": nil} {
+		found, err := all.of(types.NamespacedName{Namespace: "shop", Name: service})
+		if diff := cmp.Diff(want, found); err != nil || diff != "" {
+			t.Errorf("%s: %v %s", service, err, diff)
+		}
 	}
-	for range 2 { // a transform may see an object again
-		if _, err := cut(cutEndpointSlice)(s); err != nil {
+}
+
+// newIndexer is a store like that of the manager's cache.
+func newIndexer() toolscache.Indexer {
+	return toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{toolscache.NamespaceIndex: toolscache.MetaNamespaceIndexFunc})
+}
+
+// addTo puts there what a transform makes of an object; transforms may see one again.
+func addTo(t *testing.T, indexer toolscache.Indexer, transform toolscache.TransformFunc, obj any) {
+	t.Helper()
+	for range 2 {
+		var err error
+		if obj, err = transform(obj); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, s); diff != "" {
-			t.Fatal(diff)
-		}
+	}
+	if err := indexer.Add(obj); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -63,7 +62,7 @@ func input(p *v1alpha1.FunnelPolicy, in policy.Cluster) string {
 	}
 	for _, name := range in.References(p) {
 		if s := in.Services[name]; s != nil {
-			fmt.Fprint(&of, " ", s.UID, "/", s.ResourceVersion)
+			fmt.Fprint(&of, " ", s.ResourceVersion) // no other Service has it
 		}
 	}
 	return of.String()
@@ -80,7 +79,7 @@ func (r *FunnelPolicyReconciler) cluster(ctx context.Context, p *v1alpha1.Funnel
 		return in, err
 	}
 	if s := backendService(p, in.Services); s != nil && namesTargets(s) {
-		in.NamedPorts, err = r.namedPorts(ctx, p)
+		in.NamedPorts, err = r.namedPorts(p)
 	}
 	return in, err
 }
@@ -134,18 +133,18 @@ func namesTargets(s *corev1.Service) bool {
 // namedPorts are those of the injected pods that the policy selects, from the
 // cache. Pods that wait for their rules are among them; those that were not
 // injected have no rules.
-func (r *FunnelPolicyReconciler) namedPorts(ctx context.Context, p *v1alpha1.FunnelPolicy) (map[string][]uint16, error) {
+func (r *FunnelPolicyReconciler) namedPorts(p *v1alpha1.FunnelPolicy) (map[string][]uint16, error) {
 	selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
 	if err != nil {
 		return nil, nil // Accepted says so
 	}
-	pods, err := r.injectedPods(ctx, p.Namespace, selector)
+	pods, err := r.pods.selected(p.Namespace, selector)
 	if err != nil {
 		return nil, err
 	}
 	numbers := map[string]map[uint16]bool{}
-	for i := range pods {
-		if pod := &pods[i]; pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+	for _, pod := range pods {
+		if pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
 			noteNamedPorts(pod, numbers)
 		}
 	}
@@ -169,14 +168,4 @@ func noteNamedPorts(pod *corev1.Pod, numbers map[string]map[uint16]bool) {
 			numbers[key][uint16(port.ContainerPort)] = true
 		}
 	}
-}
-
-// injectedPods are the injected pods of a namespace, from the cache. They are the
-// cache's own and must not be changed.
-func (r *FunnelPolicyReconciler) injectedPods(ctx context.Context, namespace string, selector labels.Selector) ([]corev1.Pod, error) {
-	var list corev1.PodList
-	if err := r.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list injected pods: %w", err)
-	}
-	return list.Items, nil
 }

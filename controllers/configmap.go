@@ -176,7 +176,7 @@ func holds(c *corev1.ConfigMap, want content) bool {
 // holdsData is holds for the data alone.
 func holdsData(c *corev1.ConfigMap, data map[string]string) bool {
 	if isCut(c) {
-		return sumOf(c) == contentSum(FieldManager, data)
+		return heldPrint(c) == contentPrint(FieldManager, data)
 	}
 	for key, value := range data {
 		if c.Data[key] != value {
@@ -187,7 +187,7 @@ func holdsData(c *corev1.ConfigMap, data map[string]string) bool {
 }
 
 // hasData is holdsData for a ConfigMap that may be cut, or gone, and looks live where the
-// sum does not tell.
+// fingerprint does not tell.
 func (r *FunnelPolicyReconciler) hasData(ctx context.Context, c *corev1.ConfigMap, data map[string]string) (bool, error) {
 	if c != nil && holdsData(c, data) {
 		return true, nil
@@ -229,8 +229,8 @@ func (r *FunnelPolicyReconciler) apply(ctx context.Context, p *v1alpha1.FunnelPo
 		return err
 	}
 	if want.ResourceVersion != nil {
-		last.from, last.to, last.sum = before, *want.ResourceVersion, contentSum(c.releasedFor, c.data)
-		r.memory.wrote(types.NamespacedName{Namespace: p.Namespace, Name: name}, last.to)
+		last.from, last.to, last.content = fingerprintOf(before), fingerprintOf(*want.ResourceVersion), contentPrint(c.releasedFor, c.data)
+		r.memory.wrote(types.NamespacedName{Namespace: p.Namespace, Name: name}, *want.ResourceVersion)
 	}
 	return nil
 }

@@ -37,17 +37,17 @@ func (r *FunnelPolicyReconciler) reconcileDeleted(ctx context.Context, of types.
 		return ctrl.Result{}, nil
 	}
 	now := r.Clock.Now()
-	if known.orphanedAt.IsZero() {
-		known.orphanedAt = now
+	if known.orphanedAt == 0 {
+		known.orphanedAt = momentOf(now)
 	}
-	if rest := r.KeepDeleted - now.Sub(known.orphanedAt); rest > 0 {
+	if rest := r.KeepDeleted - known.orphanedAt.until(now); rest > 0 {
 		return ctrl.Result{RequeueAfter: rest}, nil
 	}
 	removed, err := r.remove(ctx, of, left)
 	if err != nil || removed {
 		return ctrl.Result{}, err
 	}
-	known.orphanedAt = now
+	known.orphanedAt = momentOf(now)
 	return ctrl.Result{RequeueAfter: r.KeepDeleted}, nil
 }
 
@@ -83,10 +83,10 @@ func (r *FunnelPolicyReconciler) releaseWaiting(ctx context.Context, of types.Na
 		return ctrl.Result{}, nil
 	}
 	now := r.Clock.Now()
-	if known.orphanedAt.IsZero() {
-		known.orphanedAt = now
+	if known.orphanedAt == 0 {
+		known.orphanedAt = momentOf(now)
 	}
-	if rest := releaseAfter - now.Sub(known.orphanedAt); rest > 0 {
+	if rest := releaseAfter - known.orphanedAt.until(now); rest > 0 {
 		return ctrl.Result{RequeueAfter: rest}, nil
 	}
 	if gone, err := r.gone(ctx, of); err != nil || !gone {

@@ -48,7 +48,7 @@ var _ = Describe("Rules of a deleted policy", Ordered, func() {
 		pod := s.pod("web-1", mounts)
 		o.clock.advance(10 * time.Minute)
 		look(rulesOf(p))
-		Eventually(func() bool { return o.orphanedAt(p).After(time.Now().Add(9 * time.Minute)) }).Should(BeTrue(), "waits ten minutes more")
+		Eventually(func() bool { return o.orphanedAt(p) > momentOf(time.Now().Add(9*time.Minute)) }).Should(BeTrue(), "waits ten minutes more")
 		Expect(rulesOf(p)).NotTo(BeNil())
 
 		By("the pod ending")

@@ -69,8 +69,11 @@ type FunnelPolicyReconciler struct {
 	// started is when the controller was set up.
 	started  time.Time
 	policies policies
+	pods     pods
 	memory   memory
 	cilium   ciliumConfig
+
+	endpointSlices endpointSlices
 }
 
 // Reconcile does what one policy needs, or what its ConfigMap needs when the
@@ -88,7 +91,7 @@ func (r *FunnelPolicyReconciler) Reconcile(ctx context.Context, req ctrl.Request
 	case err != nil:
 		return ctrl.Result{}, err
 	}
-	known.orphanedAt = time.Time{}
+	known.orphanedAt = 0
 	return r.reconcilePolicy(ctx, &p, known)
 }
 
@@ -108,7 +111,7 @@ func (r *FunnelPolicyReconciler) reconcilePolicy(ctx context.Context, p *v1alpha
 		return ctrl.Result{}, err
 	}
 	if p.Spec.Backend != nil {
-		coverage, err := r.coverage(ctx, p, facts.ConfigMap.Digest)
+		coverage, err := r.coverage(p, facts.ConfigMap.Digest)
 		if err != nil {
 			return ctrl.Result{}, err
 		}

@@ -20,8 +20,8 @@ type memory struct {
 	policies map[types.NamespacedName]*known
 	programs map[types.NamespacedName]compiled
 	sweeps   map[string]*sweep // by namespace
-	// configMaps are the versions that we wrote last.
-	configMaps map[types.NamespacedName]string
+	// configMaps are the versions that we wrote last, by namespace and name.
+	configMaps map[fingerprint]fingerprint
 	// whole are ConfigMaps as they were read live and then left as they were.
 	whole map[types.NamespacedName]*corev1.ConfigMap
 }
@@ -31,16 +31,16 @@ type memory struct {
 type known struct {
 	sync.Mutex
 	// orphanedAt is when the ConfigMap was first seen without its policy.
-	orphanedAt time.Time
+	orphanedAt moment
 	// configMap and external tell a stale cache.
 	configMap, external written
 	// status tells a stale cache.
 	status written
 	// statusAt is when the status was written; podsChangedAt when it first differed
 	// by what pods do alone, zero when it does not.
-	statusAt, podsChangedAt time.Time
-	// attached is the digest of the rules that all pods had last.
-	attached string
+	statusAt, podsChangedAt moment
+	// attached is of the digest of the rules that all pods had last.
+	attached fingerprint
 	// conflicts are those with older policies.
 	conflicts verdict
 	// covered is how long a client's backend has been ready for its rules.
@@ -49,22 +49,32 @@ type known struct {
 	others listing
 }
 
+// moment is a time.Time in a third of the room, as nanoseconds since 1970; 0: never.
+type moment int64
+
+func momentOf(t time.Time) moment { return moment(t.UnixNano()) }
+
+// until is how much later t is; all time since 1970 when there was no such moment.
+func (m moment) until(t time.Time) time.Duration { return time.Duration(momentOf(t) - m) }
+
 // written is the last write to an object: a cached copy that still has the version
 // before it is stale.
 type written struct {
-	from, to string
-	// sum is that of the content, for ConfigMaps.
-	sum string
+	from, to fingerprint // of versions; zero where there is no object
+	// content is that of a ConfigMap, as contentPrint tells it.
+	content fingerprint
 	// hidden says that it met an object that the cache does not show.
 	hidden bool
 }
 
-func (w written) stale(version string) bool { return w.to != w.from && w.from == version }
+func (w written) stale(version string) bool {
+	return w.to != w.from && w.from == fingerprintOf(version)
+}
 
 // kept reports whether the last write was of this content and left the ConfigMap as it is:
 // all of that was there.
 func (w written) kept(c *corev1.ConfigMap, want content) bool {
-	return c != nil && w.to != "" && w.from == w.to && w.to == c.ResourceVersion && w.sum == contentSum(want.releasedFor, want.data)
+	return c != nil && w.to != 0 && w.from == w.to && w.to == fingerprintOf(c.ResourceVersion) && w.content == contentPrint(want.releasedFor, want.data)
 }
 
 func (m *memory) of(name types.NamespacedName) *known {
@@ -86,9 +96,9 @@ func (m *memory) wrote(name types.NamespacedName, version string) {
 	m.Lock()
 	defer m.Unlock()
 	if m.configMaps == nil {
-		m.configMaps = map[types.NamespacedName]string{}
+		m.configMaps = map[fingerprint]fingerprint{}
 	}
-	m.configMaps[name] = version
+	m.configMaps[fingerprintOf(name.String())] = fingerprintOf(version)
 	delete(m.whole, name)
 }
 
@@ -96,7 +106,7 @@ func (m *memory) wrote(name types.NamespacedName, version string) {
 func (m *memory) wroteIt(c client.Object) bool {
 	m.Lock()
 	defer m.Unlock()
-	return m.configMaps[client.ObjectKeyFromObject(c)] == c.GetResourceVersion()
+	return m.configMaps[fingerprintOf(client.ObjectKeyFromObject(c).String())] == fingerprintOf(c.GetResourceVersion())
 }
 
 // keepWhole keeps what was read live.
@@ -124,7 +134,7 @@ func (m *memory) forget(name types.NamespacedName) {
 	m.Lock()
 	defer m.Unlock()
 	for _, c := range []types.NamespacedName{rulesName(name), {Namespace: name.Namespace, Name: v1alpha1.ExternalName(name.Name)}} {
-		delete(m.configMaps, c)
+		delete(m.configMaps, fingerprintOf(c.String()))
 		delete(m.whole, c)
 	}
 	delete(m.policies, name)

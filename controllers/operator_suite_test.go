@@ -95,14 +95,14 @@ func (o *operator) remembers(p *v1alpha1.FunnelPolicy) bool {
 
 // orphanedAt is since when the operator knows that the policy is gone, and its
 // ConfigMap is not.
-func (o *operator) orphanedAt(p *v1alpha1.FunnelPolicy) time.Time {
+func (o *operator) orphanedAt(p *v1alpha1.FunnelPolicy) moment {
 	known := o.memory.of(keyOf(p))
 	known.Lock()
 	defer known.Unlock()
 	return known.orphanedAt
 }
 
-func (o *operator) orphaned(p *v1alpha1.FunnelPolicy) bool { return !o.orphanedAt(p).IsZero() }
+func (o *operator) orphaned(p *v1alpha1.FunnelPolicy) bool { return o.orphanedAt(p) != 0 }
 
 func keyOf(obj client.Object) types.NamespacedName { return client.ObjectKeyFromObject(obj) }
 

@@ -23,7 +23,7 @@ import (
 // listing is the last live list of a policy's pods that were not injected.
 type listing struct {
 	// at is when, zero for never.
-	at time.Time
+	at moment
 	// pods are nil when there were none.
 	pods *status.Census
 	// of is what the list depended on; another value asks for another list.
@@ -35,10 +35,10 @@ type listing struct {
 	// Where there are fewer for good, others may have come in their place. fewerSince
 	// is zero while there are not.
 	usual      int
-	fewerSince time.Time
+	fewerSince moment
 	// count is how many there were last, and countSince since when.
 	count      int
-	countSince time.Time
+	countSince moment
 	// goodFor is how long the list is good when nothing changes; 0: for ever.
 	goodFor time.Duration
 }
@@ -57,12 +57,12 @@ func (r *FunnelPolicyReconciler) count(ctx context.Context, facts *status.Facts,
 	if err != nil {
 		return 0, nil // Accepted says so
 	}
-	pods, err := r.injectedPods(ctx, p.Namespace, selector)
+	pods, err := r.pods.selected(p.Namespace, selector)
 	if err != nil {
 		return 0, err
 	}
-	for i := range pods {
-		facts.Pods.Add(&pods[i])
+	for _, pod := range pods {
+		facts.Pods.Add(pod)
 	}
 	now := present{of: basis(p, facts.Namespace), injected: identity(pods), count: len(pods)}
 	known.others.see(now.count, r.Clock.Now(), r.soon())
@@ -88,14 +88,14 @@ func (r *FunnelPolicyReconciler) listAgain(ctx context.Context, facts *status.Fa
 	}
 	none := facts.Pods.Counts().Matched+others.Counts().Matched == 0
 	unseen := none || others.Count(status.Missing) > 0 || !facts.Namespace.Enabled()
-	*last = last.next(others, at, now, r.pace(unseen, last.at.IsZero() && r.settled(facts.Policy)))
+	*last = last.next(others, at, now, r.pace(unseen, last.at == 0 && r.settled(facts.Policy)))
 	return nil
 }
 
 // lookAtOthers lists the pods that were not injected, or takes them from the sweep
 // of the namespace. It says when that was.
 func (r *FunnelPolicyReconciler) lookAtOthers(ctx context.Context, p *v1alpha1.FunnelPolicy, selector labels.Selector, last *listing) (*status.Census, time.Time, error) {
-	if last.at.IsZero() {
+	if last.at == 0 {
 		if others, at, err := r.swept(ctx, p); err != nil || others != nil {
 			return others, at, err
 		}
@@ -126,9 +126,9 @@ func basis(p *v1alpha1.FunnelPolicy, namespace status.Namespace) uint64 {
 }
 
 // identity is equal for the same pods in any order.
-func identity(pods []corev1.Pod) (sum uint64) {
-	for i := range pods {
-		sum += hashOf(string(pods[i].UID))
+func identity(pods []*corev1.Pod) (sum uint64) {
+	for _, pod := range pods {
+		sum += hashOf(string(pod.UID))
 	}
 	return sum
 }
@@ -142,32 +142,32 @@ func hashOf(text string) uint64 {
 // see notes how many injected pods there are. A rollout has one more for a moment.
 func (l *listing) see(count int, now time.Time, aMoment time.Duration) {
 	if count != l.count {
-		if now.Sub(l.countSince) > aMoment {
+		if l.countSince.until(now) > aMoment {
 			l.usual = max(l.usual, l.count)
 		}
-		l.count, l.countSince = count, now
+		l.count, l.countSince = count, momentOf(now)
 	}
 	switch {
 	case count >= l.usual:
-		l.fewerSince = time.Time{}
-	case l.fewerSince.IsZero():
-		l.fewerSince = now
+		l.fewerSince = 0
+	case l.fewerSince == 0:
+		l.fewerSince = momentOf(now)
 	}
 }
 
 // dueIn is how long to wait for the next list: 0 when it is due, never when
 // nothing asks for one. Pods that are gone may be about to be replaced.
 func (l listing) dueIn(now time.Time, p present, atLeast time.Duration) time.Duration {
-	age := now.Sub(l.at)
+	age := l.at.until(now)
 	wait := never
 	if l.goodFor > 0 {
 		wait = l.goodFor - age
 	}
-	if !l.fewerSince.IsZero() {
-		wait = min(wait, max(atLeast-now.Sub(l.fewerSince), atLeast-age))
+	if l.fewerSince != 0 {
+		wait = min(wait, max(atLeast-l.fewerSince.until(now), atLeast-age))
 	}
 	switch {
-	case l.at.IsZero():
+	case l.at == 0:
 		wait = 0
 	case l.of != p.of, l.pods != nil && l.injected != p.injected:
 		wait = min(wait, atLeast-age)
@@ -200,13 +200,13 @@ func (r *FunnelPolicyReconciler) pace(unseen, settled bool) pace {
 // what is missing, and nothing else would tell.
 func (l listing) next(pods *status.Census, at time.Time, now present, p pace) listing {
 	after := listing{
-		at: at, of: now.of, injected: now.injected, goodFor: p.first,
+		at: momentOf(at), of: now.of, injected: now.injected, goodFor: p.first,
 		usual: now.count, count: l.count, countSince: l.countSince,
 	}
 	if pods.Counts() != (v1alpha1.PodCounts{}) {
 		after.pods = pods
 	}
-	if !l.at.IsZero() && l.of == now.of && l.injected == now.injected && l.counts() == after.counts() {
+	if l.at != 0 && l.of == now.of && l.injected == now.injected && l.counts() == after.counts() {
 		after.goodFor = min(2*l.goodFor, p.longest)
 	}
 	if after.goodFor > 0 {

@@ -9,6 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -43,14 +44,14 @@ var _ = Describe("Pods", Ordered, func() {
 			pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "scratch", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 		})
 		s.pod("plain")
-		var cached corev1.PodList
-		Eventually(func() int {
-			Expect(o.List(suite, &cached, client.InNamespace(string(s)))).To(Succeed())
-			return len(cached.Items)
+		var cached []*corev1.Pod
+		Eventually(func() (n int, err error) {
+			cached, err = o.pods.selected(string(s), labels.Everything())
+			return len(cached), err
 		}).Should(Equal(1))
-		Expect(cached.Items[0].Name).To(Equal("cached"))
-		Expect(cached.Items[0].Spec.Volumes).To(HaveExactElements(HaveField("Name", v1alpha1.VolumeName)))
-		Expect(cached.Items[0].ManagedFields).To(BeEmpty())
+		Expect(cached[0].Name).To(Equal("cached"))
+		Expect(cached[0].Spec.Volumes).To(HaveExactElements(HaveField("Name", v1alpha1.VolumeName)))
+		Expect(cached[0].ManagedFields).To(BeEmpty())
 	})
 
 	It("that were not injected are listed page by page", func() {

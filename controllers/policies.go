@@ -77,19 +77,15 @@ var placeNames = func() (names [512]string) {
 
 // policiesIn makes the cache keep FunnelPolicies, with the indexes.
 func policiesIn(c cache.Cache) (policies, error) {
-	informer, err := c.GetInformer(context.Background(), &v1alpha1.FunnelPolicy{}, cache.BlockUntilSynced(false))
+	informer, err := informerOf(c, &v1alpha1.FunnelPolicy{})
 	if err != nil {
-		return policies{}, fmt.Errorf("watch FunnelPolicies: %w", err)
-	}
-	shared, ok := informer.(toolscache.SharedIndexInformer)
-	if !ok {
-		return policies{}, fmt.Errorf("watch FunnelPolicies: the cache must be one of all namespaces, not made of %T", informer)
+		return policies{}, err
 	}
 	missing := maps.Clone(policyIndexers) // webhook and reconciler may share the cache
-	for name := range shared.GetIndexer().GetIndexers() {
+	for name := range informer.GetIndexer().GetIndexers() {
 		delete(missing, name)
 	}
-	return policies{shared.GetIndexer(), shared.HasSynced}, shared.AddIndexers(missing)
+	return policies{informer.GetIndexer(), informer.HasSynced}, informer.AddIndexers(missing)
 }
 
 // ready is an error until all policies have been read once.

@@ -51,7 +51,7 @@ func (r *FunnelPolicyReconciler) refresh(ctx context.Context, facts *status.Fact
 	return 0, nil
 }
 
-// refreshPod adds one container. The pod is the cache's own and stays as it is.
+// refreshPod adds one container.
 func (r *FunnelPolicyReconciler) refreshPod(ctx context.Context, pod *corev1.Pod, policy, digest string) error {
 	container, err := inject.Refresh(pod, map[string]string{policy: digest}, inject.KeepFlows, status.RemembersFlows(pod))
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -188,11 +189,9 @@ var _ = Describe("A client that is updated in place", Ordered, func() {
 		ending := readyEndpoints([]string{pod.Name, "web-2"})
 		ending[1].Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)}
 		change(slice, func() { slice.Endpoints = ending })
-		Eventually(func() int {
-			cached := &discoveryv1.EndpointSlice{}
-			Expect(o.Get(suite, keyOf(slice), cached)).To(Succeed())
-			return len(cached.Endpoints)
-		}).Should(Equal(2))
+		Eventually(func() ([]discoveryv1.EndpointSlice, error) {
+			return o.endpointSlices.of(types.NamespacedName{Namespace: slice.Namespace, Name: slice.Labels[discoveryv1.LabelServiceName]})
+		}).Should(HaveExactElements(HaveField("Endpoints", HaveLen(2))))
 		o.clock.advance(2 * time.Minute)
 		_, err = o.Reconcile(suite, ctrl.Request{NamespacedName: keyOf(p)})
 		Expect(err).NotTo(HaveOccurred())

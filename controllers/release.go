@@ -8,7 +8,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -51,7 +50,7 @@ func (r *FunnelPolicyReconciler) gate(ctx context.Context, p *v1alpha1.FunnelPol
 			return c, nil
 		}
 	}
-	coverage, err := r.coverage(ctx, in.Backend, theirs.program.Digest)
+	coverage, err := r.coverage(in.Backend, theirs.program.Digest)
 	if err != nil {
 		return c, err
 	}
@@ -76,26 +75,26 @@ func (r *FunnelPolicyReconciler) gate(ctx context.Context, p *v1alpha1.FunnelPol
 // covered is since when every ready endpoint of a client's backend runs its rules of
 // that digest; zero while some don't.
 type covered struct {
-	since  time.Time
-	digest string
+	since  moment
+	digest fingerprint
 }
 
 func (c *covered) see(complete bool, digest string, now time.Time) {
 	switch {
 	case !complete:
 		*c = covered{}
-	case c.since.IsZero() || c.digest != digest:
-		*c = covered{now, digest}
+	case c.since == 0 || c.digest != fingerprintOf(digest):
+		*c = covered{momentOf(now), fingerprintOf(digest)}
 	}
 }
 
 // settling is how long the rules of a client that updates in place wait yet, 0 when
 // nothing like that holds them back.
 func (r *FunnelPolicyReconciler) settling(known *known) time.Duration {
-	if known.covered.since.IsZero() {
+	if known.covered.since == 0 {
 		return 0
 	}
-	return max(r.SettleFor-r.Clock.Since(known.covered.since), 0)
+	return max(r.SettleFor-known.covered.since.until(r.Clock.Now()), 0)
 }
 
 // releasedFor is for which backend a ConfigMap of ours holds rules.
@@ -107,23 +106,19 @@ func releasedFor(have *corev1.ConfigMap) string {
 }
 
 // coverage looks at the endpoints of the Service in front of a backend.
-func (r *FunnelPolicyReconciler) coverage(ctx context.Context, backend *v1alpha1.FunnelPolicy, digest string) (status.Coverage, error) {
+func (r *FunnelPolicyReconciler) coverage(backend *v1alpha1.FunnelPolicy, digest string) (status.Coverage, error) {
 	service := types.NamespacedName{Namespace: backend.Namespace, Name: backend.Spec.Backend.Service}
-	var slices discoveryv1.EndpointSliceList
-	err := r.List(ctx, &slices, client.InNamespace(service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service.Name}, client.UnsafeDisableDeepCopy)
+	slices, err := r.endpointSlices.of(service)
 	if err != nil {
-		return status.Coverage{}, fmt.Errorf("list EndpointSlices of Service %s: %w", service, err)
+		return status.Coverage{}, err
 	}
 	var failed error
 	pod := func(name string) *corev1.Pod {
-		p := &corev1.Pod{}
-		if err := r.Get(ctx, types.NamespacedName{Namespace: service.Namespace, Name: name}, p); err != nil {
-			if client.IgnoreNotFound(err) != nil {
-				failed = fmt.Errorf("get Pod %s: %w", name, err)
-			}
-			return nil
+		p, err := r.pods.get(types.NamespacedName{Namespace: service.Namespace, Name: name})
+		if err != nil {
+			failed = err
 		}
 		return p
 	}
-	return status.Covers(service, slices.Items, backend.Name, digest, pod), failed
+	return status.Covers(service, slices, backend.Name, digest, pod), failed
 }

@@ -26,7 +26,7 @@ func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, 
 	before, after := facts.Policy.Status, status.Of(facts)
 	known.seeAttached(before)
 	if equality.Semantic.DeepEqual(before, after) {
-		known.podsChangedAt = time.Time{}
+		known.podsChangedAt = 0
 		return 0, nil
 	}
 	if rest := r.statusRest(known, before, after); rest > 0 {
@@ -40,9 +40,10 @@ func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, 
 		applyErrors.WithLabelValues("status").Inc()
 		return 0, client.IgnoreNotFound(err)
 	}
-	known.podsChangedAt = time.Time{}
-	known.status, known.statusAt = written{from: facts.Policy.ResourceVersion, to: version}, r.Clock.Now()
-	r.announce(facts.Policy, before, status.Events(facts.Policy.Spec.UpdateStrategy, before, after, known.attached == after.RulesDigest))
+	known.podsChangedAt = 0
+	known.status = written{from: fingerprintOf(facts.Policy.ResourceVersion), to: fingerprintOf(version)}
+	known.statusAt = momentOf(r.Clock.Now())
+	r.announce(facts.Policy, before, status.Events(facts.Policy.Spec.UpdateStrategy, before, after, known.attached == fingerprintOf(after.RulesDigest)))
 	known.seeAttached(after)
 	return 0, nil
 }
@@ -50,7 +51,7 @@ func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, 
 // seeAttached notes with which rules all pods have been.
 func (k *known) seeAttached(s v1alpha1.FunnelPolicyStatus) {
 	if meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionAttached) {
-		k.attached = s.RulesDigest
+		k.attached = fingerprintOf(s.RulesDigest)
 	}
 }
 
@@ -60,16 +61,16 @@ func (k *known) seeAttached(s v1alpha1.FunnelPolicyStatus) {
 func (r *FunnelPolicyReconciler) statusRest(known *known, before, after v1alpha1.FunnelPolicyStatus) time.Duration {
 	now := r.Clock.Now()
 	rest := time.Duration(0)
-	if !known.statusAt.IsZero() {
-		rest = r.StatusAtMost - now.Sub(known.statusAt)
+	if known.statusAt != 0 {
+		rest = r.StatusAtMost - known.statusAt.until(now)
 	}
 	if before.ObservedGeneration != after.ObservedGeneration || before.RulesDigest != after.RulesDigest {
 		return rest
 	}
-	if known.podsChangedAt.IsZero() {
-		known.podsChangedAt = now
+	if known.podsChangedAt == 0 {
+		known.podsChangedAt = momentOf(now)
 	}
-	return max(rest, r.StatusAtMost-now.Sub(known.podsChangedAt))
+	return max(rest, r.StatusAtMost-known.podsChangedAt.until(now))
 }
 
 // updateStatus writes the whole status, and returns the policy's new version. The server

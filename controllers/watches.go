@@ -38,6 +38,12 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.policies, err = policiesIn(mgr.GetCache()); err != nil {
 		return err
 	}
+	if r.pods, err = podsIn(mgr.GetCache()); err != nil {
+		return err
+	}
+	if r.endpointSlices, err = endpointSlicesIn(mgr.GetCache()); err != nil {
+		return err
+	}
 	if err := mgr.Add(statusCollector{r.policies}); err != nil {
 		return err
 	}
@@ -197,7 +203,7 @@ func (r *FunnelPolicyReconciler) policiesOfService(obj client.Object) ([]*v1alph
 // policiesOfEndpoints are the backends behind the slice's Service, and their
 // clients.
 func (r *FunnelPolicyReconciler) policiesOfEndpoints(obj client.Object) ([]*v1alpha1.FunnelPolicy, error) {
-	naming, err := r.policies.naming(types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetLabels()[discoveryv1.LabelServiceName]})
+	naming, err := r.policies.naming(serviceOfSlice(obj))
 	if err != nil {
 		return nil, err
 	}

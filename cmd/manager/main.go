@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 
 	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
@@ -33,6 +34,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stderr 
 		return 0
 	case err != nil:
 		return 2
+	}
+	if opts.profiles == nowhere {
+		runtime.MemProfileRate = 0 // nobody can ask where the heap comes from
 	}
 	handler := opts.log.handler(stderr)
 	slog.SetDefault(slog.New(handler)) // and with it the standard library's log

@@ -54,6 +54,7 @@ func (giveBack) NeedLeaderElection() bool { return false }
 func (giveBack) Start(ctx context.Context) error {
 	ticker := time.NewTicker(giveBackEvery)
 	defer ticker.Stop()
+	left := uint64(0)
 	for before := readHeap(); ; {
 		select {
 		case <-ctx.Done():
@@ -61,8 +62,9 @@ func (giveBack) Start(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		now := readHeap()
-		if now.rests(before) && now.spare() {
+		if now.rests(before) && now.spare(left) {
 			debug.FreeOSMemory() // looks through all that is in use, so only then
+			left = readHeap().resident
 		}
 		before = now
 	}
@@ -90,5 +92,9 @@ func readHeap() heap {
 // rests reports whether hardly anything was allocated since: an eighth of what is in use.
 func (h heap) rests(before heap) bool { return h.allocated-before.allocated < h.live/8 }
 
-// spare reports whether more than an eighth could be given back.
-func (h heap) spare() bool { return h.resident > h.live+h.live/8 }
+// spare reports whether more than an eighth could be given back; left is what was resident
+// after that was done last, when objects here and there may have kept more than the live ones.
+func (h heap) spare(left uint64) bool {
+	least := max(h.live, left)
+	return h.resident > least+least/8
+}

@@ -19,6 +19,9 @@ import (
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
 )
 
+// nowhere is the address of what is not served.
+const nowhere = "0"
+
 // options is what flags decide.
 type options struct {
 	namespace   string
@@ -54,7 +57,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	flags.BoolVar(&opts.leaderElect, "leader-elect", true, "Reconcile on one replica at a time. The webhook answers on all.")
 	flags.StringVar(&opts.metrics, "metrics-bind-address", ":8443", `Where metrics are served, by TLS and to authorised clients only; "0" for nowhere.`)
 	flags.StringVar(&opts.probes, "health-probe-bind-address", ":8081", `Where /healthz and /readyz answer; "0" for nowhere.`)
-	flags.StringVar(&opts.profiles, "pprof-bind-address", "0", `Where the Go runtime's profiles are served, without TLS and to everybody who can connect, such as 127.0.0.1:6060; "0" for nowhere.`)
+	flags.StringVar(&opts.profiles, "pprof-bind-address", nowhere, `Where the Go runtime's profiles are served, without TLS and to everybody who can connect, such as 127.0.0.1:6060; "0" for nowhere.`)
 	flags.BoolVar(&opts.webhook.serve, "webhook", true, "Inject pods, as a webhook of the API server. When false, admission policies or the pods' manifests have to (docs/install.md).")
 	flags.IntVar(&opts.webhook.port, "webhook-port", 9443, "The port on which the webhook answers.")
 	flags.StringVar(&opts.webhook.certDir, "webhook-cert-dir", "", "A directory with tls.crt and tls.key that somebody else renews, and who then also writes the caBundle. When not given the manager keeps a certificate of its own.")

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// packEndpointSlice is a transform to what the cache holds of an EndpointSlice: which pods are
+// ready or end, and in the field generateName the Service's name.
+func packEndpointSlice(in any) (any, error) {
+	s, ok := in.(*discoveryv1.EndpointSlice)
+	if !ok { // a tombstone, or packed already
+		return in, nil
+	}
+	kept := metav1.ObjectMeta{
+		Name:            s.Name,
+		Namespace:       s.Namespace,
+		ResourceVersion: s.ResourceVersion,
+		GenerateName:    s.Labels[discoveryv1.LabelServiceName],
+	}
+	return pack(kept, &discoveryv1.EndpointSlice{Endpoints: cutEndpoints(s.Endpoints)})
+}
+
+// serviceOfSlice is the Service of a packed EndpointSlice.
+func serviceOfSlice(packed client.Object) types.NamespacedName {
+	return types.NamespacedName{Namespace: packed.GetNamespace(), Name: packed.GetGenerateName()}
+}
+
+func cutEndpoints(all []discoveryv1.Endpoint) []discoveryv1.Endpoint {
+	var kept []discoveryv1.Endpoint
+	for i := range all {
+		e := &all[i]
+		k := discoveryv1.Endpoint{Addresses: e.Addresses, TargetRef: cutReference(e.TargetRef)}
+		switch {
+		case ptr.Deref(e.Conditions.Ready, true):
+		case ptr.Deref(e.Conditions.Terminating, false):
+			k.Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(false), Terminating: ptr.To(true)}
+		default:
+			continue
+		}
+		kept = append(kept, k)
+	}
+	return kept
+}
+
+func cutReference(ref *corev1.ObjectReference) *corev1.ObjectReference {
+	if ref == nil {
+		return nil
+	}
+	return &corev1.ObjectReference{Kind: ref.Kind, Name: ref.Name}
+}
+
+// endpointSlices finds EndpointSlices in the manager's cache.
+type endpointSlices struct{ indexer toolscache.Indexer }
+
+// endpointSlicesIn makes the cache keep EndpointSlices.
+func endpointSlicesIn(c cache.Cache) (endpointSlices, error) {
+	informer, err := informerOf(c, &discoveryv1.EndpointSlice{})
+	if err != nil {
+		return endpointSlices{}, err
+	}
+	return endpointSlices{informer.GetIndexer()}, nil
+}
+
+// of are those of a Service, with their endpoints alone.
+func (e endpointSlices) of(service types.NamespacedName) ([]discoveryv1.EndpointSlice, error) {
+	all, err := e.indexer.ByIndex(toolscache.NamespaceIndex, service.Namespace)
+	if err != nil {
+		return nil, fmt.Errorf("list EndpointSlices of Service %s: %w", service, err)
+	}
+	var found []discoveryv1.EndpointSlice
+	for _, obj := range all {
+		packed, ok := obj.(*metav1.PartialObjectMetadata)
+		if !ok || serviceOfSlice(packed) != service {
+			continue
+		}
+		var slice discoveryv1.EndpointSlice
+		if err := unpack(packed, &slice); err != nil {
+			return nil, err
+		}
+		found = append(found, slice)
+	}
+	return found, nil
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The cache holds pods and EndpointSlices packed: their types have room for all that such an
+// object can be, several times as much as what is kept of one. Who reads them unpacks.
+
+// pack makes what the cache holds of an object: the metadata that events are told apart by,
+// with the rest as a protobuf in the field selfLink, which the API server has left empty since
+// Kubernetes 1.20.
+func pack(kept metav1.ObjectMeta, rest interface{ Marshal() ([]byte, error) }) (*metav1.PartialObjectMetadata, error) {
+	text, err := rest.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("pack %T %s/%s: %w", rest, kept.Namespace, kept.Name, err)
+	}
+	kept.Namespace, kept.SelfLink = shared(kept.Namespace), string(text)
+	return &metav1.PartialObjectMetadata{ObjectMeta: kept}, nil
+}
+
+// unpack fills in the rest.
+func unpack(packed *metav1.PartialObjectMetadata, rest interface{ Unmarshal([]byte) error }) error {
+	if err := rest.Unmarshal([]byte(packed.SelfLink)); err != nil {
+		return fmt.Errorf("unpack %T %s/%s: %w", rest, packed.Namespace, packed.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/inject"
+	"github.com/sfunnel-io/funnel-operator/internal/status"
+)
+
+// packPod makes a transform to what the cache holds of a pod.
+func packPod(common *alike) toolscache.TransformFunc {
+	return func(in any) (any, error) {
+		pod, ok := in.(*corev1.Pod)
+		if !ok { // a tombstone, or packed already
+			return in, nil
+		}
+		cutPod(pod)
+		kept := pod.ObjectMeta
+		pod.ObjectMeta = metav1.ObjectMeta{OwnerReferences: kept.OwnerReferences}
+		kept.OwnerReferences, kept.Labels = nil, share(common, kept.Labels)
+		return pack(kept, pod)
+	}
+}
+
+// unpackPod makes a pod of what the cache holds. The labels are the cache's own and must not
+// be changed.
+func unpackPod(packed *metav1.PartialObjectMetadata) (*corev1.Pod, error) {
+	pod := &corev1.Pod{}
+	if err := unpack(packed, pod); err != nil {
+		return nil, err
+	}
+	owners := pod.OwnerReferences
+	pod.ObjectMeta = packed.ObjectMeta
+	pod.OwnerReferences, pod.SelfLink = owners, ""
+	return pod, nil
+}
+
+// pods finds injected pods in the manager's cache.
+type pods struct{ indexer toolscache.Indexer }
+
+// podsIn makes the cache keep injected pods.
+func podsIn(c cache.Cache) (pods, error) {
+	informer, err := informerOf(c, &corev1.Pod{})
+	if err != nil {
+		return pods{}, err
+	}
+	return pods{informer.GetIndexer()}, nil
+}
+
+// selected are those of a namespace that the selector matches.
+func (p pods) selected(namespace string, selector labels.Selector) ([]*corev1.Pod, error) {
+	all, err := p.indexer.ByIndex(toolscache.NamespaceIndex, namespace)
+	if err != nil {
+		return nil, fmt.Errorf("list injected pods: %w", err)
+	}
+	var found []*corev1.Pod
+	for _, obj := range all {
+		packed, ok := obj.(*metav1.PartialObjectMetadata)
+		if !ok || !selector.Matches(labels.Set(packed.Labels)) {
+			continue
+		}
+		pod, err := unpackPod(packed)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, pod)
+	}
+	return found, nil
+}
+
+// get is the pod of that name, nil when there is none that was injected.
+func (p pods) get(name types.NamespacedName) (*corev1.Pod, error) {
+	obj, _, err := p.indexer.GetByKey(name.String())
+	if err != nil {
+		return nil, fmt.Errorf("get Pod %s: %w", name, err)
+	}
+	packed, ok := obj.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return nil, nil
+	}
+	return unpackPod(packed)
+}
+
+// cutPod keeps labels, the controlling owner, named ports, phase, deletion,
+// what concerns our init container, and that a service mesh is there.
+func cutPod(pod *corev1.Pod) {
+	*pod = corev1.Pod{
+		ObjectMeta: cutMeta(pod.ObjectMeta),
+		Spec: corev1.PodSpec{
+			InitContainers: oursAlone(pod.Spec.InitContainers),
+			Containers:     append(namedPorts(pod.Spec.Containers), meshes(slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers))...),
+			HostNetwork:    pod.Spec.HostNetwork,
+			HostUsers:      pod.Spec.HostUsers,
+			OS:             pod.Spec.OS,
+			Volumes:        ourVolume(pod.Spec.Volumes),
+
+			EphemeralContainers: ourRefreshes(pod.Spec.EphemeralContainers),
+		},
+		Status: corev1.PodStatus{
+			Phase:                 pod.Status.Phase,
+			InitContainerStatuses: ourStatus(pod.Status.InitContainerStatuses),
+
+			EphemeralContainerStatuses: refreshStatuses(pod.Status.EphemeralContainerStatuses),
+		},
+	}
+}
+
+func oursAlone(containers []corev1.Container) []corev1.Container {
+	for i := range containers {
+		if c := &containers[i]; c.Name == v1alpha1.InitContainerName {
+			return []corev1.Container{{Name: c.Name, Image: c.Image, ImagePullPolicy: c.ImagePullPolicy, Env: only(inject.EnvReportMax, c.Env)}}
+		}
+	}
+	return nil
+}
+
+// ourVolume keeps which policies' rules the pod mounts.
+func ourVolume(volumes []corev1.Volume) []corev1.Volume {
+	for i := range volumes {
+		v := &volumes[i]
+		if v.Name != v1alpha1.VolumeName || v.Projected == nil {
+			continue
+		}
+		kept := &corev1.ProjectedVolumeSource{}
+		for _, source := range v.Projected.Sources {
+			if source.ConfigMap != nil {
+				kept.Sources = append(kept.Sources, corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: source.ConfigMap.LocalObjectReference}})
+			}
+		}
+		return []corev1.Volume{{Name: v.Name, VolumeSource: corev1.VolumeSource{Projected: kept}}}
+	}
+	return nil
+}
+
+// ourRefreshes keeps the refresh containers with the rules that each waited for,
+// and the names of others: all take a share of the room for reports.
+func ourRefreshes(containers []corev1.EphemeralContainer) []corev1.EphemeralContainer {
+	var kept []corev1.EphemeralContainer
+	for i := range containers {
+		c := corev1.EphemeralContainerCommon{Name: containers[i].Name}
+		if inject.IsRefresh(c.Name) {
+			c.Env = only(inject.EnvAwait, containers[i].Env)
+		}
+		kept = append(kept, corev1.EphemeralContainer{EphemeralContainerCommon: c})
+	}
+	return kept
+}
+
+// only keeps the variable of that name.
+func only(name string, env []corev1.EnvVar) []corev1.EnvVar {
+	for i := range env {
+		if env[i].Name == name {
+			return []corev1.EnvVar{{Name: name, Value: env[i].Value}}
+		}
+	}
+	return nil
+}
+
+// refreshStatuses keeps how refresh containers ended and what they wait for.
+func refreshStatuses(all []corev1.ContainerStatus) []corev1.ContainerStatus {
+	var kept []corev1.ContainerStatus
+	for i := range all {
+		if s := &all[i]; inject.IsRefresh(s.Name) {
+			kept = append(kept, corev1.ContainerStatus{Name: s.Name, State: cutState(s.State)})
+		}
+	}
+	return kept
+}
+
+// namedPorts keeps in one container what Services may refer to by name.
+func namedPorts(containers []corev1.Container) []corev1.Container {
+	var ports []corev1.ContainerPort
+	for i := range containers {
+		for _, port := range containers[i].Ports {
+			if port.Name != "" {
+				ports = append(ports, corev1.ContainerPort{Name: port.Name, ContainerPort: port.ContainerPort, Protocol: port.Protocol})
+			}
+		}
+	}
+	if ports == nil {
+		return nil
+	}
+	return []corev1.Container{{Ports: ports}}
+}
+
+// meshes keeps the names of mesh containers.
+func meshes(containers []corev1.Container) []corev1.Container {
+	var kept []corev1.Container
+	for i := range containers {
+		if slices.Contains(status.MeshContainers, containers[i].Name) {
+			kept = append(kept, corev1.Container{Name: containers[i].Name})
+		}
+	}
+	return kept
+}
+
+// ourStatus keeps how our init container ended and what it waits for.
+func ourStatus(all []corev1.ContainerStatus) []corev1.ContainerStatus {
+	for i := range all {
+		if s := &all[i]; s.Name == v1alpha1.InitContainerName {
+			return []corev1.ContainerStatus{{Name: v1alpha1.InitContainerName, State: cutState(s.State), LastTerminationState: cutState(s.LastTerminationState)}}
+		}
+	}
+	return nil
+}
+
+func cutState(s corev1.ContainerState) corev1.ContainerState {
+	var kept corev1.ContainerState
+	if s.Waiting != nil {
+		kept.Waiting = &corev1.ContainerStateWaiting{Reason: s.Waiting.Reason}
+	}
+	if t := s.Terminated; t != nil {
+		kept.Terminated = &corev1.ContainerStateTerminated{ExitCode: t.ExitCode, Reason: t.Reason, Message: t.Message, FinishedAt: t.FinishedAt}
+	}
+	return kept
+}
