@@ -80,8 +80,11 @@ func (e endpointSlices) of(service types.NamespacedName) ([]discoveryv1.Endpoint
 	}
 	var found []discoveryv1.EndpointSlice
 	for _, obj := range all {
-		packed, ok := obj.(*metav1.PartialObjectMetadata)
-		if !ok || serviceOfSlice(packed) != service {
+		packed, err := asPacked(obj)
+		if err != nil {
+			return nil, err
+		}
+		if serviceOfSlice(packed) != service {
 			continue
 		}
 		var slice discoveryv1.EndpointSlice

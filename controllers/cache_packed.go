@@ -3,6 +3,7 @@
 package controllers
 
 import (
+	"errors"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +22,18 @@ func pack(kept metav1.ObjectMeta, rest interface{ Marshal() ([]byte, error) }) (
 	}
 	kept.Namespace, kept.SelfLink = shared(kept.Namespace), string(text)
 	return &metav1.PartialObjectMetadata{ObjectMeta: kept}, nil
+}
+
+// errNotPacked is of a manager that was made with another cache.
+var errNotPacked = errors.New("the manager's cache was not made with CacheOptions")
+
+// asPacked returns an object of the cache as what pack made of it.
+func asPacked(cached any) (*metav1.PartialObjectMetadata, error) {
+	packed, ok := cached.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return nil, fmt.Errorf("unexpected %T: %w", cached, errNotPacked)
+	}
+	return packed, nil
 }
 
 // unpack fills in the rest.

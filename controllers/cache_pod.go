@@ -66,8 +66,11 @@ func (p pods) selected(namespace string, selector labels.Selector) ([]*corev1.Po
 	}
 	var found []*corev1.Pod
 	for _, obj := range all {
-		packed, ok := obj.(*metav1.PartialObjectMetadata)
-		if !ok || !selector.Matches(labels.Set(packed.Labels)) {
+		packed, err := asPacked(obj)
+		if err != nil {
+			return nil, err
+		}
+		if !selector.Matches(labels.Set(packed.Labels)) {
 			continue
 		}
 		pod, err := unpackPod(packed)
@@ -81,13 +84,16 @@ func (p pods) selected(namespace string, selector labels.Selector) ([]*corev1.Po
 
 // get is the pod of that name, nil when there is none that was injected.
 func (p pods) get(name types.NamespacedName) (*corev1.Pod, error) {
-	obj, _, err := p.indexer.GetByKey(name.String())
+	obj, exists, err := p.indexer.GetByKey(name.String())
 	if err != nil {
 		return nil, fmt.Errorf("get Pod %s: %w", name, err)
 	}
-	packed, ok := obj.(*metav1.PartialObjectMetadata)
-	if !ok {
+	if !exists {
 		return nil, nil
+	}
+	packed, err := asPacked(obj)
+	if err != nil {
+		return nil, err
 	}
 	return unpackPod(packed)
 }

@@ -3,6 +3,7 @@
 package controllers
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -124,6 +125,15 @@ func TestPodsAreFoundInTheCache(t *testing.T) {
 	}
 	if pod, err := all.get(types.NamespacedName{Namespace: "other", Name: "db-1"}); err != nil || pod != nil {
 		t.Errorf("got %v, %v of a pod that is not there", pod, err)
+	}
+	if err := indexer.Add(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "whole", Namespace: "unpacked"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := all.selected("unpacked", labels.Everything()); !errors.Is(err, errNotPacked) {
+		t.Errorf("selected from a cache of another kind: %v", err)
+	}
+	if _, err := all.get(types.NamespacedName{Namespace: "unpacked", Name: "whole"}); !errors.Is(err, errNotPacked) {
+		t.Errorf("got from a cache of another kind: %v", err)
 	}
 	broken := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "broken", Namespace: "shop", SelfLink: "\xff"}}
 	if _, err := unpackPod(broken); err == nil || !strings.Contains(err.Error(), "shop/broken") {
