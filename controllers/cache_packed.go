@@ -20,7 +20,8 @@ func pack(kept metav1.ObjectMeta, rest interface{ Marshal() ([]byte, error) }) (
 	if err != nil {
 		return nil, fmt.Errorf("pack %T %s/%s: %w", rest, kept.Namespace, kept.Name, err)
 	}
-	kept.Namespace, kept.SelfLink = shared(kept.Namespace), string(text)
+	kept.Namespace = shared(kept.Namespace)
+	kept.SetSelfLink(string(text))
 	return &metav1.PartialObjectMetadata{ObjectMeta: kept}, nil
 }
 
@@ -38,7 +39,7 @@ func asPacked(cached any) (*metav1.PartialObjectMetadata, error) {
 
 // unpack fills in the rest.
 func unpack(packed *metav1.PartialObjectMetadata, rest interface{ Unmarshal([]byte) error }) error {
-	if err := rest.Unmarshal([]byte(packed.SelfLink)); err != nil {
+	if err := rest.Unmarshal([]byte(packed.GetSelfLink())); err != nil {
 		return fmt.Errorf("unpack %T %s/%s: %w", rest, packed.Namespace, packed.Name, err)
 	}
 	return nil

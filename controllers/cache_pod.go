@@ -42,7 +42,8 @@ func unpackPod(packed *metav1.PartialObjectMetadata) (*corev1.Pod, error) {
 	}
 	owners := pod.OwnerReferences
 	pod.ObjectMeta = packed.ObjectMeta
-	pod.OwnerReferences, pod.SelfLink = owners, ""
+	pod.OwnerReferences = owners
+	pod.SetSelfLink("")
 	return pod, nil
 }
 

@@ -135,7 +135,8 @@ func TestPodsAreFoundInTheCache(t *testing.T) {
 	if _, err := all.get(types.NamespacedName{Namespace: "unpacked", Name: "whole"}); !errors.Is(err, errNotPacked) {
 		t.Errorf("got from a cache of another kind: %v", err)
 	}
-	broken := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "broken", Namespace: "shop", SelfLink: "\xff"}}
+	broken := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "broken", Namespace: "shop"}}
+	broken.SetSelfLink("\xff")
 	if _, err := unpackPod(broken); err == nil || !strings.Contains(err.Error(), "shop/broken") {
 		t.Errorf("a pod that can't be unpacked: %v", err)
 	}
