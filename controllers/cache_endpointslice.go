@@ -9,9 +9,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -61,32 +59,16 @@ func cutReference(ref *corev1.ObjectReference) *corev1.ObjectReference {
 }
 
 // endpointSlices finds EndpointSlices in the manager's cache.
-type endpointSlices struct{ indexer toolscache.Indexer }
-
-// endpointSlicesIn makes the cache keep EndpointSlices.
-func endpointSlicesIn(c cache.Cache) (endpointSlices, error) {
-	informer, err := informerOf(c, &discoveryv1.EndpointSlice{})
-	if err != nil {
-		return endpointSlices{}, err
-	}
-	return endpointSlices{informer.GetIndexer()}, nil
-}
+type endpointSlices struct{ packedObjects }
 
 // of are those of a Service, with their endpoints alone.
 func (e endpointSlices) of(service types.NamespacedName) ([]discoveryv1.EndpointSlice, error) {
-	all, err := e.indexer.ByIndex(toolscache.NamespaceIndex, service.Namespace)
+	all, err := e.in(service.Namespace, func(packed *metav1.PartialObjectMetadata) bool { return serviceOfSlice(packed) == service })
 	if err != nil {
 		return nil, fmt.Errorf("list EndpointSlices of Service %s: %w", service, err)
 	}
 	var found []discoveryv1.EndpointSlice
-	for _, obj := range all {
-		packed, err := asPacked(obj)
-		if err != nil {
-			return nil, err
-		}
-		if serviceOfSlice(packed) != service {
-			continue
-		}
+	for _, packed := range all {
 		var slice discoveryv1.EndpointSlice
 		if err := unpack(packed, &slice); err != nil {
 			return nil, err

@@ -7,6 +7,9 @@ import (
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // The cache holds pods and EndpointSlices packed: their types have room for all that such an
@@ -35,6 +38,37 @@ func asPacked(cached any) (*metav1.PartialObjectMetadata, error) {
 		return nil, fmt.Errorf("unexpected %T: %w", cached, errNotPacked)
 	}
 	return packed, nil
+}
+
+// packedObjects are the packed objects of one type in the manager's cache.
+type packedObjects struct{ indexer toolscache.Indexer }
+
+// packedIn makes the cache keep objects of that type, which CacheOptions packs.
+func packedIn(c cache.Cache, obj client.Object) (packedObjects, error) {
+	informer, err := informerOf(c, obj)
+	if err != nil {
+		return packedObjects{}, err
+	}
+	return packedObjects{informer.GetIndexer()}, nil
+}
+
+// in are those of a namespace for which keep holds.
+func (p packedObjects) in(namespace string, keep func(*metav1.PartialObjectMetadata) bool) ([]*metav1.PartialObjectMetadata, error) {
+	all, err := p.indexer.ByIndex(toolscache.NamespaceIndex, namespace)
+	if err != nil {
+		return nil, err
+	}
+	var found []*metav1.PartialObjectMetadata
+	for _, obj := range all {
+		packed, err := asPacked(obj)
+		if err != nil {
+			return nil, err
+		}
+		if keep(packed) {
+			found = append(found, packed)
+		}
+	}
+	return found, nil
 }
 
 // unpack fills in the rest.

@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
@@ -48,32 +47,16 @@ func unpackPod(packed *metav1.PartialObjectMetadata) (*corev1.Pod, error) {
 }
 
 // pods finds injected pods in the manager's cache.
-type pods struct{ indexer toolscache.Indexer }
-
-// podsIn makes the cache keep injected pods.
-func podsIn(c cache.Cache) (pods, error) {
-	informer, err := informerOf(c, &corev1.Pod{})
-	if err != nil {
-		return pods{}, err
-	}
-	return pods{informer.GetIndexer()}, nil
-}
+type pods struct{ packedObjects }
 
 // selected are those of a namespace that the selector matches.
 func (p pods) selected(namespace string, selector labels.Selector) ([]*corev1.Pod, error) {
-	all, err := p.indexer.ByIndex(toolscache.NamespaceIndex, namespace)
+	all, err := p.in(namespace, func(packed *metav1.PartialObjectMetadata) bool { return selector.Matches(labels.Set(packed.Labels)) })
 	if err != nil {
 		return nil, fmt.Errorf("list injected pods: %w", err)
 	}
 	var found []*corev1.Pod
-	for _, obj := range all {
-		packed, err := asPacked(obj)
-		if err != nil {
-			return nil, err
-		}
-		if !selector.Matches(labels.Set(packed.Labels)) {
-			continue
-		}
+	for _, packed := range all {
 		pod, err := unpackPod(packed)
 		if err != nil {
 			return nil, err

@@ -108,7 +108,7 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 
 func TestPodsAreFoundInTheCache(t *testing.T) {
 	indexer := newIndexer()
-	all := pods{indexer}
+	all := pods{packedObjects{indexer}}
 	for _, pod := range []*corev1.Pod{
 		{ObjectMeta: metav1.ObjectMeta{Name: "web-1", Namespace: "shop", Labels: map[string]string{"app": "web"}}, Status: corev1.PodStatus{Phase: corev1.PodRunning}},
 		{ObjectMeta: metav1.ObjectMeta{Name: "db-1", Namespace: "shop", Labels: map[string]string{"app": "db"}}},
@@ -239,7 +239,7 @@ func TestCutEndpointSliceKeepsPodsThatAreReadyOrEnd(t *testing.T) {
 	}}
 	indexer := newIndexer()
 	addTo(t, indexer, packEndpointSlice, s)
-	all := endpointSlices{indexer}
+	all := endpointSlices{packedObjects{indexer}}
 	for service, want := range map[string][]discoveryv1.EndpointSlice{"web": want, "other": nil} {
 		found, err := all.of(types.NamespacedName{Namespace: "shop", Name: service})
 		if diff := cmp.Diff(want, found); err != nil || diff != "" {

@@ -3,6 +3,7 @@
 package controllers
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -33,5 +34,19 @@ func TestARolloutDoesNotMakeListsRare(t *testing.T) {
 	}
 	if idle.goodFor < often.longest {
 		t.Errorf("after 10 lists that found the same, the next one is due in %v", idle.goodFor)
+	}
+}
+
+// TestMomentsAreMonotonic: who sets the clock back makes no wait longer.
+func TestMomentsAreMonotonic(t *testing.T) {
+	if !strings.Contains(beforeStart.String(), " m=") { // as package time shows a monotonic reading
+		t.Error("moments follow the wall clock")
+	}
+	now := time.Now()
+	if past := moment(0).until(now); past < 24*time.Hour {
+		t.Errorf("never is %v ago", past)
+	}
+	if got := momentOf(now).until(now.Add(time.Second)); got != time.Second {
+		t.Errorf("a second later is %v later", got)
 	}
 }

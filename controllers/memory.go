@@ -49,12 +49,16 @@ type known struct {
 	others listing
 }
 
-// moment is a time.Time in a third of the room, as nanoseconds since 1970; 0: never.
+// moment is a time.Time in a third of the room, as nanoseconds since beforeStart; 0: never.
 type moment int64
 
-func momentOf(t time.Time) moment { return moment(t.UnixNano()) }
+// beforeStart has a reading of the monotonic clock, so that nobody who sets the other one
+// makes waits longer.
+var beforeStart = time.Now().Add(-24 * time.Hour)
 
-// until is how much later t is; all time since 1970 when there was no such moment.
+func momentOf(t time.Time) moment { return moment(t.Sub(beforeStart)) }
+
+// until is how much later t is; a day at least when there was no such moment.
 func (m moment) until(t time.Time) time.Duration { return time.Duration(momentOf(t) - m) }
 
 // written is the last write to an object: a cached copy that still has the version
