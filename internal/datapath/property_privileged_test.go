@@ -231,9 +231,19 @@ func mustStayAsRight(t *testing.T, in, out []byte) {
 		return // noise in the IP header
 	}
 	_, wrongBefore := before.Inner(after.Protocol)
+	if wrongBefore != nil && saysNone(after) {
+		return
+	}
 	if before.Segment == nil || after.Segment == nil || (wrongBefore == nil) != (wrongAfter == nil) {
 		t.Fatalf("inner checksum: %v, popped: %v\n% x\nbecame % x", wrongBefore, wrongAfter, in, out)
 	}
+}
+
+// saysNone reports whether the datagram says that it has no checksum. One in 65,535 damaged
+// checksums is what the existing peer makes of a datagram without one, and can't be told
+// from it: settle_udp_check.
+func saysNone(p wire.Parsed) bool {
+	return p.Protocol == wire.UDP && p.Source.Is4() && len(p.Segment) >= 8 && binary.BigEndian.Uint16(p.Segment[6:]) == 0
 }
 
 // TestTruncatedPacketsOfEveryMode cuts packets of every mode and family at every

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -97,8 +98,9 @@ func holds(policy *v1alpha1.FunnelPolicy, held *corev1.ConfigMap) error {
 	return nil
 }
 
-// renewPods replaces each pod that the kubelet could start with the current rules and
-// that does not run them: it started before, or waits for a policy that is gone.
+// renewPods replaces each pod that does not run the current rules of its policy alone: it
+// started before, waits for a policy that is gone, or mounts such a one's rules, which stay
+// as long as it does.
 func (w *world) renewPods(ctx context.Context) error {
 	for _, p := range w.places {
 		pods, err := w.podsOf(ctx, p)
@@ -124,8 +126,12 @@ func (w *world) renewPods(ctx context.Context) error {
 	return nil
 }
 
-// runs reports whether the pod mounts the policy and reported its current rules.
+// runs reports whether the pod mounts this policy's rules, no other's, and reported that it
+// runs what they are now.
 func runs(pod *corev1.Pod, policy *v1alpha1.FunnelPolicy) bool {
+	if !slices.Equal(mounted(pod), []string{v1alpha1.ConfigMapName(policy.Name)}) {
+		return false
+	}
 	if len(pod.Status.InitContainerStatuses) == 0 || pod.Status.InitContainerStatuses[0].State.Terminated == nil {
 		return false
 	}
