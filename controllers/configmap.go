@@ -41,7 +41,7 @@ func (r *FunnelPolicyReconciler) publish(ctx context.Context, facts status.Facts
 	want, after := content{program.Data, program.ReleasedFor, false}, current(program)
 	have, err := r.configMap(ctx, rulesName(client.ObjectKeyFromObject(p)), &known.configMap)
 	stays := program.Data == nil || len(facts.Conflicts) > 0
-	if err == nil && stays {
+	if err == nil && stays && !isEmpty(facts, have) {
 		have, err = r.whole(ctx, have)
 	}
 	if err != nil {
@@ -83,10 +83,26 @@ func current(program *policy.Program) status.ConfigMap {
 // startsEmpty reports whether the pods of a client start without rules: it never
 // had any, of another form neither, or may no longer have them.
 func startsEmpty(facts status.Facts, have *corev1.ConfigMap) bool {
-	if facts.Policy.Spec.Client == nil || len(facts.Faults) > 0 {
+	if !mayStartEmpty(facts) {
 		return false
 	}
 	return facts.Program.Revoked || have == nil || have.Data[v1alpha1.FileIngress]+have.Data[v1alpha1.FileEgress] == ""
+}
+
+// mayStartEmpty reports whether the policy is a client's without a fault: the last good
+// rules of others stay.
+func mayStartEmpty(facts status.Facts) bool {
+	return facts.Policy.Spec.Client != nil && len(facts.Faults) == 0
+}
+
+// isEmpty reports whether the ConfigMap, cut or not, is known to hold what the pods of a
+// client start with: there are no rules in it to be read.
+func isEmpty(facts status.Facts, have *corev1.ConfigMap) bool {
+	if !mayStartEmpty(facts) {
+		return false
+	}
+	nothing, _ := empty(facts.Policy)
+	return holds(have, nothing)
 }
 
 func empty(p *v1alpha1.FunnelPolicy) (content, status.ConfigMap) {

@@ -116,6 +116,22 @@ var _ = Describe("An operator with much to do", Ordered, func() {
 		}
 	})
 
+	It("reads no ConfigMap of a client that waits for its backend", func() {
+		s := newShop()
+		p := s.policy("client", selects("exporter"), clientOf(s, "nobody"))
+		first, stop := startOperator()
+		Eventually(condition(p, "Ready")).Should(Equal("False/PolicyNotFound"))
+		first.untilQuiet()
+		lookOnce(first, p)
+		stop()
+
+		second, _ := startOperator()
+		lookOnce(second, p)
+		for _, o := range []*operator{first, second} {
+			Expect(o.requests.reading("configmaps", string(s))).To(BeEmpty())
+		}
+	})
+
 	It("takes over from another one without writing", func() {
 		s := newShop()
 		p := s.policy("policy")
