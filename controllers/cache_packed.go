@@ -54,7 +54,12 @@ func packedIn(c cache.Cache, obj client.Object) (packedObjects, error) {
 
 // in are those of a namespace for which keep holds.
 func (p packedObjects) in(namespace string, keep func(*metav1.PartialObjectMetadata) bool) ([]*metav1.PartialObjectMetadata, error) {
-	all, err := p.indexer.ByIndex(toolscache.NamespaceIndex, namespace)
+	return p.by(toolscache.NamespaceIndex, namespace, keep)
+}
+
+// by are those at a place of an index for which keep holds.
+func (p packedObjects) by(index, place string, keep func(*metav1.PartialObjectMetadata) bool) ([]*metav1.PartialObjectMetadata, error) {
+	all, err := p.indexer.ByIndex(index, place)
 	if err != nil {
 		return nil, err
 	}

@@ -9,8 +9,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
@@ -49,9 +51,40 @@ func unpackPod(packed *metav1.PartialObjectMetadata) (*corev1.Pod, error) {
 // pods finds injected pods in the manager's cache.
 type pods struct{ packedObjects }
 
+// byLabel is an index of pods by namespace and label, in as few places as those of policies:
+// a reconcile must not look at all pods of its namespace.
+const byLabel = "sfunnel.io/label"
+
+// podsIn makes the cache keep injected pods, with the index.
+func podsIn(c cache.Cache) (pods, error) {
+	informer, err := informerOf(c, &corev1.Pod{})
+	if err != nil {
+		return pods{}, err
+	}
+	return pods{packedObjects{informer.GetIndexer()}}, informer.AddIndexers(toolscache.Indexers{byLabel: labelPlaces})
+}
+
+// labelPlaces are where a pod stands in the index. The label that all of them have, because
+// they were injected, finds none of them.
+func labelPlaces(obj any) ([]string, error) {
+	pod, ok := obj.(metav1.Object) // who looks it up is told when it is not packed
+	if !ok {
+		return nil, fmt.Errorf("index pods: unexpected %T", obj)
+	}
+	var places []string
+	for key, value := range pod.GetLabels() {
+		if key != v1alpha1.LabelInjected {
+			places = append(places, placeOf(oneLabel(pod.GetNamespace(), key, value)))
+		}
+	}
+	return places, nil
+}
+
 // selected are those of a namespace that the selector matches.
 func (p pods) selected(namespace string, selector labels.Selector) ([]*corev1.Pod, error) {
-	all, err := p.in(namespace, func(packed *metav1.PartialObjectMetadata) bool { return selector.Matches(labels.Set(packed.Labels)) })
+	all, err := p.candidates(namespace, selector, func(packed *metav1.PartialObjectMetadata) bool {
+		return packed.Namespace == namespace && selector.Matches(labels.Set(packed.Labels))
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list injected pods: %w", err)
 	}
@@ -64,6 +97,22 @@ func (p pods) selected(namespace string, selector labels.Selector) ([]*corev1.Po
 		found = append(found, pod)
 	}
 	return found, nil
+}
+
+// candidates are pods for which keep holds, among those that the index has for a label that
+// the selector demands; where it demands none, among those of the namespace.
+func (p pods) candidates(namespace string, selector labels.Selector, keep func(*metav1.PartialObjectMetadata) bool) ([]*metav1.PartialObjectMetadata, error) {
+	demanded, _ := selector.Requirements()
+	for i := range demanded {
+		key, values := demanded[i].Key(), demanded[i].ValuesUnsorted()
+		switch demanded[i].Operator() {
+		case selection.Equals, selection.DoubleEquals, selection.In:
+			if len(values) == 1 && key != v1alpha1.LabelInjected {
+				return p.by(byLabel, placeOf(oneLabel(namespace, key, values[0])), keep)
+			}
+		}
+	}
+	return p.in(namespace, keep)
 }
 
 // get is the pod of that name, nil when there is none that was injected.

@@ -4,6 +4,8 @@ package controllers
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,11 +128,13 @@ func TestPodsAreFoundInTheCache(t *testing.T) {
 	if pod, err := all.get(types.NamespacedName{Namespace: "other", Name: "db-1"}); err != nil || pod != nil {
 		t.Errorf("got %v, %v of a pod that is not there", pod, err)
 	}
-	if err := indexer.Add(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "whole", Namespace: "unpacked"}}); err != nil {
+	if err := indexer.Add(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "whole", Namespace: "unpacked", Labels: map[string]string{"app": "web"}}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := all.selected("unpacked", labels.Everything()); !errors.Is(err, errNotPacked) {
-		t.Errorf("selected from a cache of another kind: %v", err)
+	for _, selector := range []labels.Selector{labels.Everything(), labels.SelectorFromSet(labels.Set{"app": "web"})} {
+		if _, err := all.selected("unpacked", selector); !errors.Is(err, errNotPacked) {
+			t.Errorf("selected %q from a cache of another kind: %v", selector, err)
+		}
 	}
 	if _, err := all.get(types.NamespacedName{Namespace: "unpacked", Name: "whole"}); !errors.Is(err, errNotPacked) {
 		t.Errorf("got from a cache of another kind: %v", err)
@@ -139,6 +143,46 @@ func TestPodsAreFoundInTheCache(t *testing.T) {
 	broken.SetSelfLink("\xff")
 	if _, err := unpackPod(broken); err == nil || !strings.Contains(err.Error(), "shop/broken") {
 		t.Errorf("a pod that can't be unpacked: %v", err)
+	}
+}
+
+// Whatever the index has at one place, and whichever label finds it, those are selected
+// that the selector matches.
+func TestPodsAreSelectedAsBySelector(t *testing.T) {
+	indexer := newIndexer()
+	all := pods{packedObjects{indexer}}
+	want := map[string][]string{}
+	selectors := []string{
+		"", "app=a1", "app==a2,tier=t0", "app in (a3)", "app in (a1,a2)", "app notin (a1)", "app", "!app", "tier=t1,app!=a1",
+		"tier=none", v1alpha1.LabelInjected + "=true", v1alpha1.LabelInjected + "=true,tier=t2",
+	}
+	for i := range 2000 {
+		set := labels.Set{v1alpha1.LabelInjected: v1alpha1.InjectedTrue, "tier": fmt.Sprint("t", i%3), "unlike": fmt.Sprint(i)}
+		if i%5 > 0 {
+			set["app"] = fmt.Sprint("a", i%7)
+		}
+		name := fmt.Sprintf("pod-%04d", i)
+		addTo(t, indexer, packPod(&alike{}), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: fmt.Sprint("shop-", i%2), Labels: set}})
+		for _, text := range selectors {
+			if selector, err := labels.Parse(text); i%2 == 0 && err == nil && selector.Matches(set) {
+				want[text] = append(want[text], name)
+			}
+		}
+	}
+	for _, text := range selectors {
+		selector, err := labels.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := all.selected("shop-0", selector)
+		var names []string
+		for _, pod := range found {
+			names = append(names, pod.Name)
+		}
+		slices.Sort(names)
+		if diff := cmp.Diff(want[text], names); err != nil || diff != "" {
+			t.Errorf("selected by %q: %v\n%s", text, err, diff)
+		}
 	}
 }
 
@@ -250,7 +294,7 @@ func TestCutEndpointSliceKeepsPodsThatAreReadyOrEnd(t *testing.T) {
 
 // newIndexer is a store like that of the manager's cache.
 func newIndexer() toolscache.Indexer {
-	return toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{toolscache.NamespaceIndex: toolscache.MetaNamespaceIndexFunc})
+	return toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{toolscache.NamespaceIndex: toolscache.MetaNamespaceIndexFunc, byLabel: labelPlaces})
 }
 
 // addTo puts there what a transform makes of an object; transforms may see one again.

@@ -38,7 +38,7 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.policies, err = policiesIn(mgr.GetCache()); err != nil {
 		return err
 	}
-	if r.pods.packedObjects, err = packedIn(mgr.GetCache(), &corev1.Pod{}); err != nil {
+	if r.pods, err = podsIn(mgr.GetCache()); err != nil {
 		return err
 	}
 	if r.endpointSlices.packedObjects, err = packedIn(mgr.GetCache(), &discoveryv1.EndpointSlice{}); err != nil {
