@@ -43,13 +43,14 @@ func asPacked(cached any) (*metav1.PartialObjectMetadata, error) {
 // packedObjects are the packed objects of one type in the manager's cache.
 type packedObjects struct{ indexer toolscache.Indexer }
 
-// packedIn makes the cache keep objects of that type, which CacheOptions packs.
-func packedIn(c cache.Cache, obj client.Object) (packedObjects, error) {
+// packedIn makes the cache keep objects of that type, which CacheOptions packs, with more
+// indexes than that by namespace.
+func packedIn(c cache.Cache, obj client.Object, more toolscache.Indexers) (packedObjects, error) {
 	informer, err := informerOf(c, obj)
 	if err != nil {
 		return packedObjects{}, err
 	}
-	return packedObjects{informer.GetIndexer()}, nil
+	return packedObjects{informer.GetIndexer()}, informer.AddIndexers(more)
 }
 
 // in are those of a namespace for which keep holds.

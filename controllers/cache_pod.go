@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
@@ -55,14 +54,7 @@ type pods struct{ packedObjects }
 // a reconcile must not look at all pods of its namespace.
 const byLabel = "sfunnel.io/label"
 
-// podsIn makes the cache keep injected pods, with the index.
-func podsIn(c cache.Cache) (pods, error) {
-	informer, err := informerOf(c, &corev1.Pod{})
-	if err != nil {
-		return pods{}, err
-	}
-	return pods{packedObjects{informer.GetIndexer()}}, informer.AddIndexers(toolscache.Indexers{byLabel: labelPlaces})
-}
+var podIndexers = toolscache.Indexers{byLabel: labelPlaces}
 
 // labelPlaces are where a pod stands in the index. The label that all of them have, because
 // they were injected, finds none of them.

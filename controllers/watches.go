@@ -38,10 +38,10 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.policies, err = policiesIn(mgr.GetCache()); err != nil {
 		return err
 	}
-	if r.pods, err = podsIn(mgr.GetCache()); err != nil {
+	if r.pods.packedObjects, err = packedIn(mgr.GetCache(), &corev1.Pod{}, podIndexers); err != nil {
 		return err
 	}
-	if r.endpointSlices.packedObjects, err = packedIn(mgr.GetCache(), &discoveryv1.EndpointSlice{}); err != nil {
+	if r.endpointSlices.packedObjects, err = packedIn(mgr.GetCache(), &discoveryv1.EndpointSlice{}, nil); err != nil {
 		return err
 	}
 	if err := mgr.Add(statusCollector{r.policies}); err != nil {
