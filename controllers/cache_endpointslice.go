@@ -9,6 +9,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -61,9 +62,24 @@ func cutReference(ref *corev1.ObjectReference) *corev1.ObjectReference {
 // endpointSlices finds EndpointSlices in the manager's cache.
 type endpointSlices struct{ packedObjects }
 
+// bySliceService is an index of EndpointSlices by their Service, in as few places as those of
+// policies.
+const bySliceService = "sfunnel.io/service"
+
+var endpointSliceIndexers = toolscache.Indexers{bySliceService: slicePlace}
+
+// slicePlace is where an EndpointSlice stands in the index.
+func slicePlace(obj any) ([]string, error) {
+	packed, ok := obj.(client.Object) // one that is not packed is of no Service
+	if !ok {
+		return nil, fmt.Errorf("index EndpointSlices: unexpected %T", obj)
+	}
+	return []string{placeOf(serviceOfSlice(packed).String())}, nil
+}
+
 // of are those of a Service, with their endpoints alone.
 func (e endpointSlices) of(service types.NamespacedName) ([]discoveryv1.EndpointSlice, error) {
-	all, err := e.in(service.Namespace, func(packed *metav1.PartialObjectMetadata) bool { return serviceOfSlice(packed) == service })
+	all, err := e.by(bySliceService, placeOf(service.String()), func(packed *metav1.PartialObjectMetadata) bool { return serviceOfSlice(packed) == service })
 	if err != nil {
 		return nil, fmt.Errorf("list EndpointSlices of Service %s: %w", service, err)
 	}

@@ -5,6 +5,7 @@ package controllers
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -109,7 +110,7 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 }
 
 func TestPodsAreFoundInTheCache(t *testing.T) {
-	indexer := newIndexer()
+	indexer := newIndexer(podIndexers)
 	all := pods{packedObjects{indexer}}
 	for _, pod := range []*corev1.Pod{
 		{ObjectMeta: metav1.ObjectMeta{Name: "web-1", Namespace: "shop", Labels: map[string]string{"app": "web"}}, Status: corev1.PodStatus{Phase: corev1.PodRunning}},
@@ -149,7 +150,7 @@ func TestPodsAreFoundInTheCache(t *testing.T) {
 // Whatever the index has at one place, and whichever label finds it, those are selected
 // that the selector matches.
 func TestPodsAreSelectedAsBySelector(t *testing.T) {
-	indexer := newIndexer()
+	indexer := newIndexer(podIndexers)
 	all := pods{packedObjects{indexer}}
 	want := map[string][]string{}
 	selectors := []string{
@@ -281,10 +282,14 @@ func TestCutEndpointSliceKeepsPodsThatAreReadyOrEnd(t *testing.T) {
 			{Addresses: []string{"10.0.0.4"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(false), Terminating: ptr.To(true)}},
 		},
 	}}
-	indexer := newIndexer()
+	indexer := newIndexer(endpointSliceIndexers)
 	addTo(t, indexer, packEndpointSlice, s)
+	for i := range 1000 { // some stand at the same place of the index
+		other := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("other-", i), Namespace: "shop", Labels: map[string]string{discoveryv1.LabelServiceName: fmt.Sprint("web-", i)}}}
+		addTo(t, indexer, packEndpointSlice, other)
+	}
 	all := endpointSlices{packedObjects{indexer}}
-	for service, want := range map[string][]discoveryv1.EndpointSlice{"web": want, "other": nil} {
+	for service, want := range map[string][]discoveryv1.EndpointSlice{"web": want, "other": nil, "web-7": {{}}} {
 		found, err := all.of(types.NamespacedName{Namespace: "shop", Name: service})
 		if diff := cmp.Diff(want, found); err != nil || diff != "" {
 			t.Errorf("%s: %v %s", service, err, diff)
@@ -292,9 +297,11 @@ func TestCutEndpointSliceKeepsPodsThatAreReadyOrEnd(t *testing.T) {
 	}
 }
 
-// newIndexer is a store like that of the manager's cache.
-func newIndexer() toolscache.Indexer {
-	return toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{toolscache.NamespaceIndex: toolscache.MetaNamespaceIndexFunc, byLabel: labelPlaces})
+// newIndexer is a store like that of the manager's cache, with more indexes.
+func newIndexer(more toolscache.Indexers) toolscache.Indexer {
+	all := maps.Clone(more)
+	all[toolscache.NamespaceIndex] = toolscache.MetaNamespaceIndexFunc
+	return toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, all)
 }
 
 // addTo puts there what a transform makes of an object; transforms may see one again.

@@ -41,7 +41,7 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.pods.packedObjects, err = packedIn(mgr.GetCache(), &corev1.Pod{}, podIndexers); err != nil {
 		return err
 	}
-	if r.endpointSlices.packedObjects, err = packedIn(mgr.GetCache(), &discoveryv1.EndpointSlice{}, nil); err != nil {
+	if r.endpointSlices.packedObjects, err = packedIn(mgr.GetCache(), &discoveryv1.EndpointSlice{}, endpointSliceIndexers); err != nil {
 		return err
 	}
 	if err := mgr.Add(statusCollector{r.policies}); err != nil {
