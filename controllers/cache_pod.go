@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -56,8 +57,7 @@ const byLabel = "sfunnel.io/label"
 
 var podIndexers = toolscache.Indexers{byLabel: labelPlaces}
 
-// labelPlaces are where a pod stands in the index. The label that all of them have, because
-// they were injected, finds none of them.
+// labelPlaces are where a pod stands in the index.
 func labelPlaces(obj any) ([]string, error) {
 	pod, ok := obj.(metav1.Object) // who looks it up is told when it is not packed
 	if !ok {
@@ -65,12 +65,16 @@ func labelPlaces(obj any) ([]string, error) {
 	}
 	var places []string
 	for key, value := range pod.GetLabels() {
-		if key != v1alpha1.LabelInjected {
+		if !slices.Contains(notIndexed, key) {
 			places = append(places, placeOf(oneLabel(pod.GetNamespace(), key, value)))
 		}
 	}
 	return places, nil
 }
+
+// notIndexed are labels that all injected pods have, or that their controllers give to tell one
+// version from another: hardly a policy selects by one alone.
+var notIndexed = []string{v1alpha1.LabelInjected, appsv1.DefaultDeploymentUniqueLabelKey, appsv1.ControllerRevisionHashLabelKey}
 
 // selected are those of a namespace that the selector matches.
 func (p pods) selected(namespace string, selector labels.Selector) ([]*corev1.Pod, error) {
@@ -99,7 +103,7 @@ func (p pods) candidates(namespace string, selector labels.Selector, keep func(*
 		key, values := demanded[i].Key(), demanded[i].ValuesUnsorted()
 		switch demanded[i].Operator() {
 		case selection.Equals, selection.DoubleEquals, selection.In:
-			if len(values) == 1 && key != v1alpha1.LabelInjected {
+			if len(values) == 1 && !slices.Contains(notIndexed, key) {
 				return p.by(byLabel, placeOf(oneLabel(namespace, key, values[0])), keep)
 			}
 		}

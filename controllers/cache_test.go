@@ -156,9 +156,11 @@ func TestPodsAreSelectedAsBySelector(t *testing.T) {
 	selectors := []string{
 		"", "app=a1", "app==a2,tier=t0", "app in (a3)", "app in (a1,a2)", "app notin (a1)", "app", "!app", "tier=t1,app!=a1",
 		"tier=none", v1alpha1.LabelInjected + "=true", v1alpha1.LabelInjected + "=true,tier=t2",
+		"pod-template-hash=h1", "pod-template-hash=h1,tier=t2", "controller-revision-hash=h1",
 	}
 	for i := range 2000 {
 		set := labels.Set{v1alpha1.LabelInjected: v1alpha1.InjectedTrue, "tier": fmt.Sprint("t", i%3), "unlike": fmt.Sprint(i)}
+		set[[]string{"pod-template-hash", "controller-revision-hash"}[i/2%2]] = fmt.Sprint("h", i%3)
 		if i%5 > 0 {
 			set["app"] = fmt.Sprint("a", i%7)
 		}

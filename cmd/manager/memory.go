@@ -92,9 +92,9 @@ func readHeap() heap {
 // rests reports whether hardly anything was allocated since: an eighth of what is in use.
 func (h heap) rests(before heap) bool { return h.allocated-before.allocated < h.live/8 }
 
-// spare reports whether more than an eighth could be given back; left is what was resident
+// spare reports whether more than a sixteenth could be given back; left is what was resident
 // after that was done last, when objects here and there may have kept more than the live ones.
 func (h heap) spare(left uint64) bool {
 	least := max(h.live, left)
-	return h.resident > least+least/8
+	return h.resident > least+least/16
 }

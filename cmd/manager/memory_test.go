@@ -24,9 +24,9 @@ func TestRestingManagerGivesBackWhatIsSpare(t *testing.T) {
 		rests, spare bool
 	}{
 		"at rest, half is garbage":           {heap{allocated: 1000}, heap{live: 80, resident: 120, allocated: 1009}, 0, true, true},
-		"at rest, given back already":        {heap{allocated: 1000}, heap{live: 80, resident: 90, allocated: 1009}, 0, true, false},
-		"at rest, no more could be given":    {heap{allocated: 1000}, heap{live: 80, resident: 120, allocated: 1009}, 110, true, false},
-		"at rest, and grown since":           {heap{allocated: 1000}, heap{live: 80, resident: 130, allocated: 1009}, 110, true, true},
+		"at rest, given back already":        {heap{allocated: 1000}, heap{live: 80, resident: 85, allocated: 1009}, 0, true, false},
+		"at rest, no more could be given":    {heap{allocated: 1000}, heap{live: 80, resident: 116, allocated: 1009}, 110, true, false},
+		"at rest, and grown since":           {heap{allocated: 1000}, heap{live: 80, resident: 118, allocated: 1009}, 110, true, true},
 		"works, and will need it soon again": {heap{allocated: 1000}, heap{live: 80, resident: 120, allocated: 1010}, 0, false, true},
 	} {
 		if rests, spare := c.now.rests(c.before), c.now.spare(c.left); rests != c.rests || spare != c.spare {

@@ -89,6 +89,9 @@ func newManager(opts options, source certificates) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	// As Kubernetes' own controllers do: the API server is near, and would compress each event
+	// of each watch for itself.
+	config.DisableCompression = true
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
 		return nil, err
