@@ -96,6 +96,10 @@ func (r *FunnelPolicyReconciler) releaseWaiting(ctx context.Context, of types.Na
 	p.Namespace, p.Name = of.Namespace, of.Name
 	nothing, _ := empty(p)
 	err = r.apply(ctx, p, rulesName(of).Name, nil, nothing, &known.configMap)
+	if apierrors.IsConflict(err) { // pods that mount somebody else's do not wait
+		r.memory.forget(of)
+		return ctrl.Result{}, nil
+	}
 	return ctrl.Result{RequeueAfter: r.KeepDeleted}, err
 }
 

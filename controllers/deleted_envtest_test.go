@@ -157,6 +157,25 @@ var _ = Describe("Rules of a deleted policy", Ordered, func() {
 		Expect(rulesOf(again).Data[v1alpha1.FileIngress]).To(Equal("tcp dport 22 actions drop\n"))
 	})
 
+	It("are not put in the place of somebody else's", func() {
+		s := newShop()
+		theirs := &corev1.ConfigMap{}
+		theirs.Namespace, theirs.Name = string(s), "collector-funnel"
+		Expect(api.Create(suite, theirs)).To(Succeed())
+		p := s.policy("collector", ingress("tcp dport http drop"))
+		Eventually(condition(p, v1alpha1.ConditionAccepted)).Should(HavePrefix("False"))
+		s.pod("web-1", injected("collector"))
+		Expect(api.Delete(suite, p)).To(Succeed())
+		Eventually(func() bool { return o.orphaned(p) }).Should(BeTrue())
+
+		o.clock.advance(releaseAfter)
+		Expect(o.Reconcile(suite, reconcile.Request{NamespacedName: keyOf(p)})).To(BeZero())
+		Expect(o.remembers(p)).To(BeFalse())
+		before := theirs.ResourceVersion
+		Expect(api.Get(suite, keyOf(theirs), theirs)).To(Succeed())
+		Expect(theirs.ResourceVersion).To(Equal(before))
+	})
+
 	It("do not keep a policy from being deleted", func() {
 		s := newShop()
 		p := s.policy("collector")

@@ -7,9 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// chosen reports whether the selector selects an object with these labels. A starting
-// controller asks it for every pod about every policy of a namespace, most of which differ in
-// a label that the selector names: only the others are worth a selector of apimachinery's. A
+// chosen reports whether the selector selects an object with these labels. Most objects differ
+// in a label that the selector names: only the others are worth a selector of apimachinery's. A
 // selector that can't be read is an error where it could select.
 func chosen(selector *metav1.LabelSelector, set labels.Set) (bool, error) {
 	for key, value := range selector.MatchLabels {

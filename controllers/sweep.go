@@ -4,6 +4,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -68,15 +69,19 @@ func (r *FunnelPolicyReconciler) sweep(ctx context.Context, namespace string, s 
 	for _, p := range policies {
 		found[revision(p)] = status.NewCensus(p.Name, "", 0)
 	}
+	var failed error
 	err = r.eachPod(ctx, namespace, notInjected(labels.Everything()), func(pod *corev1.Pod) bool {
-		for _, p := range policies {
-			if selected, err := chosen(&p.Spec.PodSelector, pod.Labels); err == nil && selected {
-				found[revision(p)].Add(pod)
+		var candidates []*v1alpha1.FunnelPolicy
+		candidates, failed = r.policies.maySelect(namespace, pod.Labels)
+		for _, p := range candidates {
+			others := found[revision(p)]
+			if selected, err := chosen(&p.Spec.PodSelector, pod.Labels); others != nil && err == nil && selected {
+				others.Add(pod)
 			}
 		}
-		return true
+		return failed == nil
 	})
-	if err != nil {
+	if err = errors.Join(err, failed); err != nil {
 		return fmt.Errorf("list the namespace's pods that were not injected: %w", err)
 	}
 	s.done, s.at, s.found = true, at, found
