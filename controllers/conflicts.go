@@ -23,12 +23,12 @@ type verdict struct {
 
 // conflicts returns the older policy that p yields to, if any.
 func (r *FunnelPolicyReconciler) conflicts(ctx context.Context, p *v1alpha1.FunnelPolicy, c compiled, last *verdict) ([]policy.Conflict, error) {
-	others, err := r.policies.in(p.Namespace, func(q *v1alpha1.FunnelPolicy) bool { return q.Name != p.Name })
+	others, err := r.policies.reachable(p)
 	if err != nil {
 		return nil, fmt.Errorf("list FunnelPolicies: %w", err)
 	}
 	beside, of := []policy.Compiled{{Policy: p, Program: c.program}}, []string{c.of}
-	for _, q := range reachable(p, others) {
+	for _, q := range others {
 		c, err := r.inForce(ctx, q)
 		if err != nil {
 			return nil, err
@@ -43,24 +43,6 @@ func (r *FunnelPolicyReconciler) conflicts(ctx context.Context, p *v1alpha1.Funn
 		}
 	}
 	return last.found, nil
-}
-
-// reachable are those of the others that may meet p on a pod, and those that may
-// meet them, and so on: whether one yields depends on those older than itself.
-func reachable(p *v1alpha1.FunnelPolicy, others []*v1alpha1.FunnelPolicy) []*v1alpha1.FunnelPolicy {
-	var found []*v1alpha1.FunnelPolicy
-	left := slices.Clone(others)
-	for next := []*v1alpha1.FunnelPolicy{p}; len(next) > 0; next = next[1:] {
-		here := next[0].Spec.PodSelector.MatchLabels
-		left = slices.DeleteFunc(left, func(q *v1alpha1.FunnelPolicy) bool {
-			if contradict(here, q.Spec.PodSelector.MatchLabels) {
-				return false
-			}
-			found, next = append(found, q), append(next, q)
-			return true
-		})
-	}
-	return found
 }
 
 // inForce is what pods get of a policy: what its spec compiles to, or else its

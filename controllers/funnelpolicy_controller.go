@@ -69,6 +69,7 @@ type FunnelPolicyReconciler struct {
 	// started is when the controller was set up.
 	started  time.Time
 	policies policies
+	services services
 	pods     pods
 	memory   memory
 	cilium   ciliumConfig
@@ -119,6 +120,9 @@ func (r *FunnelPolicyReconciler) reconcilePolicy(ctx context.Context, p *v1alpha
 	}
 	listAgain, err := r.count(ctx, &facts, known)
 	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := r.addLeading(&facts); err != nil {
 		return ctrl.Result{}, err
 	}
 	refreshAgain, err := r.refresh(ctx, &facts)

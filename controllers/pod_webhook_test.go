@@ -37,7 +37,7 @@ func cached(list ...v1alpha1.FunnelPolicy) policies {
 			panic(err)
 		}
 	}
-	return policies{indexer, func() bool { return true }}
+	return policies{indexer: indexer, synced: func() bool { return true }}
 }
 
 // unread is a cache that was never filled.

@@ -26,6 +26,7 @@ import (
 type policies struct {
 	indexer toolscache.Indexer
 	synced  toolscache.InformerSynced
+	keys    *selectedKeys // of who asks which policies meet
 }
 
 // An index of policies, besides that by namespace. It has a few hundred places, in which
@@ -85,7 +86,7 @@ func policiesIn(c cache.Cache) (policies, error) {
 	for name := range informer.GetIndexer().GetIndexers() {
 		delete(missing, name)
 	}
-	return policies{informer.GetIndexer(), informer.HasSynced}, informer.AddIndexers(missing)
+	return policies{indexer: informer.GetIndexer(), synced: informer.HasSynced}, informer.AddIndexers(missing)
 }
 
 // ready is an error until all policies have been read once.
@@ -187,8 +188,19 @@ func selectedLabel(p *v1alpha1.FunnelPolicy) []string {
 	if len(wanted) == 0 {
 		return []string{anyLabels(p.Namespace)}
 	}
-	first := slices.Min(slices.Collect(maps.Keys(wanted)))
+	first := firstKey(wanted)
 	return []string{oneLabel(p.Namespace, first, wanted[first])}
+}
+
+// firstKey is that of the label by which an object is found that selects several; "" of none.
+func firstKey(selected map[string]string) string {
+	first := ""
+	for key := range selected {
+		if first == "" || key < first {
+			first = key
+		}
+	}
+	return first
 }
 
 // Neither a namespace nor a label has a space.

@@ -38,6 +38,12 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.policies, err = policiesIn(mgr.GetCache()); err != nil {
 		return err
 	}
+	if err = r.policies.noteKeys(); err != nil {
+		return err
+	}
+	if r.services, err = servicesIn(mgr.GetCache()); err != nil {
+		return err
+	}
 	if r.pods.packedObjects, err = packedIn(mgr.GetCache(), &corev1.Pod{}, podIndexers); err != nil {
 		return err
 	}
@@ -194,9 +200,10 @@ func (r *FunnelPolicyReconciler) policiesOfService(obj client.Object) ([]*v1alph
 		return nil, err
 	}
 	selector := obj.(*corev1.Service).Spec.Selector
-	leading, err := r.policies.in(obj.GetNamespace(), func(p *v1alpha1.FunnelPolicy) bool {
-		return len(selector) > 0 && !contradict(selector, p.Spec.PodSelector.MatchLabels)
-	})
+	if len(selector) == 0 {
+		return naming, nil
+	}
+	leading, err := r.policies.meeting(obj.GetNamespace(), selector)
 	return append(leading, naming...), err
 }
 
@@ -227,23 +234,11 @@ func (r *FunnelPolicyReconciler) policiesOfNamespace(obj client.Object) ([]*v1al
 // neighbours are the other policies that one pod may have besides this one: they
 // may conflict, or no longer. Clients of this one follow it.
 func (r *FunnelPolicyReconciler) neighbours(obj client.Object) ([]*v1alpha1.FunnelPolicy, error) {
-	mine := obj.(*v1alpha1.FunnelPolicy).Spec.PodSelector.MatchLabels
-	beside, err := r.policies.in(obj.GetNamespace(), func(p *v1alpha1.FunnelPolicy) bool {
-		return p.Name != obj.GetName() && !contradict(mine, p.Spec.PodSelector.MatchLabels)
-	})
+	beside, err := r.policies.meeting(obj.GetNamespace(), obj.(*v1alpha1.FunnelPolicy).Spec.PodSelector.MatchLabels)
 	if err != nil {
 		return nil, err
 	}
+	beside = slices.DeleteFunc(beside, func(p *v1alpha1.FunnelPolicy) bool { return p.Name == obj.GetName() })
 	clients, err := r.policies.clientsOf(client.ObjectKeyFromObject(obj))
 	return append(beside, clients...), err
-}
-
-// contradict reports whether no pod can have both sets of labels.
-func contradict(a, b map[string]string) bool {
-	for key, value := range a {
-		if other, ok := b[key]; ok && other != value {
-			return true
-		}
-	}
-	return false
 }

@@ -50,6 +50,15 @@ func (c *Census) addShape(pod *corev1.Pod) {
 // allShapes returns the kinds of pods that were counted, in no order.
 func (c *Census) allShapes() []podShape { return slices.Collect(maps.Values(c.shapes)) }
 
+// Labels are those of the kinds of pods that were counted, in no order.
+func (c *Census) Labels() []labels.Set {
+	var all []labels.Set
+	for _, shape := range c.shapes {
+		all = append(all, shape.Labels)
+	}
+	return all
+}
+
 // keepShape keeps the shapes whose keys come first, so that the order of pods
 // does not matter.
 func (c *Census) keepShape(key string, shape podShape) {

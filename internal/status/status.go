@@ -31,7 +31,7 @@ type Facts struct {
 	Conflicts []policy.Conflict
 	// ConfigMap is what the policy's ConfigMap holds now.
 	ConfigMap ConfigMap
-	// Services of the policy's namespace, and those that its rules name.
+	// Services that lead to the pods, and those that the policy's rules name.
 	Services []*corev1.Service
 	// Pods that the policy selects.
 	Pods *Census
