@@ -233,6 +233,11 @@ func TestCutPolicyKeepsAllInLess(t *testing.T) {
 			ObservedGeneration: 2,
 			Conditions: append(make([]metav1.Condition, 0, 16), metav1.Condition{
 				Type: "Accepted", Status: "True", ObservedGeneration: 2, LastTransitionTime: metav1.Unix(1, 0), Reason: "Accepted", Message: "The spec compiles.",
+			}, metav1.Condition{
+				Type: "Programmed", Status: "True", ObservedGeneration: 2, LastTransitionTime: metav1.Unix(1, 0), Reason: "Programmed", Message: "ConfigMap web-funnel holds the current rules.",
+			}),
+			Services: append(make([]v1alpha1.ServiceStatus, 0, 16), v1alpha1.ServiceStatus{
+				Namespace: "shop", Name: "web", Addresses: []string{"10.0.0.1"}, Affinity: "ClientIP", TimeoutSeconds: 1, ExternalTrafficPolicy: "Local", InternalTrafficPolicy: "Cluster",
 			}),
 		},
 	}
@@ -243,8 +248,8 @@ func TestCutPolicyKeepsAllInLess(t *testing.T) {
 	if diff := cmp.Diff(want, policy); diff != "" {
 		t.Error(diff)
 	}
-	if room := cap(policy.Status.Conditions); room > 2 {
-		t.Errorf("there is room for %d conditions", room)
+	if conditions, services := cap(policy.Status.Conditions), cap(policy.Status.Services); conditions > 2 || services > 1 {
+		t.Errorf("there is room for %d conditions and %d Services", conditions, services)
 	}
 	empty := &v1alpha1.FunnelPolicy{}
 	if _, err := cut(cutPolicy)(empty); err != nil || empty.Status.Conditions != nil {
