@@ -71,6 +71,15 @@ func informerOf(c cache.Cache, obj client.Object) (toolscache.SharedIndexInforme
 	return indexed, nil
 }
 
+// indexerOf makes the cache keep objects of that type, with more indexes than that by namespace.
+func indexerOf(c cache.Cache, obj client.Object, more toolscache.Indexers) (toolscache.Indexer, error) {
+	informer, err := informerOf(c, obj)
+	if err != nil {
+		return nil, err
+	}
+	return informer.GetIndexer(), informer.AddIndexers(more)
+}
+
 // cut makes a transform that drops what no reader here needs of any object, and
 // then what more drops. Transforms own their argument and may see one twice.
 func cut[T client.Object](more func(T)) toolscache.TransformFunc {

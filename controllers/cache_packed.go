@@ -8,8 +8,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // The cache holds pods and EndpointSlices packed: their types have room for all that such an
@@ -42,16 +40,6 @@ func asPacked(cached any) (*metav1.PartialObjectMetadata, error) {
 
 // packedObjects are the packed objects of one type in the manager's cache.
 type packedObjects struct{ indexer toolscache.Indexer }
-
-// packedIn makes the cache keep objects of that type, which CacheOptions packs, with more
-// indexes than that by namespace.
-func packedIn(c cache.Cache, obj client.Object, more toolscache.Indexers) (packedObjects, error) {
-	informer, err := informerOf(c, obj)
-	if err != nil {
-		return packedObjects{}, err
-	}
-	return packedObjects{informer.GetIndexer()}, informer.AddIndexers(more)
-}
 
 // in are those of a namespace for which keep holds.
 func (p packedObjects) in(namespace string, keep func(*metav1.PartialObjectMetadata) bool) ([]*metav1.PartialObjectMetadata, error) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -72,9 +71,9 @@ func labelPlaces(obj any) ([]string, error) {
 	return places, nil
 }
 
-// notIndexed are labels that all injected pods have, or that their controllers give to tell one
-// version from another: hardly a policy selects by one alone.
-var notIndexed = []string{v1alpha1.LabelInjected, appsv1.DefaultDeploymentUniqueLabelKey, appsv1.ControllerRevisionHashLabelKey}
+// notIndexed are labels that all injected pods have, or that their controllers write: hardly a
+// policy selects by one alone.
+var notIndexed = append([]string{v1alpha1.LabelInjected}, status.PassingLabels...)
 
 // selected are those of a namespace that the selector matches.
 func (p pods) selected(namespace string, selector labels.Selector) ([]*corev1.Pod, error) {

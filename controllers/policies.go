@@ -184,15 +184,19 @@ func namedBackend(p *v1alpha1.FunnelPolicy) []string {
 // selectedLabel is the value of bySelector: of several labels the first by key. Without
 // any the policy may select whatever is in its namespace.
 func selectedLabel(p *v1alpha1.FunnelPolicy) []string {
-	wanted := p.Spec.PodSelector.MatchLabels
-	if len(wanted) == 0 {
-		return []string{anyLabels(p.Namespace)}
-	}
-	first := firstKey(wanted)
-	return []string{oneLabel(p.Namespace, first, wanted[first])}
+	return []string{firstLabel(p.Namespace, p.Spec.PodSelector.MatchLabels)}
 }
 
-// firstKey is that of the label by which an object is found that selects several; "" of none.
+// firstLabel is of those that an object in the namespace selects the one by which it is found.
+func firstLabel(namespace string, selected map[string]string) string {
+	if len(selected) == 0 {
+		return anyLabels(namespace)
+	}
+	first := firstKey(selected)
+	return oneLabel(namespace, first, selected[first])
+}
+
+// firstKey is its key; "" of none.
 func firstKey(selected map[string]string) string {
 	first := ""
 	for key := range selected {

@@ -7,8 +7,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/internal/status"
 )
@@ -16,15 +17,6 @@ import (
 // services finds Services in the manager's cache. What it returns are the cache's own and must
 // not be changed.
 type services struct{ indexer toolscache.Indexer }
-
-// servicesIn makes the cache keep Services, with the index.
-func servicesIn(c cache.Cache) (services, error) {
-	informer, err := informerOf(c, &corev1.Service{})
-	if err != nil {
-		return services{}, err
-	}
-	return services{informer.GetIndexer()}, informer.AddIndexers(serviceIndexers)
-}
 
 // byServiceSelector is an index of Services by the namespace and one of the labels that they
 // select, in as few places as those of policies.
@@ -41,22 +33,22 @@ func servicePlace(obj any) ([]string, error) {
 	if len(s.Spec.Selector) == 0 {
 		return nil, nil
 	}
-	key := firstKey(s.Spec.Selector)
-	return []string{placeOf(oneLabel(s.Namespace, key, s.Spec.Selector[key]))}, nil
+	return []string{placeOf(firstLabel(s.Namespace, s.Spec.Selector))}, nil
 }
 
 // leadingTo are those of a namespace that select an object with these labels.
 func (s services) leadingTo(namespace string, set labels.Set) ([]*corev1.Service, error) {
 	var found []*corev1.Service
 	for key, value := range set {
-		all, err := s.indexer.ByIndex(byServiceSelector, placeOf(oneLabel(namespace, key, value)))
+		label := oneLabel(namespace, key, value)
+		all, err := s.indexer.ByIndex(byServiceSelector, placeOf(label))
 		if err != nil {
 			return nil, fmt.Errorf("list Services: %w", err)
 		}
 		for _, obj := range all {
 			service := obj.(*corev1.Service)
 			selector := service.Spec.Selector
-			if service.Namespace == namespace && firstKey(selector) == key && labels.SelectorFromSet(selector).Matches(set) {
+			if firstLabel(service.Namespace, selector) == label && labels.SelectorFromSet(selector).Matches(set) {
 				found = append(found, service)
 			}
 		}
@@ -66,18 +58,17 @@ func (s services) leadingTo(namespace string, set labels.Set) ([]*corev1.Service
 
 // addLeading adds the Services that lead to the policy's pods to those that its rules name.
 func (r *FunnelPolicyReconciler) addLeading(facts *status.Facts) error {
-	known := map[string]bool{}
+	known := map[types.NamespacedName]bool{}
 	for _, s := range facts.Services {
-		known[s.Namespace+"/"+s.Name] = true
+		known[client.ObjectKeyFromObject(s)] = true
 	}
-	namespace := facts.Policy.Namespace
 	for _, set := range append(facts.Pods.Labels(), facts.Policy.Spec.PodSelector.MatchLabels) {
-		leading, err := r.services.leadingTo(namespace, set)
+		leading, err := r.services.leadingTo(facts.Policy.Namespace, set)
 		if err != nil {
 			return err
 		}
 		for _, s := range leading {
-			if name := namespace + "/" + s.Name; !known[name] {
+			if name := client.ObjectKeyFromObject(s); !known[name] {
 				facts.Services, known[name] = append(facts.Services, s), true
 			}
 		}

@@ -41,13 +41,13 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err = r.policies.noteKeys(); err != nil {
 		return err
 	}
-	if r.services, err = servicesIn(mgr.GetCache()); err != nil {
+	if r.services.indexer, err = indexerOf(mgr.GetCache(), &corev1.Service{}, serviceIndexers); err != nil {
 		return err
 	}
-	if r.pods.packedObjects, err = packedIn(mgr.GetCache(), &corev1.Pod{}, podIndexers); err != nil {
+	if r.pods.indexer, err = indexerOf(mgr.GetCache(), &corev1.Pod{}, podIndexers); err != nil {
 		return err
 	}
-	if r.endpointSlices.packedObjects, err = packedIn(mgr.GetCache(), &discoveryv1.EndpointSlice{}, endpointSliceIndexers); err != nil {
+	if r.endpointSlices.indexer, err = indexerOf(mgr.GetCache(), &discoveryv1.EndpointSlice{}, endpointSliceIndexers); err != nil {
 		return err
 	}
 	if err := mgr.Add(statusCollector{r.policies}); err != nil {

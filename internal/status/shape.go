@@ -24,8 +24,8 @@ type podShape struct {
 	Ports map[string]int32
 }
 
-// passing are labels that controllers write to tell pods or revisions apart.
-var passing = []string{
+// PassingLabels are labels that controllers write to tell pods or revisions apart.
+var PassingLabels = []string{
 	appsv1.DefaultDeploymentUniqueLabelKey,
 	appsv1.ControllerRevisionHashLabelKey,
 	appsv1.StatefulSetPodNameLabel,
@@ -34,7 +34,7 @@ var passing = []string{
 
 func (c *Census) addShape(pod *corev1.Pod) {
 	shape := podShape{Labels: maps.Clone(pod.Labels), Ports: map[string]int32{}}
-	for _, key := range passing {
+	for _, key := range PassingLabels {
 		delete(shape.Labels, key)
 	}
 	for i := range pod.Spec.Containers {
