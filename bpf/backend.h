@@ -23,7 +23,7 @@ volatile const __u32 early_flows_limit;
 
 static __always_inline bool half_open_holds(const struct flow *f)
 {
-	return flow_now() - f->tick < HALF_OPEN_HOLDS;
+	return ticks_since(flow_now(), f->tick) < (__s32)HALF_OPEN_HOLDS;
 }
 
 static __always_inline bool is_early(const struct flow *f)
@@ -97,7 +97,10 @@ static __always_inline void settle(struct flow *f)
 	end_early();
 }
 
-/* promote gives a half-open flow its place among the live ones if there is one. */
+/*
+ * promote gives a half-open flow its place among the live ones if there is one. Where
+ * there is none, each answer tries again: that its client receives them is shown once.
+ */
 static __always_inline enum reason promote(const struct flow_key *key, struct flow *f,
 					   enum reason reason)
 {
@@ -110,6 +113,7 @@ static __always_inline enum reason promote(const struct flow_key *key, struct fl
 	live = *f;
 	live.state = FLOW_ANSWERED;
 	if (insert_flow(key, &live)) {
+		f->state |= FLOW_ANSWERED | FLOW_MIDWAY;
 		want_sweep();
 		return REASON_NOT_KEPT;
 	}
@@ -191,6 +195,7 @@ static __always_inline void begin_half_open(const struct flow_key *key, const st
 			return;
 		early_flows -= !had;
 		new->state &= ~FLOW_EARLY;
+		want_sweep();
 	}
 	bpf_map_update_elem(&half_open, key, new, BPF_ANY);
 }
@@ -243,6 +248,15 @@ static __always_inline int unfunnel_inline(struct __sk_buff *skb, const struct p
 	return unfunnel_segment(skb, p, reason);
 }
 
+/* A SYN-ACK that is sent again writes nothing: the flow may have become a live one. */
+static __always_inline void note_isn(struct flow *f, __u32 isn)
+{
+	if (f->state & FLOW_ISN && f->isn == isn)
+		return;
+	f->isn = isn;
+	f->state |= FLOW_ISN;
+}
+
 /* answer_half_open marks what answers a half-open flow. */
 static __noinline int answer_half_open(struct __sk_buff *skb, const struct packet *p,
 				       const struct flow_key *key, struct flow *f)
@@ -255,8 +269,7 @@ static __noinline int answer_half_open(struct __sk_buff *skb, const struct packe
 	}
 	touch_flow(f);
 	if (p->flags & TCP_SYN) {
-		f->isn = numbers_of(skb, p).seq;
-		f->state |= FLOW_ISN;
+		note_isn(f, numbers_of(skb, p).seq);
 	} else if (!(p->flags & TCP_RST) && f->state & FLOW_MIDWAY) {
 		promote(key, f, REASON_NONE);
 	}

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgress() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressBytes[375319:468311],
-		Types:        _EgressBytes[468311:477260],
-		Functions:    _EgressBytes[477260:477636],
-		Relocations:  _EgressBytes[477636:478372],
+		Instructions: _EgressBytes[379474:473570],
+		Types:        _EgressBytes[473570:482567],
+		Functions:    _EgressBytes[482567:482943],
+		Relocations:  _EgressBytes[482943:483871],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".bss", Type: ebpf.Array, KeySize: 4, ValueSize: 20, MaxEntries: 1, Flags: 0x0}, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgressPlain() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressPlainBytes[245348:294540],
-		Types:        _EgressPlainBytes[294540:301413],
-		Functions:    _EgressPlainBytes[301413:301621],
-		Relocations:  _EgressPlainBytes[301621:301973],
+		Instructions: _EgressPlainBytes[248336:298344],
+		Types:        _EgressPlainBytes[298344:305265],
+		Functions:    _EgressPlainBytes[305265:305473],
+		Relocations:  _EgressPlainBytes[305473:306017],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

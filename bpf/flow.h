@@ -52,15 +52,18 @@ enum flow_kind {
 
 /*
  * The life of a flow. FORWARD and REVERSE know the same, but for moments. These
- * bits are written without locks: one that two processors write at once may be
- * lost, and the flow is then taken for a little more alive than it is.
+ * bits are written without locks: of what two processors write at once, one may
+ * be lost. The next segment that changes anything sets it right.
  */
 #define FLOW_ANSWERED 0x01
 #define FLOW_FIN_OUT 0x02
 #define FLOW_FIN_BACK 0x04
 #define FLOW_RESET 0x08
 #define FLOW_CLOSED (FLOW_FIN_OUT | FLOW_FIN_BACK)
-/* Of half-open flows only: no SYN was seen; isn is set; it stands among the live ones. */
+/*
+ * Of half-open flows only: any answer but a reset makes it a live one; isn is set; it
+ * stands among the live ones.
+ */
 #define FLOW_MIDWAY 0x10
 #define FLOW_ISN 0x20
 #define FLOW_EARLY 0x40
@@ -126,6 +129,12 @@ static __always_inline __u32 flow_now(void)
 	return bpf_ktime_get_coarse_ns() >> FLOW_TICK_SHIFT;
 }
 
+/* Less than 0 when another processor has seen a packet since this one asked for now. */
+static __always_inline __s32 ticks_since(__u32 now, __u32 tick)
+{
+	return now - tick;
+}
+
 /*
  * touch_flow sets the tick, but asks for the time only when the kernel's count of clock
  * interrupts says that some has passed, 16 to 160 ms: reading that is no call. The count
@@ -171,9 +180,7 @@ static __always_inline __u32 flow_lifetime(__u8 state, bool pressed)
 
 static __always_inline bool expired_at(__u32 now, const struct flow *f, bool pressed)
 {
-	__s32 age = now - f->tick;
-
-	return age > (__s32)flow_lifetime(f->state, pressed);
+	return ticks_since(now, f->tick) > (__s32)flow_lifetime(f->state, pressed);
 }
 
 static __always_inline bool flow_expired(const struct flow *f, bool pressed)

@@ -121,28 +121,37 @@ static __always_inline int keep_apart(struct __sk_buff *skb, const struct packet
 }
 
 /*
- * A segment of the port that answers for the one that the application wants
- * never reaches the application: it becomes a reset. Only resets need no
- * marker; who sends them on the way can't know it.
+ * Whether a segment is of the port that the application wants, and not of the one
+ * that answers for it. Only resets need no marker; who sends them on the way can't
+ * know it.
  */
+static __always_inline bool has_marker(const struct packet *p, const struct flow *f)
+{
+	return (p->urg == f->marker && is_marked(p)) || p->flags & TCP_RST;
+}
+
+/* What must not reach the application becomes a reset. */
 static __always_inline int unmark(struct __sk_buff *skb, const struct packet *p,
 				  const struct flow *f)
 {
 	struct rewrite r = { f->sport, f->dport, 0, p->flags };
 
-	if (p->urg == f->marker && is_marked(p))
-		return rewritten(skb, p, &r, REASON_UNFUNNELED);
-	if (p->flags & TCP_RST)
+	if (has_marker(p, f))
 		return rewritten(skb, p, &r, REASON_UNFUNNELED);
 	r.flags = TCP_RST | (p->flags & TCP_ACK);
 	return rewritten(skb, p, &r, REASON_MARKER_MISSING);
 }
 
-/* follow rewrites a segment of a flow that has an entry. */
+/*
+ * follow rewrites a segment of a flow that has an entry. Its state is by what the
+ * application gets: a connection that is refused sends nothing more.
+ */
 static __noinline int follow(struct __sk_buff *skb, const struct packet *p,
 			     const struct flow_key *key, struct flow *f)
 {
-	note_segment(key, f, p->flags, f->kind == FLOW_FORWARD);
+	bool refused = f->marker && !has_marker(p, f);
+
+	note_segment(key, f, refused ? TCP_RST : p->flags, f->kind == FLOW_FORWARD);
 	if (f->kind == FLOW_FORWARD)
 		count_flow(f, p->l3_len);
 	if (f->urg)

@@ -284,7 +284,9 @@ static __always_inline enum reason parse_ipv6(struct cursor *c, struct packet *p
 
 /*
  * parse fills in p and returns REASON_NONE, or returns why the packet must be
- * left untouched; p is then not to be used. l2 is the offset of the IP header.
+ * left untouched. Of p, REASON_OTHER_PROTOCOL then leaves all but ports and what
+ * depends on the protocol, and not_parsed relies on that; any other reason leaves
+ * nothing that may be used. l2 is the offset of the IP header.
  */
 static __always_inline enum reason parse(struct __sk_buff *skb, __u32 l2, struct packet *p)
 {

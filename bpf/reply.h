@@ -50,7 +50,7 @@ struct {
 
 static __always_inline bool pushed_holds(const struct pushed_flow *f)
 {
-	return flow_now() - f->tick < PUSHED_HOLDS;
+	return ticks_since(flow_now(), f->tick) < (__s32)PUSHED_HOLDS;
 }
 
 static __always_inline bool same_way(const struct pushed_flow *f, const struct pushed_flow *other)

@@ -8,6 +8,7 @@
 #ifndef FUNNEL_TOOBIG_H
 #define FUNNEL_TOOBIG_H
 
+#include "complete.h"
 #include "config.h"
 #include "count.h"
 #include "csum.h"
@@ -63,6 +64,17 @@ static __always_inline void fill_answer_ipv4(struct answer_ipv4 *a, const struct
 	a->icmp.checksum = csum_field(csum_words(&a->icmp, sizeof(a->icmp)) + quoted_sum);
 }
 
+/*
+ * resize makes room for an answer, whose checksum is whole: a note that the packet's
+ * own is left to others would spoil the answer on a card that minds it.
+ */
+static __always_inline int resize(struct __sk_buff *skb, const struct packet *p, __u32 len)
+{
+	if (p->partial && drop_note(skb, p))
+		return -1;
+	return bpf_skb_change_tail(skb, len, 0);
+}
+
 static __noinline int become_answer_ipv4(struct __sk_buff *skb, const struct packet *p, __u32 mtu)
 {
 	__u8 quote[IPV4_MAX_QUOTE] __attribute__((aligned(8))) = {};
@@ -75,7 +87,7 @@ static __noinline int become_answer_ipv4(struct __sk_buff *skb, const struct pac
 	if (bpf_skb_load_bytes(skb, p->l3, quote, quoted))
 		return -1;
 	fill_answer_ipv4(&answer, p, quoted, csum_words(quote, sizeof(quote)), mtu);
-	if (bpf_skb_change_tail(skb, p->l3 + sizeof(answer) + quoted, 0) ||
+	if (resize(skb, p, p->l3 + sizeof(answer) + quoted) ||
 	    bpf_skb_store_bytes(skb, p->l3, &answer, sizeof(answer), BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	return bpf_skb_store_bytes(skb, p->l3 + sizeof(answer), quote, quoted,
@@ -114,7 +126,7 @@ static __noinline int become_answer_ipv6(struct __sk_buff *skb, const struct pac
 	/* Not csum_words: the compiler would make a stack of it. */
 	sum = bpf_csum_diff(NULL, 0, (__be32 *)quote, sizeof(quote), 0);
 	fill_answer_ipv6(&answer, p, quoted, sum, mtu);
-	if (bpf_skb_change_tail(skb, p->l3 + sizeof(answer) + quoted, 0) ||
+	if (resize(skb, p, p->l3 + sizeof(answer) + quoted) ||
 	    bpf_skb_store_bytes(skb, p->l3, &answer, sizeof(answer), BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	return bpf_skb_store_bytes(skb, p->l3 + sizeof(answer), quote, quoted,

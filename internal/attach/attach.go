@@ -71,8 +71,10 @@ type Attached struct {
 
 // Attach loads the rules of all interfaces, then puts the programs in place.
 // When it fails it takes back what it had done, and nothing of it stays: no
-// program, no qdisc, no device. The exception is an older program of ours whose
-// filter it had replaced and, lacking SYS_ADMIN, can't put back; the error says so.
+// program, no qdisc, no device. There are two exceptions. Where the program before
+// can't come back (it was replaced without SYS_ADMIN, or is gone already), the new one
+// stays with all that it needs, and the error says so. And when everything is in place,
+// a failure to remove what an earlier run left, or to describe it, takes nothing back.
 //
 // Interfaces are those that the sets name. Ours on other interfaces is left
 // alone.
@@ -88,25 +90,19 @@ func Attach(ctx context.Context, o Options) ([]Attached, error) {
 	return attached, err
 }
 
-func (o Options) attach(ctx context.Context) (_ []Attached, err error) {
+func (o Options) attach(ctx context.Context) ([]Attached, error) {
 	compiler := compilerOf(o)
 	targets, err := o.targets(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var done undo
-	var jobs jobs
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, done.run())
-		}
-		jobs.close()
-	}()
-	if jobs, err = o.prepare(targets, compiler, &done); err != nil {
-		return nil, err
+	jobs, err := o.prepare(targets, compiler)
+	defer jobs.close()
+	if err == nil {
+		err = jobs.attach()
 	}
-	if err := jobs.attach(&done); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, errors.Join(err, jobs.undo())
 	}
 	if err := jobs.removeUnused(); err != nil {
 		return nil, err
@@ -138,8 +134,8 @@ func (o Options) targets(ctx context.Context) ([]target, error) {
 }
 
 // prepare does for all targets what can fail for a reason of its own. The jobs
-// are to be closed also when it fails.
-func (o Options) prepare(targets []target, c *compiler, done *undo) (jobs, error) {
+// are to be undone and closed also when it fails.
+func (o Options) prepare(targets []target, c *compiler) (jobs, error) {
 	var js jobs
 	for _, t := range targets {
 		j, err := o.newJob(t, c)
@@ -147,7 +143,7 @@ func (o Options) prepare(targets []target, c *compiler, done *undo) (jobs, error
 			return js, fmt.Errorf("attach %s: %w", t.name, err)
 		}
 		js = append(js, j)
-		if err := j.prepare(done); err != nil {
+		if err := j.prepare(); err != nil {
 			return js, fmt.Errorf("attach %s: %w", t.name, err)
 		}
 	}

@@ -256,6 +256,30 @@ func TestAFailureWhileReplacingPutsTheOldProgramsBack(t *testing.T) {
 	})
 }
 
+// TestWhatStaysKeepsItsDevice: the programs before are gone when something fails, so that
+// the new ones stay. They send packets to the segmenting device, which those had none of.
+func TestWhatStaysKeepsItsDevice(t *testing.T) {
+	newNamespace(t)
+	if !hasTCX(mustLink(t, "lo")) {
+		t.Skip("needs tcx: filters are put back")
+	}
+	ethernet(t, "eth0", "10.0.0.1/24")
+	mustAttach(t, options(t, "udp dport 7 drop", "udp dport 7 drop", ""))
+	o := options(t, unfunnelText, funnelText, "")
+	targets, err := o.targets(context.Background())
+	must(t, err)
+	js, err := o.prepare(targets, compilerOf(o))
+	defer js.close()
+	must(t, err)
+	must(t, js.attach())
+	if err := js.undo(); !errors.Is(err, errStays) {
+		t.Errorf("undone: %v", err)
+	}
+	checkState(t, "what stays", "eth0:clsact eth0:ingress eth0:egress sfna sfnb")
+	mustAttach(t, o)
+	checkState(t, "attached again", "eth0:clsact eth0:ingress eth0:egress sfna sfnb")
+}
+
 func TestDetachRemovesOnlyOurs(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		newNamespace(t)

@@ -116,7 +116,7 @@ func putFilter(link netlink.Link, p *ebpf.Program, name Name) (func() error, err
 	filter := newFilter(link, name.Hook, p.FD(), name.String())
 	back := func() error { return deleteFilter(filter) }
 	if before != nil {
-		back = restorer(filter, before)
+		back = restorer(filter, before, name)
 	}
 	if err := netlink.FilterReplace(filter); err != nil {
 		return nil, fmt.Errorf("put filter: %w", kernelLacks(err, "CONFIG_NET_CLS_BPF (module cls_bpf)"))
@@ -160,11 +160,11 @@ func ownAt(link netlink.Link, h Hook) (*netlink.BpfFilter, error) {
 // restorer returns how to put back the program that a filter takes the place
 // of. Only who has SYS_ADMIN can get hold of that program; for others the new
 // one stays, because no program at all would be worse for the flows.
-func restorer(filter, before *netlink.BpfFilter) func() error {
+func restorer(filter, before *netlink.BpfFilter, name Name) func() error {
 	old, err := ebpf.NewProgramFromID(ebpf.ProgramID(before.Id))
 	if err != nil {
 		return func() error {
-			return fmt.Errorf("the new program stays, the one before could not be kept (needs SYS_ADMIN): %w", err)
+			return fmt.Errorf("%s: %w, the one before could not be kept (needs SYS_ADMIN): %w", name.Hook, errStays, err)
 		}
 	}
 	return func() error {

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -24,6 +25,7 @@ type job struct {
 	segment  *segmentDevice // nil when the rules need none
 	programs *datapath.Programs
 	seats    []*seat // of the programs that tcx attaches
+	done     undo
 	// generated is the generation of the rules in programs.
 	generated uint32
 	// The digests of the rules, which compile makes.
@@ -49,20 +51,20 @@ func (o Options) newJob(t target, c *compiler) (*job, error) {
 
 // prepare makes the devices that the rules need, loads the programs and makes
 // sure that they can be attached.
-func (j *job) prepare(done *undo) error {
-	if err := ensureHooks(j.link, done); err != nil {
+func (j *job) prepare() error {
+	if err := j.ensureHooks(j.link); err != nil {
 		return err
 	}
-	if err := j.ensureSegment(done); err != nil {
+	if err := j.ensureSegment(); err != nil {
 		return err
 	}
 	if err := j.load(); err != nil {
 		return err
 	}
-	return j.reserve(done)
+	return j.reserve()
 }
 
-func (j *job) ensureSegment(done *undo) error {
+func (j *job) ensureSegment() error {
 	if !datapath.NeedsSegmenting(j.ingress, j.egress) {
 		return nil
 	}
@@ -70,19 +72,19 @@ func (j *job) ensureSegment(done *undo) error {
 	if err != nil {
 		return err
 	}
-	done.add(back)
+	j.done.add(back)
 	j.segment = segment
-	return ensureHooks(segment.b, done)
+	return j.ensureHooks(segment.b)
 }
 
 // ensureHooks makes sure that programs can be attached to a link.
-func ensureHooks(link netlink.Link, done *undo) error {
+func (j *job) ensureHooks(link netlink.Link) error {
 	tcx, err := attachesByTCX(link)
 	if err != nil || tcx {
 		return err
 	}
 	back, err := ensureClsact(link)
-	done.add(back)
+	j.done.add(back)
 	return err
 }
 
@@ -123,7 +125,7 @@ func (j *job) overhead() int {
 
 // reserve makes room on the routes through the interface when that is asked for.
 // A call that does not decide about egress leaves them as they are.
-func (j *job) reserve(done *undo) error {
+func (j *job) reserve() error {
 	if !j.options.owns(rules.Egress) {
 		return nil
 	}
@@ -135,7 +137,7 @@ func (j *job) reserve(done *undo) error {
 		j.room = j.overhead()
 	}
 	back, err := reservation{before, j.room}.reserve(j.device)
-	done.add(back)
+	j.done.add(back)
 	return err
 }
 
@@ -186,6 +188,17 @@ func (j *job) checkDirections() error {
 	return nil
 }
 
+// undo takes back what was done for all of them, the last first.
+func (js jobs) undo() error {
+	var errs []error
+	for _, j := range slices.Backward(js) {
+		if err := j.done.run(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", j.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func (js jobs) close() {
 	for _, j := range js {
 		for _, s := range j.seats {
@@ -199,9 +212,9 @@ func (js jobs) close() {
 
 // attach puts all programs in place: a segment program before the egress program
 // that sends packets to it. Older ones go when all are there.
-func (js jobs) attach(done *undo) error {
+func (js jobs) attach() error {
 	for _, j := range js {
-		if err := j.attach(done); err != nil {
+		if err := j.attach(); err != nil {
 			return fmt.Errorf("attach %s: %w", j.name, err)
 		}
 	}
@@ -215,21 +228,21 @@ func (js jobs) attach(done *undo) error {
 	return nil
 }
 
-func (j *job) attach(done *undo) error {
+func (j *job) attach() error {
 	p := j.programs
 	if p.Segment != nil {
-		if err := j.put(j.segment.b, p.Segment, Segment, done); err != nil {
+		if err := j.put(j.segment.b, p.Segment, Segment); err != nil {
 			return err
 		}
 	}
-	if err := j.put(j.link, p.Ingress, Ingress, done); err != nil {
+	if err := j.put(j.link, p.Ingress, Ingress); err != nil {
 		return err
 	}
-	return j.put(j.link, p.Egress, Egress, done)
+	return j.put(j.link, p.Egress, Egress)
 }
 
 // put attaches one program; nil is nothing to attach.
-func (j *job) put(link netlink.Link, p *ebpf.Program, h Hook, done *undo) error {
+func (j *job) put(link netlink.Link, p *ebpf.Program, h Hook) error {
 	if p == nil {
 		return nil
 	}
@@ -237,7 +250,7 @@ func (j *job) put(link netlink.Link, p *ebpf.Program, h Hook, done *undo) error 
 	if err != nil {
 		return fmt.Errorf("%s: %w", h, err)
 	}
-	done.add(back)
+	j.done.add(back)
 	return nil
 }
 

@@ -25,8 +25,7 @@ func (e *FlowsError) Error() string {
 func (e *FlowsError) Unwrap() error { return e.Err }
 
 // keepFlows makes the new programs use the flow tables of those that they
-// replace. What holds no flow is not kept: the next table then has the size
-// that was asked for.
+// replace. What holds no flow and has another size than is asked for is not kept.
 func (j *job) keepFlows(c *datapath.Config) error {
 	before, err := j.keeping()
 	if err != nil || len(before) == 0 || j.options.DropFlows {
@@ -37,14 +36,16 @@ func (j *job) keepFlows(c *datapath.Config) error {
 	if err != nil {
 		return &FlowsError{first.name.Hook, err}
 	}
-	if left, err := tables.DropEmpty(); err != nil || !left {
+	if left, err := tables.DropEmpty(*c); err != nil || !left {
 		tables.Close()
 		return err
 	}
 	c.Generation = j.generation(before)
 	c.Kept = &datapath.Kept{FlowTables: tables, Unfunneled: map[rules.Direction]bool{}}
 	for _, own := range before {
-		c.Kept.Unfunneled[own.name.Hook.direction()] = own.name.Flows == unfunnelsFlows
+		if own.name.Flows == unfunnelsFlows { // one that an attacher which was killed left in front may not
+			c.Kept.Unfunneled[own.name.Hook.direction()] = true
+		}
 	}
 	return nil
 }

@@ -121,7 +121,7 @@ func (s *seat) leave() error {
 	index, kind := s.link.Attrs().Index, s.name.Hook.tcx()
 	switch {
 	case s.settled:
-		return fmt.Errorf("the new %s program stays, the one before is gone", s.name.Hook)
+		return fmt.Errorf("%s: %w, the one before is gone", s.name.Hook, errStays)
 	case s.replaced != nil:
 		err = bpflink.RawAttachProgram(bpflink.RawAttachProgramOptions{
 			Target: index, Program: s.replaced, Attach: kind, Anchor: bpflink.ReplaceProgram(s.program),

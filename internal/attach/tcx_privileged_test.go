@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -137,7 +136,7 @@ func TestEachPacketMeetsOneProgramMeanwhile(t *testing.T) {
 	must(t, err)
 	defer foreign.Close()
 	check("others behind get their packets again", 0)
-	if err := s.leave(); err == nil || !strings.Contains(err.Error(), "the new egress program stays") {
+	if err := s.leave(); !errors.Is(err, errStays) {
 		t.Errorf("left after it settled: %v", err)
 	}
 }

@@ -98,7 +98,7 @@ func planFlows(c Config) (*flowTable, error) {
 		f.halfOpen = min(halfOpenFlows, flows)
 		f.entries += flows*entriesUnfunneled + f.halfOpen
 	}
-	if f.ingress.replies() || f.egress.replies() {
+	if f.replies() {
 		f.pushed = flows
 	}
 	f.keep()
@@ -113,7 +113,7 @@ func (f *flowTable) keepsInline() bool {
 // keepsPushed reports that of the table of replies in kind. Without a rule that says
 // reply nothing asks it.
 func (f *flowTable) keepsPushed() bool {
-	return f.kept != nil && f.kept.maps[bpf.EgressMapPushedFlows] != nil && (f.ingress.replies() || f.egress.replies())
+	return f.kept != nil && f.kept.maps[bpf.EgressMapPushedFlows] != nil && f.replies()
 }
 
 // keep goes on with what is in the tables that are kept, in their sizes.
@@ -159,6 +159,9 @@ func (f *flowTable) used() bool { return f.keepsInline() || f.ingress.any() || f
 
 // inline reports whether flows of inline are remembered.
 func (f *flowTable) inline() bool { return f.keepsInline() || f.ingress.inline() || f.egress.inline() }
+
+// replies reports whether flows that are answered in kind are remembered.
+func (f *flowTable) replies() bool { return f.ingress.replies() || f.egress.replies() }
 
 // configure sizes the maps of a direction and tells the programs their part.
 func (f *flowTable) configure(o *object, d rules.Direction) error {

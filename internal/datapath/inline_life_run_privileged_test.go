@@ -5,6 +5,7 @@ package datapath
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/sfunnel-io/funnel-operator/bpf"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
@@ -204,14 +205,74 @@ func TestInlineBackendFull(t *testing.T) {
 	if got := b.open(t, 3000); got != NotKept {
 		t.Errorf("one more: counted %v", got)
 	}
-	b.mustStep(t, step{"its answer", b.Egress, e.back(seg{sport: 4739, dport: 3000, flags: wire.ACK}),
-		e.back(seg{sport: 179, dport: 3000, urgent: 4739, flags: wire.ACK}), Funneled})
+	answer := step{"its answer", b.Egress, e.back(seg{sport: 4739, dport: 3000, flags: wire.ACK, seq: 101, data: 9}),
+		e.back(seg{sport: 179, dport: 3000, urgent: 4739, flags: wire.ACK, seq: 101, data: 9}), Funneled}
+	b.mustStep(t, answer)
+	further := e.out(seg{sport: 3000, dport: 179, urgent: 4739, flags: wire.ACK, seq: 7, ack: 110}) // no more that of the SYN-ACK
+	if got, _, _ := reasonOf(t, b, b.Ingress, further); got != Unfunneled || b.entries(t, bpf.EgressMapHalfOpen) != 1 {
+		t.Errorf("the answer acknowledged: counted %v", got)
+	}
 	runOn(t, b.Ingress, toBackend(2001, wire.RST))
 	if !b.within(t, func() bool {
-		reason, _, _ := reasonOf(t, b, b.Ingress, toBackend(3000, wire.ACK))
+		b.mustStep(t, answer)
+		reason, _, _ := reasonOf(t, b, b.Ingress, further)
 		return reason == Unfunneled && b.entries(t, bpf.EgressMapHalfOpen) == 0
 	}) {
 		t.Error("a flow was reset, and its place is not taken")
+	}
+}
+
+// TestInlineBackendMakesRoom: a table full of flows that are over has a place for the next
+// one by the end of its handshake.
+func TestInlineBackendMakesRoom(t *testing.T) {
+	const flows = 4
+	const places = 1 + 2*flows
+	b := backendOf(t, flows)
+	for i := range uint16(places) {
+		b.open(t, 2000+i)
+		runOn(t, b.Ingress, toBackend(2000+i, wire.RST))
+	}
+	time.Sleep(time.Second) // a flow that was reset is over after some tenths
+	if got := b.open(t, 3000); got != Unfunneled {
+		t.Errorf("one more: counted %v", got)
+	}
+	if live, early, halfOpen := b.unfunneled(t); live != 1 || early != 0 || halfOpen != 0 {
+		t.Errorf("%d live flows, %d half-open among them, %d others", live, early, halfOpen)
+	}
+}
+
+// TestInlineRefusedIsOver: an application that got a reset in place of an answer without
+// marker sends nothing more, and its flow takes no place for longer than any that was reset.
+func TestInlineRefusedIsOver(t *testing.T) {
+	const flows = 4
+	for name, answer := range map[string]seg{
+		"first answer": {flags: wire.SYN | wire.ACK, seq: 100, ack: 78},
+		"later one":    {flags: wire.ACK, seq: 101, ack: 78, data: 9},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := limited(t, flows, rules.PortRange{First: 32768, Last: 60999})
+			e := families["IPv4"]
+			for i := range uint16(flows) {
+				x := p.claimed(t, e, 50000+i)
+				in := seg{sport: 179, dport: x, urgent: 4739, flags: wire.SYN | wire.ACK, seq: 100, ack: 78}
+				out := in
+				out.sport, out.dport, out.urgent = 4739, 50000+i, 0
+				if i > 0 || answer.flags&wire.SYN == 0 {
+					p.mustStep(t, step{"answer", p.Ingress, e.back(in), e.back(out), Unfunneled})
+				}
+				if i == 0 {
+					answer.sport, answer.dport = 179, x
+					if got, _, _ := reasonOf(t, p, p.Ingress, e.back(answer)); got != MarkerMissing {
+						t.Errorf("without marker: counted %v", got)
+					}
+				}
+			}
+			p.untilFree(t, e, 41000)
+			if got := p.syn(t, e, 42000); got != FlowsFull {
+				t.Errorf("and another: counted %v", got)
+			}
+			p.sourcesAreCounted(t)
+		})
 	}
 }
 

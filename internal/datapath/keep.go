@@ -48,20 +48,30 @@ func AttachedFlowTables(id ebpf.ProgramID) (*FlowTables, error) {
 	return t, nil
 }
 
-// DropEmpty lets go of tables that hold no flow, so that the next ones have the
-// size that is asked for, and reports whether any is left. Those of inline flows
-// stay or go together.
-func (t *FlowTables) DropEmpty() (left bool, err error) {
-	for _, together := range [][]string{{bpf.EgressMapFlows, bpf.EgressMapHalfOpen, bpf.EgressMapSources}, {bpf.EgressMapPushedFlows}} {
-		empty, err := t.empty(together)
+// DropEmpty lets go of tables that hold no flow and aren't what the next rules ask for,
+// and reports whether any is left. Those of inline flows stay or go together.
+func (t *FlowTables) DropEmpty(next Config) (left bool, err error) {
+	next.Kept = nil
+	wanted, err := planFlows(next)
+	if err != nil {
+		return false, err
+	}
+	for _, group := range []struct {
+		names  []string
+		wanted bool
+	}{
+		{[]string{bpf.EgressMapFlows, bpf.EgressMapHalfOpen, bpf.EgressMapSources}, wanted.inline()},
+		{[]string{bpf.EgressMapPushedFlows}, wanted.replies()},
+	} {
+		empty, err := t.empty(group.names)
 		if err != nil {
 			return false, fmt.Errorf("look into a flow table: %w", err)
 		}
-		if !empty {
+		if !empty || group.wanted && t.sized(group.names, wanted.specs()) {
 			left = true
 			continue
 		}
-		for _, name := range together {
+		for _, name := range group.names {
 			t.maps[name].Close()
 			delete(t.maps, name)
 		}
@@ -80,6 +90,15 @@ func (t *FlowTables) empty(names []string) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+func (t *FlowTables) sized(names []string, specs map[string]*ebpf.MapSpec) bool {
+	for _, name := range names {
+		if m, spec := t.maps[name], specs[name]; m.MaxEntries() != spec.MaxEntries || m.ValueSize() != spec.ValueSize {
+			return false
+		}
+	}
+	return true
 }
 
 // Close lets go of the tables; programs keep theirs.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -51,6 +52,39 @@ func TestDatagramsUpToTheMTU(t *testing.T) {
 			reasons := mustCount(t, sender, sender.Egress).Reasons
 			if reasons[TooBig] != 1 || reasons[TooBigAnswered] != 1 {
 				t.Errorf("counted %s, want one too big and one answered", printReasons(reasons))
+			}
+		})
+	}
+}
+
+// TestTooBigOnAGateway: what a local sender left its checksum open in does not fit on the
+// router. The answer leaves by an interface that completes such checksums itself.
+func TestTooBigOnAGateway(t *testing.T) {
+	for family, c := range map[string]struct {
+		server netip.Addr
+		fits   int
+	}{
+		"IPv4": {serverAddr, 1500 - 20 - 8 - 20},
+		"IPv6": {netip.MustParseAddr("fd77:2::2"), 1500 - 40 - 8 - 20},
+	} {
+		t.Run(family, func(t *testing.T) {
+			s := newSite(t)
+			s.router.Offload("c0", false, "tx-checksum-ip-generic")
+			gateway := s.funnel(s.router, "s0", "", "udp dport 4739 funnel tcp dport 1179 sport 540")
+			client := s.dialUDP(s.client, netip.AddrPortFrom(c.server, 4739), dontFrag)
+			var err error
+			for deadline := time.Now().Add(5 * time.Second); err == nil && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+				_, err = client.Write(numbered(1, c.fits+1))
+			}
+			if !errors.Is(err, unix.EMSGSIZE) {
+				t.Errorf("got %v, want message too long", err)
+			}
+			client.Write(numbered(1, c.fits)) // may get an error that is left
+			if _, err := client.Write(numbered(1, c.fits)); err != nil {
+				t.Errorf("what fits: %v", err)
+			}
+			if reasons := mustCount(t, gateway, gateway.Egress).Reasons; reasons[TooBigAnswered] == 0 {
+				t.Errorf("counted %s", printReasons(reasons))
 			}
 		})
 	}
