@@ -44,7 +44,7 @@ test-in-place: deps ## Rules come to running pods on real nodes, under load (roo
 	hack/e2e.sh -ginkgo.label-filter=in-place
 
 .PHONY: test-faults-nodes
-test-faults-nodes: deps ## Break things on real nodes, under load (root): FAULTS_TIMES=100 managers killed, FAULTS_OUTAGE=60 s, FAULTS_SEED=.
+test-faults-nodes: deps ## Break things on real nodes, under load (root): FAULTS_TIMES=100 managers killed, FAULTS_OUTAGE=60 s, FAULTS_SEED=number.
 	hack/e2e.sh -ginkgo.label-filter=faults
 
 .PHONY: test-kernels
@@ -52,15 +52,15 @@ test-kernels: ## The datapath's tests under Debian's 6.1 and 6.12 kernels, in qe
 	go run ./hack/kernels $(KERNELS)
 
 .PHONY: bench
-bench: deps ## Measure the datapath on this machine; writes docs/benchmarks/ (root). Flags: BENCH=.
+bench: deps ## Measure the datapath on this machine; writes docs/benchmarks/ (root). Flags: BENCH="-quick", for instance.
 	go run ./hack/bench $(BENCH)
 
 .PHONY: bench-operator
-bench-operator: ## Measure the manager on a real kube-apiserver; writes docs/benchmarks/. Flags: BENCH=.
+bench-operator: ## Measure the manager on a real kube-apiserver; writes docs/benchmarks/. Flags: BENCH="-quick", for instance.
 	go run ./hack/bench-operator $(BENCH)
 
 .PHONY: test-faults
-test-faults: ## Break things around the manager while pods roll: FAULTS_TIMES=100 times, FAULTS_SEED=.
+test-faults: ## Break things around the manager while pods roll: FAULTS_TIMES=100 times, FAULTS_SEED=number.
 	KUBEBUILDER_ASSETS=$$(hack/kube/build.sh) go test -count=1 -timeout=60m -v ./test/faults
 
 .PHONY: fuzz

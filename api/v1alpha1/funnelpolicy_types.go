@@ -48,7 +48,7 @@ type FunnelPolicyList struct {
 	Items           []FunnelPolicy `json:"items"`
 }
 
-// FunnelPolicySpec is the wish of the user: which pods, and in exactly one of
+// FunnelPolicySpec is the desired state: which pods, and in exactly one of
 // three forms what is done to their packets.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.inPlace) || self.updateStrategy == 'InPlace'",message="inPlace needs updateStrategy InPlace: set that, or leave inPlace out"
@@ -115,7 +115,7 @@ type FunnelPolicySpec struct {
 	// +default="OnRecreate"
 	UpdateStrategy UpdateStrategy `json:"updateStrategy,omitempty"`
 
-	// inPlace paces updateStrategy InPlace. Absent: as maxUnavailable's absence says.
+	// inPlace paces updateStrategy InPlace. Absent: maxUnavailable is 10%.
 	// +optional
 	InPlace *InPlaceUpdate `json:"inPlace,omitempty"`
 

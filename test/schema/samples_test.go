@@ -43,6 +43,7 @@ var _ = DescribeTable("a sample",
 	},
 	Entry("of telemetry", "telemetry.yaml", "telemetry"),
 	Entry("of a web server with a second port", "web.yaml", "web"),
+	Entry("of the same with its rules written out", "web-explicit-rules.yaml", "web-rules"),
 	Entry("of QUIC and HTTPS", "quic.yaml", "quic"),
 )
 
@@ -51,7 +52,7 @@ var _ = It("the samples are all in the kustomization", func() {
 	Expect(err).NotTo(HaveOccurred())
 	files, err := filepath.Glob(samplePath("*.yaml"))
 	Expect(err).NotTo(HaveOccurred())
-	Expect(files).To(HaveLen(4))
+	Expect(files).To(HaveLen(5))
 	for _, file := range files {
 		if name := filepath.Base(file); name != "kustomization.yaml" {
 			Expect(string(text)).To(ContainSubstring("\n- " + name + "\n"))

@@ -12,7 +12,7 @@ import (
 // FunnelPolicySpecApplyConfiguration represents a declarative configuration of the FunnelPolicySpec type for use
 // with apply.
 //
-// FunnelPolicySpec is the wish of the user: which pods, and in exactly one of
+// FunnelPolicySpec is the desired state: which pods, and in exactly one of
 // three forms what is done to their packets.
 type FunnelPolicySpecApplyConfiguration struct {
 	// podSelector selects the pods, in the policy's own namespace, that this policy
@@ -50,7 +50,7 @@ type FunnelPolicySpecApplyConfiguration struct {
 	// ends; live flows go on. A pod takes 5 such updates in its life. It needs a
 	// permission that the default install does not grant (config/overlays/in-place).
 	UpdateStrategy *apiv1alpha1.UpdateStrategy `json:"updateStrategy,omitempty"`
-	// inPlace paces updateStrategy InPlace. Absent: as maxUnavailable's absence says.
+	// inPlace paces updateStrategy InPlace. Absent: maxUnavailable is 10%.
 	InPlace *InPlaceUpdateApplyConfiguration `json:"inPlace,omitempty"`
 	// priority orders the policies that select one pod: the rules of the higher
 	// one come first. Policies of equal priority follow in the order of their
