@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -45,6 +46,15 @@ var _ = Describe("A backend", Ordered, func() {
 		s.pod("web-2", injected("collector"), pending(1180))
 		Eventually(func() string { return rulesOf(p).Data[v1alpha1.FileIngress] }).Should(Equal(
 			"tcp dport 1179 actions unfunnel tcp inline dport 8080\ntcp dport 1180 actions unfunnel tcp inline dport 8080\n"))
+
+		By("a container that runs beside the others (a sidecar)")
+		s.pod("web-3", injected("collector"), func(p *corev1.Pod) {
+			p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{
+				Name: "speaker", Image: "speaker", RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways),
+				Ports: []corev1.ContainerPort{{Name: "bgp", ContainerPort: 1181}},
+			})
+		})
+		Eventually(func() string { return rulesOf(p).Data[v1alpha1.FileIngress] }).Should(ContainSubstring("dport 1181 "))
 	})
 
 	It("is covered when every ready endpoint attached its rules", func() {
@@ -95,6 +105,16 @@ var _ = Describe("A backend", Ordered, func() {
 			ingress(backendRules)(p)
 		})
 		Eventually(func() *corev1.ConfigMap { return externalOf(p) }).Should(BeNil())
+	})
+
+	It("that is none leaves alone a ConfigMap that is called as one for gateways would be", func() {
+		s := newShop()
+		theirs := &corev1.ConfigMap{}
+		theirs.Namespace, theirs.Name = string(s), "gateway-external"
+		theirs.Labels = map[string]string{v1alpha1.LabelPolicy: "nfacctd"}
+		Expect(api.Create(suite, theirs)).To(Succeed())
+		digestOf(s.policy("gateway"))
+		Consistently(func() error { return api.Get(suite, keyOf(theirs), theirs) }, "300ms").Should(Succeed())
 	})
 
 	It("writes nothing when nothing changed", func() {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
+	"github.com/sfunnel-io/funnel-operator/internal/policy"
 	"github.com/sfunnel-io/funnel-operator/internal/status"
 )
 
@@ -133,10 +134,10 @@ func cutPod(pod *corev1.Pod) {
 		ObjectMeta: cutMeta(pod.ObjectMeta),
 		Spec: corev1.PodSpec{
 			InitContainers: oursAlone(pod.Spec.InitContainers),
-			Containers:     append(namedPorts(pod.Spec.Containers), meshes(slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers))...),
+			Containers:     append(namedPorts(pod), meshes(slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers))...),
 			HostNetwork:    pod.Spec.HostNetwork,
 			HostUsers:      pod.Spec.HostUsers,
-			OS:             pod.Spec.OS,
+			OS:             osOf(pod),
 			Volumes:        ourVolume(pod.Spec.Volumes),
 
 			EphemeralContainers: ourRefreshes(pod.Spec.EphemeralContainers),
@@ -212,11 +213,19 @@ func refreshStatuses(all []corev1.ContainerStatus) []corev1.ContainerStatus {
 	return kept
 }
 
+// osOf keeps what injection looks at, however the pod says it.
+func osOf(pod *corev1.Pod) *corev1.PodOS {
+	if inject.IsWindows(pod) {
+		return &corev1.PodOS{Name: corev1.Windows}
+	}
+	return nil
+}
+
 // namedPorts keeps in one container what Services may refer to by name.
-func namedPorts(containers []corev1.Container) []corev1.Container {
+func namedPorts(pod *corev1.Pod) []corev1.Container {
 	var ports []corev1.ContainerPort
-	for i := range containers {
-		for _, port := range containers[i].Ports {
+	for _, c := range policy.Serving(pod) {
+		for _, port := range c.Ports {
 			if port.Name != "" {
 				ports = append(ports, corev1.ContainerPort{Name: port.Name, ContainerPort: port.ContainerPort, Protocol: port.Protocol})
 			}

@@ -5,7 +5,6 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -142,30 +141,11 @@ func (r *FunnelPolicyReconciler) namedPorts(p *v1alpha1.FunnelPolicy) (map[strin
 	if err != nil {
 		return nil, err
 	}
-	numbers := map[string]map[uint16]bool{}
-	for _, pod := range pods {
-		if pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
-			noteNamedPorts(pod, numbers)
-		}
-	}
-	sorted := map[string][]uint16{}
-	for key, set := range numbers {
-		sorted[key] = slices.Sorted(maps.Keys(set))
-	}
-	return sorted, nil
-}
-
-func noteNamedPorts(pod *corev1.Pod, numbers map[string]map[uint16]bool) {
-	for i := range pod.Spec.Containers {
-		for _, port := range pod.Spec.Containers[i].Ports {
-			if port.Name == "" {
-				continue
+	return policy.NumbersOf(func(yield func(*corev1.Pod) bool) {
+		for _, pod := range pods {
+			if pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed && !yield(pod) {
+				return
 			}
-			key := policy.PortKey(port.Protocol, port.Name)
-			if numbers[key] == nil {
-				numbers[key] = map[uint16]bool{}
-			}
-			numbers[key][uint16(port.ContainerPort)] = true
 		}
-	}
+	}), nil
 }

@@ -286,10 +286,18 @@ func dropRules(n int) string {
 // allowNoConfigMaps makes each attempt to create one fail.
 func (s shop) allowNoConfigMaps() *corev1.ResourceQuota {
 	GinkgoHelper()
-	none := corev1.ResourceList{corev1.ResourceConfigMaps: resource.MustParse("0")}
-	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "none"}, Spec: corev1.ResourceQuotaSpec{Hard: none}}
+	return s.allowConfigMaps("0")
+}
+
+// allowConfigMaps lets so many be created.
+func (s shop) allowConfigMaps(n string) *corev1.ResourceQuota {
+	GinkgoHelper()
+	count := func(n string) corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceConfigMaps: resource.MustParse(n)}
+	}
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "few"}, Spec: corev1.ResourceQuotaSpec{Hard: count(n)}}
 	Expect(api.Create(suite, quota)).To(Succeed())
-	quota.Status = corev1.ResourceQuotaStatus{Hard: none, Used: none}
+	quota.Status = corev1.ResourceQuotaStatus{Hard: count(n), Used: count("0")}
 	Expect(api.Status().Update(suite, quota)).To(Succeed())
 	return quota
 }

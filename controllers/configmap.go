@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,9 +35,11 @@ type content struct {
 
 // publish makes the policy's ConfigMap hold its program and returns what it holds
 // in the end. Without a program the last good rules stay; a client that was never
-// given any, or may no longer have them, gets an empty rule set. An error is also
-// in what it returns, for the status; it asks for another try.
-func (r *FunnelPolicyReconciler) publish(ctx context.Context, facts status.Facts, known *known) (status.ConfigMap, error) {
+// given any, or may no longer have them, gets an empty rule set.
+//
+// refused is why a write failed, which is also in what it returns, for the status; it asks
+// for another try. With err nothing is known of what there is.
+func (r *FunnelPolicyReconciler) publish(ctx context.Context, facts status.Facts, known *known) (_ status.ConfigMap, refused, err error) {
 	p, program := facts.Policy, facts.Program
 	want, after := content{program.Data, program.ReleasedFor, false}, current(program)
 	have, err := r.configMap(ctx, rulesName(client.ObjectKeyFromObject(p)), &known.configMap)
@@ -45,31 +48,34 @@ func (r *FunnelPolicyReconciler) publish(ctx context.Context, facts status.Facts
 		have, err = r.whole(ctx, have)
 	}
 	if err != nil {
-		return status.ConfigMap{}, err
+		return status.ConfigMap{}, nil, err
 	}
 	if have != nil && !owned(have) {
-		return status.ConfigMap{Failure: notOwned(p)}, nil
+		return status.ConfigMap{Failure: notOwned(p)}, nil, nil
 	}
 	if stays {
 		if !startsEmpty(facts, have) {
-			return held(have), nil
+			return held(have), nil, nil
 		}
 		want, after = empty(p)
 	}
 	if holds(have, want) || known.configMap.kept(have, want) {
-		return after, nil
+		return after, nil, nil
 	}
-	err = r.apply(ctx, p, v1alpha1.ConfigMapName(p.Name), have, want, &known.configMap)
-	if err != nil && known.configMap.hidden {
+	refused = r.apply(ctx, p, v1alpha1.ConfigMapName(p.Name), have, want, &known.configMap)
+	if refused == nil {
+		return after, nil, nil
+	}
+	if known.configMap.hidden {
 		return r.publish(ctx, facts, known) // which looks live
 	}
-	if err != nil {
-		applyErrors.WithLabelValues("configmap").Inc()
-		after := held(have)
-		after.Failure = applyFailed(p, err)
-		return after, err
+	applyErrors.WithLabelValues("configmap").Inc()
+	if have, err = r.whole(ctx, have); err != nil {
+		return status.ConfigMap{}, nil, errors.Join(refused, err)
 	}
-	return after, nil
+	before := held(have)
+	before.Failure = applyFailed(p, refused)
+	return before, refused, nil
 }
 
 // current is a ConfigMap that holds the program.
@@ -110,7 +116,7 @@ func empty(p *v1alpha1.FunnelPolicy) (content, status.ConfigMap) {
 	return content{data: data}, status.ConfigMap{Exists: true, Empty: true, Digest: digest}
 }
 
-// held is what a ConfigMap of ours holds, nil for none. What can't be read in it,
+// held is what a whole ConfigMap of ours holds, nil for none. What can't be read in it,
 // because somebody else wrote there, counts as nothing.
 func held(c *corev1.ConfigMap) status.ConfigMap {
 	if c == nil {

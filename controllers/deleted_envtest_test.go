@@ -157,6 +157,16 @@ var _ = Describe("Rules of a deleted policy", Ordered, func() {
 		Expect(rulesOf(again).Data[v1alpha1.FileIngress]).To(Equal("tcp dport 22 actions drop\n"))
 	})
 
+	It("are an empty set also when nobody saw the policy go", func() {
+		s := newShop()
+		p := s.policy("collector", ingress("tcp dport http drop"))
+		Eventually(condition(p, v1alpha1.ConditionAccepted)).Should(HavePrefix("False"))
+		s.pod("web-1", injected("collector"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending })
+		Expect(api.Delete(suite, p)).To(Succeed())
+		second, _ := startOperator()
+		Eventually(func() bool { return second.orphaned(p) }).Should(BeTrue())
+	})
+
 	It("are not put in the place of somebody else's", func() {
 		s := newShop()
 		theirs := &corev1.ConfigMap{}

@@ -18,37 +18,40 @@ import (
 // publishExternal makes the ConfigMap for clients outside the cluster hold a
 // backend's rules for them, and removes it when the policy is a backend's no more.
 // No pod mounts it, so that it goes with its policy, which owns it. A foreign one
-// is left alone, and facts get a warning.
-func (r *FunnelPolicyReconciler) publishExternal(ctx context.Context, facts *status.Facts, known *known) error {
+// is left alone, and facts get a warning. They get one of a failed write, too, which
+// refused is, as publish has it.
+func (r *FunnelPolicyReconciler) publishExternal(ctx context.Context, facts *status.Facts, known *known) (refused, err error) {
 	p, data := facts.Policy, facts.Program.External
 	name := types.NamespacedName{Namespace: p.Namespace, Name: v1alpha1.ExternalName(p.Name)}
 	if p.Spec.Backend == nil {
-		return r.removeExternal(ctx, name)
+		return nil, r.removeExternal(ctx, name)
 	}
 	if data == nil || len(facts.Faults)+len(facts.Conflicts) > 0 {
-		return nil // the last good ones stay
+		return nil, nil // the last good ones stay
 	}
 	want := content{data: data, owned: true}
 	have, err := r.configMap(ctx, name, &known.external)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case have != nil && !owned(have):
 		facts.Program = warned(facts.Program, policy.Warning{Reason: v1alpha1.ReasonConfigMapNotOwned, Message: fmt.Sprintf(
 			"ConfigMap %s, for the rules of clients outside the cluster, belongs to somebody else and is left as it is: it lacks the label %s=%s", name.Name, v1alpha1.LabelPolicy, p.Name)})
-		return nil
+		return nil, nil
 	case holds(have, want), known.external.kept(have, want):
-		return nil
+		return nil, nil
 	}
-	err = r.apply(ctx, p, name.Name, have, want, &known.external)
-	if err != nil && known.external.hidden {
+	refused = r.apply(ctx, p, name.Name, have, want, &known.external)
+	if refused == nil {
+		return nil, nil
+	}
+	if known.external.hidden {
 		return r.publishExternal(ctx, facts, known) // which looks live
 	}
-	if err != nil {
-		applyErrors.WithLabelValues("configmap").Inc()
-		return err
-	}
-	return nil
+	applyErrors.WithLabelValues("configmap").Inc()
+	facts.Program = warned(facts.Program, policy.Warning{Reason: v1alpha1.ReasonApplyFailed, Message: fmt.Sprintf(
+		"writing ConfigMap %s, for the rules of clients outside the cluster, failed: %v", name.Name, refused)})
+	return refused, nil
 }
 
 // warned is the program with one more warning.
@@ -60,8 +63,8 @@ func warned(program *policy.Program, w policy.Warning) *policy.Program {
 
 // removeExternal deletes the ConfigMap of a policy that is a backend's no more.
 func (r *FunnelPolicyReconciler) removeExternal(ctx context.Context, name types.NamespacedName) error {
-	have, err := getConfigMap(ctx, r.Client, name) // none that is not ours
-	if err != nil || have == nil {
+	have, err := getConfigMap(ctx, r.Client, name)
+	if err != nil || have == nil || !owned(have) {
 		return err
 	}
 	return client.IgnoreNotFound(r.Delete(ctx, have, client.Preconditions{UID: &have.UID, ResourceVersion: &have.ResourceVersion}))

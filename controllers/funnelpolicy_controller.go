@@ -3,7 +3,9 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/status"
 )
 
 // FieldManager owns the fields that the controller writes.
@@ -103,12 +106,8 @@ func (r *FunnelPolicyReconciler) reconcilePolicy(ctx context.Context, p *v1alpha
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	var applyErr error
-	facts.ConfigMap, applyErr = r.publish(ctx, facts, known)
-	if apierrors.IsConflict(applyErr) {
-		return ctrl.Result{}, applyErr // somebody was faster: look again before telling
-	}
-	if err := r.publishExternal(ctx, &facts, known); err != nil {
+	refused, err := r.publishAll(ctx, &facts, known)
+	if err != nil {
 		return ctrl.Result{}, err
 	}
 	if p.Spec.Backend != nil {
@@ -125,19 +124,35 @@ func (r *FunnelPolicyReconciler) reconcilePolicy(ctx context.Context, p *v1alpha
 	if err := r.addLeading(&facts); err != nil {
 		return ctrl.Result{}, err
 	}
-	refreshAgain, err := r.refresh(ctx, &facts)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
+	refreshAgain, notRefreshed := r.refresh(ctx, &facts)
 	writeAgain, err := r.writeStatus(ctx, known, facts)
-	if err == nil {
-		err = applyErr
-	}
-	if err != nil {
+	if err := errors.Join(refused, notRefreshed, err); err != nil {
 		return ctrl.Result{}, err
 	}
 	again := soonest(listAgain, refreshAgain, writeAgain, r.settling(known), r.lookAgain(facts.ConfigMap))
 	return ctrl.Result{RequeueAfter: again, Priority: &lowPriority}, nil
+}
+
+// publishAll writes both ConfigMaps. refused is as publish has it. That somebody was faster
+// is an error: one must look again before telling.
+func (r *FunnelPolicyReconciler) publishAll(ctx context.Context, facts *status.Facts, known *known) (refused, err error) {
+	facts.ConfigMap, refused, err = r.publish(ctx, *facts, known)
+	if err = cmp.Or(err, conflict(refused)); err != nil {
+		return nil, err
+	}
+	external, err := r.publishExternal(ctx, facts, known)
+	if err = cmp.Or(err, conflict(external)); err != nil {
+		return nil, err
+	}
+	return errors.Join(refused, external), nil
+}
+
+// conflict is err if it says that another write came first.
+func conflict(err error) error {
+	if apierrors.IsConflict(err) {
+		return err
+	}
+	return nil
 }
 
 // soonest returns the smallest positive duration, or 0.

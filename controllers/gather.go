@@ -24,13 +24,14 @@ func (r *FunnelPolicyReconciler) gather(ctx context.Context, p *v1alpha1.FunnelP
 	if err != nil {
 		return facts, err
 	}
+	// Also while the rules are held back: nothing else asks again when they are released.
+	if facts.Conflicts, err = r.conflicts(ctx, p, c, &known.conflicts); err != nil {
+		return facts, err
+	}
 	if c, err = r.gate(ctx, p, c, in, known); err != nil {
 		return facts, err
 	}
 	facts.Program, facts.Faults = c.program, c.faults
-	if facts.Conflicts, err = r.conflicts(ctx, p, c, &known.conflicts); err != nil {
-		return facts, err
-	}
 	facts.Services = slices.Collect(maps.Values(in.Services))
 	if facts.SocketLoadBalancing, err = r.socketLoadBalancing(ctx, p); err != nil {
 		return facts, err

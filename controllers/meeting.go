@@ -7,7 +7,9 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
@@ -46,6 +48,30 @@ func (p policies) reachable(from *v1alpha1.FunnelPolicy) ([]*v1alpha1.FunnelPoli
 		}
 	}
 	return found[1:], nil
+}
+
+// withReachable are these and those that they can reach, each once.
+func (p policies) withReachable(these []*v1alpha1.FunnelPolicy) ([]*v1alpha1.FunnelPolicy, error) {
+	seen := map[types.NamespacedName]bool{}
+	var all []*v1alpha1.FunnelPolicy
+	add := func(q *v1alpha1.FunnelPolicy) {
+		if name := client.ObjectKeyFromObject(q); !seen[name] {
+			all, seen[name] = append(all, q), true
+		}
+	}
+	for _, q := range these {
+		add(q)
+	}
+	for _, q := range these {
+		beside, err := p.reachable(q)
+		if err != nil {
+			return nil, err
+		}
+		for _, other := range beside {
+			add(other)
+		}
+	}
+	return all, nil
 }
 
 // contradict reports whether no pod can have both sets of labels.

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
@@ -192,6 +193,40 @@ var _ = Describe("Rules", Ordered, func() {
 	})
 })
 
+var _ = Describe("What can't be written", Ordered, func() {
+	BeforeAll(func() { startOperator(withoutPolling) })
+
+	It("leaves known what pods run meanwhile", func() {
+		s := newShop()
+		p := s.policy("collector")
+		before := digestOf(p)
+		s.pod("web-1", reports("collector", before))
+		Eventually(condition(p, v1alpha1.ConditionAttached)).Should(Equal("True/Attached"))
+		c := rulesOf(p)
+		change(c, func() { c.Immutable = ptr.To(true) })
+		change(p, func() { p.Spec.Rules.Text.Ingress = "tcp dport 22 drop" })
+		Eventually(condition(p, v1alpha1.ConditionProgrammed)).Should(Equal("False/ApplyFailed"))
+		Expect(statusOf(p).RulesDigest).To(Equal(before))
+		Expect(condition(p, v1alpha1.ConditionAttached)()).To(Equal("True/Attached"))
+
+		Expect(api.Delete(suite, c)).To(Succeed())
+		Expect(digestOf(p)).NotTo(Equal(before))
+	})
+
+	It("is in the status when it is for clients outside the cluster", func() {
+		s := newShop()
+		s.service("collector", ofType(corev1.ServiceTypeLoadBalancer))
+		quota := s.allowConfigMaps("1")
+		p := s.policy("collector", behind("collector"))
+		digestOf(p)
+		Eventually(condition(p, v1alpha1.ConditionWarnings)).Should(Equal("True/ApplyFailed"))
+		Expect(message(p, v1alpha1.ConditionWarnings)()).To(And(ContainSubstring("collector-external"), ContainSubstring("exceeded quota")))
+		Expect(api.Delete(suite, quota)).To(Succeed())
+		Eventually(func() *corev1.ConfigMap { return externalOf(p) }).ShouldNot(BeNil())
+		Eventually(condition(p, v1alpha1.ConditionWarnings)).Should(Equal("False/NoWarnings"))
+	})
+})
+
 var _ = Describe("Policies that can meet on a pod", Ordered, func() {
 	BeforeAll(func() { startOperator(withoutPolling) })
 
@@ -230,6 +265,57 @@ var _ = Describe("Policies that can meet on a pod", Ordered, func() {
 		Expect(api.Delete(suite, older)).To(Succeed())
 		digestOf(younger)
 		Expect(rulesOf(younger).Data[v1alpha1.FileIngress]).To(Equal("tcp dport 22 actions drop\n"))
+	})
+
+	It("hear of what decides about them by way of others", func() {
+		s := newShop()
+		first := s.policy("a-first", ingress(one))
+		digestOf(first)
+		second := s.policy("b-second", ingress(other), func(p *v1alpha1.FunnelPolicy) { p.Spec.PodSelector.MatchLabels = nil })
+		Eventually(condition(second, v1alpha1.ConditionAccepted)).Should(Equal("False/Conflicted"))
+		third := s.policy("c-third", ingress(one), selects("db")) // which no pod of the first has, too
+		digestOf(third)
+
+		Expect(api.Delete(suite, first)).To(Succeed())
+		digestOf(second)
+		Eventually(condition(third, v1alpha1.ConditionAccepted)).Should(Equal("False/Conflicted"))
+	})
+
+	It("hear of what another namespace does to an older client among them", func() {
+		there, s := newShop(), shopLabelled(map[string]string{"client": "yes"})
+		service := there.service("collector")
+		backend := there.policy("collector", behind("collector"))
+		client := s.policy("a-client", clientOf(there, "collector"))
+		Eventually(condition(client, "ResolvedRefs")).Should(Equal("False/BackendNotAttached"))
+		younger := s.policy("b-younger", selects("client"), egress("ip daddr "+service.Spec.ClusterIP+" tcp dport 8080 accept"))
+		Eventually(condition(younger, v1alpha1.ConditionAccepted)).Should(Equal("False/Conflicted"))
+		change(backend, func() { backend.Spec.Backend.Ports[0].Port = 8081 })
+		digestOf(younger)
+
+		By("and its Service")
+		change(backend, func() { backend.Spec.Backend.Ports[0].Port = 8080 })
+		Eventually(condition(younger, v1alpha1.ConditionAccepted)).Should(Equal("False/Conflicted"))
+		Expect(api.Delete(suite, service)).To(Succeed())
+		there.service("other") // takes an address
+		there.service("collector")
+		Eventually(condition(younger, v1alpha1.ConditionAccepted)).Should(Equal("True/Accepted"))
+	})
+
+	It("yield before their rules are released, and then too", func() {
+		s := newShop()
+		service := s.service("collector")
+		older := s.policy("a-older", selects("client"), egress("ip daddr "+service.Spec.ClusterIP+" tcp dport 8080 accept"))
+		digestOf(older)
+		backend, client := s.policy("collector", behind("collector")), s.policy("client", clientOf(s, "collector"))
+		Eventually(condition(client, v1alpha1.ConditionAccepted)).Should(Equal("False/Conflicted"))
+		s.pod("web-1", reports("collector", digestOf(backend)))
+		s.endpoints("collector", "web-1")
+		Eventually(condition(backend, "Coverage")).Should(Equal("True/EndpointsCovered"))
+		Consistently(egressOf(client), "500ms").Should(BeEmpty())
+		Expect(condition(client, v1alpha1.ConditionAccepted)()).To(Equal("False/Conflicted"))
+
+		Expect(api.Delete(suite, older)).To(Succeed())
+		Eventually(egressOf(client)).Should(ContainSubstring("funnel tcp dport 179 inline"))
 	})
 
 	It("do not conflict when no pod can have both", func() {

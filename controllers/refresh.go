@@ -4,6 +4,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,8 +22,8 @@ import (
 // refresh brings the rules to pods that run, where the policy asks for that: it adds
 // an ephemeral container to as many pods as may be updated now. Which these are is
 // read off the pods alone, and the API server refuses one for a pod that has changed
-// since, so that no pod gets two, whatever the cache has not seen yet. Where the
-// permission is missing the status says so, and it is tried again after a while.
+// since, so that no pod gets two, whatever the cache has not seen yet. Where the API
+// server refuses, the status says so, and it is tried again after a while.
 func (r *FunnelPolicyReconciler) refresh(ctx context.Context, facts *status.Facts) (again time.Duration, err error) {
 	p, digest := facts.Policy, facts.ConfigMap.Digest
 	if p.Spec.UpdateStrategy != v1alpha1.UpdateInPlace || digest == "" {
@@ -39,16 +40,23 @@ func (r *FunnelPolicyReconciler) refresh(ctx context.Context, facts *status.Fact
 		case apierrors.IsConflict(err): // the cache is behind, and so is the list of pods
 			return r.StatusAtMost, nil
 		case apierrors.IsNotFound(err): // it has gone
-		case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
+		case passes(err):
+			applyErrors.WithLabelValues("refresh").Inc()
+			return 0, fmt.Errorf("refresh Pod %s: %w", pod.Name, err)
+		default:
 			applyErrors.WithLabelValues("refresh").Inc()
 			facts.RefreshRefused = err.Error()
 			return r.LookAgain, nil
-		default:
-			applyErrors.WithLabelValues("refresh").Inc()
-			return 0, fmt.Errorf("refresh Pod %s: %w", pod.Name, err)
 		}
 	}
 	return 0, nil
+}
+
+// passes reports whether an error is of a server that can't answer now, and not an answer.
+func passes(err error) bool {
+	status := apierrors.APIStatus(nil)
+	return !errors.As(err, &status) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) ||
+		apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err)
 }
 
 // refreshPod adds one container.

@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/inject"
 )
 
 // SetupWithManager fills in what is not set and starts the reconciler with the
@@ -60,6 +61,7 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(policyOfConfigMap), builder.WithPredicates(contentChanged, r.byOthers())).
 		Watches(&corev1.ConfigMap{}, mapped(r.clientsOfConfigMap), changed).
 		Watches(&corev1.Pod{}, later(mapped(r.policiesOfPod)), changed).
+		Watches(&corev1.Pod{}, later(handler.EnqueueRequestsFromMapFunc(r.missingOfPod)), builder.WithPredicates(appears)).
 		Watches(&discoveryv1.EndpointSlice{}, later(mapped(r.policiesOfEndpoints)), changed).
 		Watches(&corev1.Service{}, mapped(r.policiesOfService), changed).
 		WatchesMetadata(&corev1.Namespace{}, mapped(r.policiesOfNamespace), changed).
@@ -189,14 +191,49 @@ func (r *FunnelPolicyReconciler) policiesOfPod(pod client.Object) ([]*v1alpha1.F
 	}))
 }
 
-// policiesOfService are those that name the Service with their clients, and those
-// of its namespace whose pods it may lead to.
+// appears lets pass objects that are new to the cache.
+var appears = predicate.Funcs{
+	UpdateFunc:  func(event.UpdateEvent) bool { return false },
+	DeleteFunc:  func(event.DeleteEvent) bool { return false },
+	GenericFunc: func(event.GenericEvent) bool { return false },
+}
+
+// missingOfPod are policies that the pod waits for and that are not there: whoever saw
+// them go, before this manager began, was to let such pods start (reconcileDeleted).
+func (r *FunnelPolicyReconciler) missingOfPod(ctx context.Context, obj client.Object) []reconcile.Request {
+	packed, err := asPacked(obj)
+	var pod *corev1.Pod
+	if err == nil {
+		pod, err = unpackPod(packed)
+	}
+	if err != nil {
+		log.FromContext(ctx).Error(err, "look at what a pod waits for", "object", client.ObjectKeyFromObject(obj))
+		return nil
+	}
+	if pod.Status.Phase != corev1.PodPending {
+		return nil
+	}
+	var missing []reconcile.Request
+	for _, name := range inject.Policies(pod) {
+		key := types.NamespacedName{Namespace: pod.Namespace, Name: name}
+		if _, exists, err := r.policies.indexer.GetByKey(key.String()); err == nil && !exists {
+			missing = append(missing, reconcile.Request{NamespacedName: key})
+		}
+	}
+	return missing
+}
+
+// policiesOfService are those that name the Service with their clients, whose rules may
+// change, and whom that concerns; and those of its namespace whose pods it may lead to.
 func (r *FunnelPolicyReconciler) policiesOfService(obj client.Object) ([]*v1alpha1.FunnelPolicy, error) {
 	naming, err := r.policies.naming(client.ObjectKeyFromObject(obj))
 	if err != nil {
 		return nil, err
 	}
-	if naming, err = r.policies.withClients(naming); err != nil {
+	if naming, err = r.policies.withClients(naming); err == nil {
+		naming, err = r.policies.withReachable(naming)
+	}
+	if err != nil {
 		return nil, err
 	}
 	selector := obj.(*corev1.Service).Spec.Selector
@@ -231,14 +268,14 @@ func (r *FunnelPolicyReconciler) policiesOfNamespace(obj client.Object) ([]*v1al
 	return r.policies.in(obj.GetName(), func(*v1alpha1.FunnelPolicy) bool { return true })
 }
 
-// neighbours are the other policies that one pod may have besides this one: they
-// may conflict, or no longer. Clients of this one follow it.
+// neighbours are the other policies whose verdict depends on this one, by way of others too:
+// they may conflict, or no longer. Clients of this one follow it, and so do their neighbours.
 func (r *FunnelPolicyReconciler) neighbours(obj client.Object) ([]*v1alpha1.FunnelPolicy, error) {
-	beside, err := r.policies.meeting(obj.GetNamespace(), obj.(*v1alpha1.FunnelPolicy).Spec.PodSelector.MatchLabels)
+	p := obj.(*v1alpha1.FunnelPolicy)
+	clients, err := r.policies.clientsOf(client.ObjectKeyFromObject(p))
 	if err != nil {
 		return nil, err
 	}
-	beside = slices.DeleteFunc(beside, func(p *v1alpha1.FunnelPolicy) bool { return p.Name == obj.GetName() })
-	clients, err := r.policies.clientsOf(client.ObjectKeyFromObject(obj))
-	return append(beside, clients...), err
+	changed, err := r.policies.withReachable(append([]*v1alpha1.FunnelPolicy{p}, clients...))
+	return changed[1:], err
 }

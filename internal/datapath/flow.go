@@ -235,7 +235,7 @@ func (f *flowTable) make() error {
 		m, err := f.open(name, spec)
 		if err != nil {
 			f.close()
-			return fmt.Errorf("make %s: %w", name, err)
+			return fmt.Errorf("make %s with %d entries: %w", name, spec.MaxEntries, err)
 		}
 		f.shared[name] = m
 	}

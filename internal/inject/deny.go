@@ -73,13 +73,14 @@ func platformFaults(pod *corev1.Pod) []string {
 	if pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers {
 		deny("spec.hostUsers: a FunnelPolicy selects the pod, and the kernel refuses to load programs from a user namespace: set hostUsers to true")
 	}
-	if windows(pod) {
+	if IsWindows(pod) {
 		deny("spec.os.name: a FunnelPolicy selects the pod, and rules need a Linux kernel: narrow the policy's podSelector")
 	}
 	return faults
 }
 
-func windows(pod *corev1.Pod) bool {
+// IsWindows reports whether the pod says that it is for nodes with Windows.
+func IsWindows(pod *corev1.Pod) bool {
 	return pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows ||
 		pod.Spec.NodeSelector[corev1.LabelOSStable] == string(corev1.Windows)
 }

@@ -6,9 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -137,24 +135,11 @@ func (w *World) cluster(p *v1alpha1.FunnelPolicy) policy.Cluster {
 }
 
 func (w *World) namedPorts(p *v1alpha1.FunnelPolicy) map[string][]uint16 {
-	numbers := map[string]map[uint16]bool{}
-	for _, pod := range w.pods {
-		if pod.Namespace != p.Namespace || !selects(p, pod) {
-			continue
-		}
-		for i := range pod.Spec.Containers {
-			for _, port := range pod.Spec.Containers[i].Ports {
-				key := policy.PortKey(port.Protocol, port.Name)
-				if numbers[key] == nil {
-					numbers[key] = map[uint16]bool{}
-				}
-				numbers[key][uint16(port.ContainerPort)] = true
+	return policy.NumbersOf(func(yield func(*corev1.Pod) bool) {
+		for _, pod := range w.pods {
+			if pod.Namespace == p.Namespace && selects(p, pod) && !yield(pod) {
+				return
 			}
 		}
-	}
-	sorted := map[string][]uint16{}
-	for key, set := range numbers {
-		sorted[key] = slices.Sorted(maps.Keys(set))
-	}
-	return sorted
+	})
 }

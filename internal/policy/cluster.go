@@ -3,6 +3,9 @@
 package policy
 
 import (
+	"iter"
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -35,6 +38,44 @@ func PortKey(protocol corev1.Protocol, name string) string {
 		protocol = corev1.ProtocolTCP
 	}
 	return string(protocol) + "/" + name
+}
+
+// NamedPorts are the container ports by whose names Services may lead to the pod, by PortKey:
+// those of its containers, and of init containers that run beside them (sidecars).
+func NamedPorts(pod *corev1.Pod) iter.Seq2[string, uint16] {
+	return func(yield func(string, uint16) bool) {
+		for _, c := range Serving(pod) {
+			for _, port := range c.Ports {
+				if port.Name != "" && !yield(PortKey(port.Protocol, port.Name), uint16(port.ContainerPort)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Serving are the containers that run while the pod is ready.
+func Serving(pod *corev1.Pod) []corev1.Container {
+	serving := slices.Clip(pod.Spec.Containers)
+	for _, c := range pod.Spec.InitContainers {
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			serving = append(serving, c)
+		}
+	}
+	return serving
+}
+
+// NumbersOf gathers NamedPorts of several pods for Cluster.NamedPorts.
+func NumbersOf(pods iter.Seq[*corev1.Pod]) map[string][]uint16 {
+	numbers := map[string][]uint16{}
+	for pod := range pods {
+		for key, number := range NamedPorts(pod) {
+			if at, found := slices.BinarySearch(numbers[key], number); !found {
+				numbers[key] = slices.Insert(numbers[key], at, number)
+			}
+		}
+	}
+	return numbers
 }
 
 // BackendName is the policy that a client policy refers to; zero for others.

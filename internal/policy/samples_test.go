@@ -38,7 +38,8 @@ func TestSamplesFunnelEachFlowThereAndBack(t *testing.T) {
 	for _, f := range []flow{
 		{"telemetry", "exporter", "collector", rules.UDP, 2055, true},
 		{"telemetry", "exporter", "collector", rules.UDP, 4739, true},
-		{"web", "client", "web", rules.TCP, 8080, false},
+		{"web", "client", "web", rules.TCP, 8080, true},
+		{"web-explicit-rules", "client", "web", rules.TCP, 8080, false},
 		{"quic", "browser", "site", rules.TCP, 443, true},
 		{"quic", "browser", "site", rules.TCP, 8080, true},
 		{"quic", "browser", "site", rules.UDP, 443, true},

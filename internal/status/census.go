@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/inject"
 )
 
 // Census sums up the selected pods of one policy. It keeps counts and a few
@@ -146,7 +147,7 @@ func barrier(pod *corev1.Pod) string {
 		return "hostNetwork: true"
 	case pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers:
 		return "hostUsers: false"
-	case pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows:
+	case inject.IsWindows(pod):
 		return "Windows"
 	}
 	return ""

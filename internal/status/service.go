@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/policy"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
@@ -50,7 +51,7 @@ func carriesPort(s *corev1.Service, ingress rules.RuleSet, shape podShape) bool 
 func targetPort(port corev1.ServicePort, shape podShape) (uint16, bool) {
 	switch number := port.TargetPort.IntVal; {
 	case port.TargetPort.Type == intstr.String:
-		n, ok := shape.Ports[portKey(port.Protocol, port.TargetPort.StrVal)]
+		n, ok := shape.Ports[policy.PortKey(port.Protocol, port.TargetPort.StrVal)]
 		return uint16(n), ok
 	case number == 0:
 		return uint16(port.Port), true

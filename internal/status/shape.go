@@ -11,6 +11,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/sfunnel-io/funnel-operator/internal/policy"
 )
 
 // shapesAtMost bounds how many kinds of pods a census tells apart.
@@ -37,12 +39,8 @@ func (c *Census) addShape(pod *corev1.Pod) {
 	for _, key := range PassingLabels {
 		delete(shape.Labels, key)
 	}
-	for i := range pod.Spec.Containers {
-		for _, port := range pod.Spec.Containers[i].Ports {
-			if port.Name != "" {
-				shape.Ports[portKey(port.Protocol, port.Name)] = port.ContainerPort
-			}
-		}
+	for key, number := range policy.NamedPorts(pod) {
+		shape.Ports[key] = int32(number)
 	}
 	c.keepShape(shape.key(), shape)
 }
@@ -75,11 +73,4 @@ func (s podShape) key() string {
 	}
 	slices.Sort(ports)
 	return s.Labels.String() + "|" + strings.Join(ports, ",")
-}
-
-func portKey(protocol corev1.Protocol, name string) string {
-	if protocol == "" {
-		protocol = corev1.ProtocolTCP
-	}
-	return string(protocol) + "/" + name
 }

@@ -40,7 +40,9 @@ type FunnelPolicySpecApplyConfiguration struct {
 	// of flows that are rewritten in place or answered in kind; beyond it new ones
 	// are refused and counted. Memory for all of them is taken at once and counts as
 	// the pod's: about 300 bytes for a flow that is funneled here, 150 for one that is
-	// unfunneled. Of several policies on one interface the largest number holds.
+	// unfunneled. It must fit into the init container's memory limit, which is 128Mi
+	// (the manager's flag --attacher-memory): enough for about 300,000. Of several
+	// policies on one interface the largest number holds.
 	// Absent: 8192.
 	Flows *int32 `json:"flows,omitempty"`
 	// updateStrategy says how changed rules reach pods that run. OnRecreate: a pod
