@@ -7,6 +7,7 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w"
 CONTROLLER_GEN := go tool controller-gen
 TOOL := go tool -modfile=hack/tools/go.mod
 SHELL := /usr/bin/env bash
+export PATH := $(PATH):/usr/sbin:/sbin
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
@@ -25,15 +26,15 @@ test: test-pure test-privileged test-envtest ## All tests but e2e.
 
 .PHONY: test-pure
 test-pure: ## Tests that need nothing but Go.
-	go test -timeout=30m $$(hack/packages.sh pure)
+	packages=$$(hack/packages.sh pure); go test -timeout=30m $$packages
 
 .PHONY: test-privileged
 test-privileged: deps ## Tests on the real kernel: program runs, network namespaces, sockets (root).
-	FUNNEL_REQUIRE_ROOT=1 go test -timeout=30m -p 1 $$(hack/packages.sh privileged)
+	packages=$$(hack/packages.sh privileged); FUNNEL_REQUIRE_ROOT=1 go test -timeout=30m -p 1 $$packages
 
 .PHONY: test-envtest
 test-envtest: ## Tests on a real kube-apiserver and etcd.
-	KUBEBUILDER_ASSETS=$$(hack/kube/build.sh) go test -timeout=30m -p 1 $$(hack/packages.sh envtest)
+	assets=$$(hack/kube/build.sh); packages=$$(hack/packages.sh envtest); KUBEBUILDER_ASSETS=$$assets go test -timeout=30m -p 1 $$packages
 
 .PHONY: e2e
 e2e: deps ## The demo's claims as assertions, on 3 real nodes, in nftables and iptables mode (root): E2E_INSTALL=admission-policy, ha or helm.
@@ -61,7 +62,7 @@ bench-operator: ## Measure the manager on a real kube-apiserver; writes docs/ben
 
 .PHONY: test-faults
 test-faults: ## Break things around the manager while pods roll: FAULTS_TIMES=100 times, FAULTS_SEED=number.
-	KUBEBUILDER_ASSETS=$$(hack/kube/build.sh) go test -count=1 -timeout=60m -v ./test/faults
+	assets=$$(hack/kube/build.sh); KUBEBUILDER_ASSETS=$$assets go test -count=1 -timeout=60m -v ./test/faults
 
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME (default 30s) each.

@@ -120,7 +120,9 @@ func (c *cluster) controllers(t *testing.T) {
 	port, err := kubetest.FreePort()
 	must(t, err)
 	output := &kubetest.Log{}
-	command := exec.Command(filepath.Join(dir, "kube-controller-manager"), "--kubeconfig="+c.admin, "--leader-elect=false",
+	program, err := kubetest.Tied(t.TempDir(), filepath.Join(dir, "kube-controller-manager"))
+	must(t, err)
+	command := exec.Command(program, "--kubeconfig="+c.admin, "--leader-elect=false",
 		fmt.Sprint("--secure-port=", port), "--bind-address=127.0.0.1", "--cert-dir="+t.TempDir(),
 		"--controllers=deployment-controller,replicaset-controller,namespace-controller,garbage-collector-controller")
 	command.Stdout, command.Stderr = output, output

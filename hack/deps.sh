@@ -5,7 +5,7 @@ set -euo pipefail
 
 declare -A package=(
 	[clang-14]=clang-14 [llvm-strip-14]=llvm-14 [ip]=iproute2 [iptables]=iptables
-	[nft]=nftables [ethtool]=ethtool [conntrack]=conntrack
+	[nft]=nftables [ethtool]=ethtool [conntrack]=conntrack [modprobe]=kmod [git]=git
 )
 missing=()
 for command in "${!package[@]}"; do

@@ -142,6 +142,8 @@ func lockDirectory(dir string) (*os.File, error) {
 func buildKubernetes(ctx context.Context, log io.Writer) (string, error) {
 	cmd := exec.CommandContext(ctx, "hack/kube/build.sh")
 	cmd.Stderr = log
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it cleans up
+	cmd.WaitDelay = 10 * time.Second
 	output, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("hack/kube/build.sh (run this from the top of the checkout): %w", err)

@@ -21,15 +21,23 @@ var packageNames = []string{"containerd", "runc", "containernetworking-plugins"}
 // packages returns a directory with the packages' files, in the versions that apt
 // knows now; they are fetched once per version.
 func packages(ctx context.Context, cache string, log io.Writer) (string, error) {
+	dir, err := knownPackages(ctx, cache, log)
+	if err == nil {
+		return dir, nil
+	}
+	// There are no lists, or they are so old that the files have gone.
+	fmt.Fprintln(log, "asking apt for its lists …")
+	if output, err := exec.CommandContext(ctx, "apt-get", "update", "-qq").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("apt-get update: %w\n%s", err, output)
+	}
+	return knownPackages(ctx, cache, log)
+}
+
+// knownPackages is packages with apt's lists as they are.
+func knownPackages(ctx context.Context, cache string, log io.Writer) (string, error) {
 	names, err := packageFiles(ctx)
 	if err != nil {
-		fmt.Fprintln(log, "asking apt for its lists …")
-		if output, err := exec.CommandContext(ctx, "apt-get", "update", "-qq").CombinedOutput(); err != nil {
-			return "", fmt.Errorf("apt-get update: %w\n%s", err, output)
-		}
-		if names, err = packageFiles(ctx); err != nil {
-			return "", err
-		}
+		return "", err
 	}
 	dir := filepath.Join(cache, fmt.Sprintf("packages-%.6x", sha256.Sum256(names)))
 	if _, err := os.Stat(dir); err == nil {

@@ -259,11 +259,7 @@ func TestAFailureWhileReplacingPutsTheOldProgramsBack(t *testing.T) {
 // TestWhatStaysKeepsItsDevice: the programs before are gone when something fails, so that
 // the new ones stay. They send packets to the segmenting device, which those had none of.
 func TestWhatStaysKeepsItsDevice(t *testing.T) {
-	newNamespace(t)
-	if !hasTCX(mustLink(t, "lo")) {
-		t.Skip("needs tcx: filters are put back")
-	}
-	ethernet(t, "eth0", "10.0.0.1/24")
+	tcxInterface(t) // filters are put back
 	mustAttach(t, options(t, "udp dport 7 drop", "udp dport 7 drop", ""))
 	o := options(t, unfunnelText, funnelText, "")
 	targets, err := o.targets(context.Background())

@@ -20,16 +20,15 @@ import (
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
-// tcxInterface is eth0 in a namespace of its own; false on kernels without tcx,
-// where these tests have nothing to prove.
-func tcxInterface(t *testing.T) (netlink.Link, bool) {
+// tcxInterface is eth0 in a namespace of its own. Kernels without tcx have nothing to prove.
+func tcxInterface(t *testing.T) netlink.Link {
 	t.Helper()
 	newNamespace(t)
 	l := ethernet(t, "eth0", "10.0.0.1/24")
 	if !hasTCX(l) {
-		t.Log("this kernel has no tcx: nothing proved")
+		t.Skip("this kernel has no tcx")
 	}
-	return l, hasTCX(l)
+	return l
 }
 
 func noChain(bool) error { return nil }
@@ -68,10 +67,7 @@ func altNames(t *testing.T, l netlink.Link) []string {
 }
 
 func TestOursRunsBeforeThoseThatAreThere(t *testing.T) {
-	l, ok := tcxInterface(t)
-	if !ok {
-		return
-	}
+	l := tcxInterface(t)
 	foreignPrograms(t, l, Ingress, 1)
 	mustSit(t, l, -1, oldName)
 	if got, want := chainOf(t, l, Ingress), []string{oldName.String(), "foreign"}; !slices.Equal(got, want) {
@@ -94,10 +90,7 @@ func TestOursRunsBeforeThoseThatAreThere(t *testing.T) {
 // TestEachPacketMeetsOneProgramMeanwhile: the older program drops everything, the
 // newer lets everything pass, and both are there.
 func TestEachPacketMeetsOneProgramMeanwhile(t *testing.T) {
-	l, ok := tcxInterface(t)
-	if !ok {
-		return
-	}
+	l := tcxInterface(t)
 	neighbour(t, l, "10.0.0.2")
 	name := Name{Hook: Egress, Version: "v1", Digest: "0a"}
 	arrived := countArrivals(t, mustLink(t, "eth0p"))
@@ -148,10 +141,7 @@ func TestOthersBehindAreSpared(t *testing.T) {
 		"filter":  func(t *testing.T, l netlink.Link) { foreignFilter(t, l, Ingress, 1, 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, ok := tcxInterface(t)
-			if !ok {
-				return
-			}
+			l := tcxInterface(t)
 			mustSit(t, l, -1, oldName)
 			others(t, l)
 			want := chainOf(t, l, Ingress)
@@ -177,10 +167,7 @@ func TestOthersBehindAreSpared(t *testing.T) {
 // TestAProcessThatEndedMeanwhileLeavesNothingToTheNext: with both programs there, and
 // with a mark of none.
 func TestAProcessThatEndedMeanwhileLeavesNothingToTheNext(t *testing.T) {
-	l, ok := tcxInterface(t)
-	if !ok {
-		return
-	}
+	l := tcxInterface(t)
 	must(t, netlink.LinkAddAltName(l, "uplink"))
 	must(t, addMark(l, oldName.mark(1<<31-1)))
 	mustSit(t, l, -1, oldName)
@@ -202,10 +189,7 @@ func TestAProcessThatEndedMeanwhileLeavesNothingToTheNext(t *testing.T) {
 // TestDetachTakesOursOutOfTheMiddle of a chain, at its beginning and at its end.
 func TestDetachTakesOursOutOfTheMiddle(t *testing.T) {
 	for _, place := range []struct{ front, behind int }{{0, 0}, {0, 2}, {2, 0}, {1, 2}} {
-		l, ok := tcxInterface(t)
-		if !ok {
-			return
-		}
+		l := tcxInterface(t)
 		mustSit(t, l, -1, oldName)
 		foreignPrograms(t, l, Ingress, place.behind)
 		for range place.front {
@@ -228,10 +212,7 @@ func TestDetachTakesOursOutOfTheMiddle(t *testing.T) {
 
 // TestAnIngressQdiscIsNoObstacle to tcx.
 func TestAnIngressQdiscIsNoObstacle(t *testing.T) {
-	l, ok := tcxInterface(t)
-	if !ok {
-		return
-	}
+	l := tcxInterface(t)
 	ingressQdisc(t, l)
 	mustAttach(t, options(t, unfunnelText, funnelText, ""))
 	checkState(t, "attached", "eth0:ingress eth0:egress eth0:ingress-qdisc sfna sfnb")
@@ -240,10 +221,7 @@ func TestAnIngressQdiscIsNoObstacle(t *testing.T) {
 // TestHardwareInAPodGetsFilters: lo stands for it, having no kind either. Filters stay
 // behind when an interface comes to another namespace.
 func TestHardwareInAPodGetsFilters(t *testing.T) {
-	l, ok := tcxInterface(t)
-	if !ok {
-		return
-	}
+	l := tcxInterface(t)
 	for name, want := range map[string]bool{"lo": false, "eth0": true} {
 		if got, err := attachesByTCX(mustLink(t, name)); got != want || err != nil {
 			t.Errorf("%s by tcx: %v, %v, want %v", name, got, err, want)
@@ -268,10 +246,7 @@ func TestHardwareInAPodGetsFilters(t *testing.T) {
 
 // TestFiltersOfOursAreReplacedByFilters, as a newer attacher finds them.
 func TestFiltersOfOursAreReplacedByFilters(t *testing.T) {
-	l, ok := tcxInterface(t)
-	if !ok {
-		return
-	}
+	l := tcxInterface(t)
 	withTCX = false
 	mustAttach(t, options(t, unfunnelText, "", ""))
 	withTCX = true

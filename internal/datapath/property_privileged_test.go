@@ -231,12 +231,18 @@ func mustStayAsRight(t *testing.T, in, out []byte) {
 		return // noise in the IP header
 	}
 	_, wrongBefore := before.Inner(after.Protocol)
-	if wrongBefore != nil && after.Protocol == wire.UDP && looksAbsent(before) {
+	if after.Protocol == wire.UDP && (wrongBefore != nil && looksAbsent(before) || wrongBefore == nil && saysAbsent(before)) {
 		return
 	}
 	if before.Segment == nil || after.Segment == nil || (wrongBefore == nil) != (wrongAfter == nil) {
 		t.Fatalf("inner checksum: %v, popped: %v\n% x\nbecame % x", wrongBefore, wrongAfter, in, out)
 	}
+}
+
+// saysAbsent reports whether the inner checksum of a pushed datagram is 0, which no sender of
+// ours makes of one: damage that looks like a datagram without a checksum.
+func saysAbsent(pushed wire.Parsed) bool {
+	return len(pushed.Payload) >= 8 && binary.BigEndian.Uint16(pushed.Payload[6:]) == 0
 }
 
 // looksAbsent reports whether the inner checksum of a pushed datagram is what the existing

@@ -71,10 +71,10 @@ func environment(dir string) (*envtest.Environment, error) {
 	}
 	api, etcd := e.ControlPlane.GetAPIServer(), &envtest.Etcd{DataDir: filepath.Join(dir, "data")}
 	e.ControlPlane.Etcd, e.ControlPlane.KubectlPath = etcd, filepath.Join(assets, "kubectl")
-	if etcd.Path, err = tied(dir, filepath.Join(assets, "etcd")); err != nil {
+	if etcd.Path, err = Tied(dir, filepath.Join(assets, "etcd")); err != nil {
 		return nil, err
 	}
-	if api.Path, err = tied(dir, filepath.Join(assets, "kube-apiserver")); err != nil {
+	if api.Path, err = Tied(dir, filepath.Join(assets, "kube-apiserver")); err != nil {
 		return nil, err
 	}
 	api.CertDir = filepath.Join(dir, "certs")

@@ -9,13 +9,13 @@ import (
 	"path/filepath"
 )
 
-// tied returns the path of a command in dir that runs the program and ties its
+// Tied returns the path of a command in dir that runs the program and ties its
 // life to ours: the kernel kills it when we end without stopping it, for instance
 // because go test ran out of time. Without setpriv it is the program itself.
 //
 // To the kernel, we are the thread that started the command. Go's threads last as
 // long as the process, but for those that a goroutine locked and did not unlock.
-func tied(dir, program string) (string, error) {
+func Tied(dir, program string) (string, error) {
 	setpriv, err := exec.LookPath("setpriv")
 	if err != nil {
 		return program, nil

@@ -3,6 +3,7 @@
 package managertest
 
 import (
+	"context"
 	"maps"
 	"os"
 	"path/filepath"
@@ -22,10 +23,12 @@ import (
 // manager does not export. The documentation names each metric of ours and has a runbook for each alert.
 func monitoring(t *testing.T, c *Cluster, m *Manager) {
 	policy := c.mustShop(t)
-	must(t, c.Create(t.Context(), &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: policy.Namespace, Name: "web", Labels: map[string]string{"app": "web"}},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
-	}))
+	c.eventually(t, "a pod can be created", func(ctx context.Context) (bool, error) { // the API server may not know yet where the webhook is
+		return c.Create(ctx, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: policy.Namespace, Name: "web", Labels: map[string]string{"app": "web"}},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
+		}) == nil, nil
+	})
 	c.mustEdit(t, policy, "tcp dport 1179 pushed unfunnel udp dport 2056")
 	exported, err := m.Scrape(t.Context())
 	must(t, err)

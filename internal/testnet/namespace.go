@@ -3,15 +3,20 @@
 package testnet
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // Namespace is a network namespace with a name, as `ip netns` knows it. It is
@@ -29,6 +34,7 @@ var namespaces atomic.Int64 // made by this process
 func NewNamespace(t testing.TB, label string) *Namespace {
 	t.Helper()
 	RequireRoot(t)
+	removeLeftOver()
 	ns := &Namespace{Name: fmt.Sprintf("tn-%d-%d-%s", os.Getpid(), namespaces.Add(1), label), t: t}
 	var err error
 	onThread(func() {
@@ -46,6 +52,19 @@ func NewNamespace(t testing.TB, label string) *Namespace {
 	ns.Run("ip", "link", "set", "lo", "up")
 	return ns
 }
+
+// removeLeftOver removes the namespaces of processes that ended without doing so: they were
+// killed, or ran out of time.
+var removeLeftOver = sync.OnceFunc(func() {
+	left, _ := filepath.Glob("/run/netns/tn-*-*-*")
+	for _, path := range left {
+		name := filepath.Base(path)
+		id, err := strconv.Atoi(strings.SplitN(name, "-", 3)[1])
+		if err == nil && errors.Is(unix.Kill(id, 0), unix.ESRCH) {
+			_ = netns.DeleteNamed(name)
+		}
+	}
+})
 
 // onThread runs f on an operating system thread that ends with it, so that the
 // thread may change its namespace.

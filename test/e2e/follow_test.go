@@ -91,7 +91,7 @@ func (c *cluster) expectFollowed(lost string) {
 }
 
 // awaitFollowed waits until the stream with moving ports has been answered by a living
-// pod for a while.
+// pod for a while, and by a second more: the streams are counted one after the other.
 func (c *cluster) awaitFollowed() (moving, fixed survey.Stream) {
 	GinkgoHelper()
 	Eventually(func() int {
@@ -100,6 +100,6 @@ func (c *cluster) awaitFollowed() (moving, fixed survey.Stream) {
 			return 0
 		}
 		return moving.Sent - moving.Now().First
-	}).Should(BeNumerically(">", followMargin), "no living pod answers the stream with moving ports")
+	}).Should(BeNumerically(">", followMargin+1000), "no living pod answers the stream with moving ports")
 	return moving, fixed
 }

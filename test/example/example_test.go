@@ -75,8 +75,9 @@ func TestOurPolicyGetsReady(t *testing.T) {
 func startOperator(t *testing.T) client.Client {
 	t.Helper()
 	server := &envtest.Environment{
-		CRDs:                    []*apiextensionsv1.CustomResourceDefinition{crd.FunnelPolicy()},
-		ControlPlaneStopTimeout: time.Second, // then it is killed
+		CRDs:                     []*apiextensionsv1.CustomResourceDefinition{crd.FunnelPolicy()},
+		ControlPlaneStartTimeout: time.Minute,
+		ControlPlaneStopTimeout:  time.Second, // then it is killed
 	}
 	config, err := server.Start()
 	if err != nil {

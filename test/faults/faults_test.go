@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,13 +88,18 @@ func (w *world) choose(i int) fault {
 	panic("the weights don't add up")
 }
 
+// noServer are the ends of what a manager says that met an API server which was going, or not
+// quite there.
+var noServer = []string{"connect: connection refused", "connection reset by peer", "EOF", "the server is currently unable to handle the request"}
+
 // restart does what the kubelet does with a manager that ended: one that is starting does
 // when there is no API server, and for no other reason.
 func (w *world) restart(ctx context.Context) error {
 	if !w.manager.Ended() {
 		return nil
 	}
-	if last := w.manager.Log(); !strings.HasSuffix(strings.TrimSpace(last), "connect: connection refused") {
+	last := strings.TrimSpace(w.manager.Log())
+	if !slices.ContainsFunc(noServer, func(end string) bool { return strings.HasSuffix(last, end) }) {
 		return fmt.Errorf("the manager ended:\n%s", last)
 	}
 	return w.startManager(ctx)
