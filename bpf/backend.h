@@ -90,11 +90,24 @@ static __always_inline bool acknowledges(struct __sk_buff *skb, const struct pac
 	return proves_receipt(f, p->flags, numbers_of(skb, p).ack);
 }
 
+/* What remains of a half-open flow's state when it becomes a live one. */
+static __always_inline __u8 live_state(const struct flow *f)
+{
+	return FLOW_ANSWERED | (f->state & FLOW_CLOSED);
+}
+
 /* settle makes an early flow a live one, where it stands. */
 static __always_inline void settle(struct flow *f)
 {
-	f->state = FLOW_ANSWERED;
+	f->state = live_state(f);
 	end_early();
+}
+
+/* note_fin: one that finds no place goes on half open, to its end. */
+static __always_inline void note_fin(struct flow *f, const struct packet *p, __u8 fin)
+{
+	if (p->flags & TCP_FIN)
+		f->state |= fin;
 }
 
 /*
@@ -111,7 +124,7 @@ static __always_inline enum reason promote(const struct flow_key *key, struct fl
 		return reason;
 	}
 	live = *f;
-	live.state = FLOW_ANSWERED;
+	live.state = live_state(f);
 	if (insert_flow(key, &live)) {
 		f->state |= FLOW_ANSWERED | FLOW_MIDWAY;
 		want_sweep();
@@ -177,26 +190,47 @@ __noinline int clashes(const struct packet *p, enum hook hook)
 	return false;
 }
 
+/* Whether one more flow may be EARLY. When there are too many, some may be over. */
+static __always_inline bool may_be_early(void)
+{
+	if (early_flows < early_flows_limit)
+		return true;
+	if (flow_now() - swept.tick >= EARLY_SWEEP)
+		want_sweep();
+	return false;
+}
+
+/* insert_early reports whether the table had a place. */
+static __always_inline bool insert_early(const struct flow_key *key, struct flow *new)
+{
+	new->state |= FLOW_EARLY;
+	if (!insert_flow(key, new)) {
+		early_flows++;
+		return true;
+	}
+	new->state &= ~FLOW_EARLY;
+	want_sweep();
+	return false;
+}
+
+/* renew_early reports whether the entry was still there. */
+static __always_inline bool renew_early(const struct flow_key *key, struct flow *new)
+{
+	new->state |= FLOW_EARLY;
+	if (!bpf_map_update_elem(&flows, key, new, BPF_EXIST))
+		return true;
+	new->state &= ~FLOW_EARLY;
+	return false;
+}
+
 /* begin_half_open makes the entry of a half-open flow; in place of another that it had. */
 static __always_inline void begin_half_open(const struct flow_key *key, const struct flow *had,
 					    struct flow *new)
 {
-	bool early = had ? is_early(had) : !(new->state & FLOW_MIDWAY);
-
-	if (early && !had && early_flows >= early_flows_limit) {
-		early = false;
-		if (flow_now() - swept.tick >= EARLY_SWEEP)
-			want_sweep();
-	}
-	if (early) {
-		new->state |= FLOW_EARLY;
-		early_flows += !had;
-		if (!bpf_map_update_elem(&flows, key, new, had ? BPF_EXIST : BPF_NOEXIST))
-			return;
-		early_flows -= !had;
-		new->state &= ~FLOW_EARLY;
-		want_sweep();
-	}
+	if (had && is_early(had) && renew_early(key, new))
+		return;
+	if (!had && !(new->state & FLOW_MIDWAY) && may_be_early() && insert_early(key, new))
+		return;
 	bpf_map_update_elem(&half_open, key, new, BPF_ANY);
 }
 
@@ -222,6 +256,7 @@ static __noinline enum reason remember(struct __sk_buff *skb, const struct packe
 		return REASON_TUPLE_CLASH;
 	if (f && f->sport == p->tuple.dport && !is_syn(p)) {
 		touch_flow(f);
+		note_fin(f, p, FLOW_FIN_OUT);
 		return acknowledges(skb, p, f) ? promote(&key, f, REASON_UNFUNNELED) :
 						 REASON_UNFUNNELED;
 	}
@@ -268,6 +303,7 @@ static __noinline int answer_half_open(struct __sk_buff *skb, const struct packe
 		return NOT_OURS;
 	}
 	touch_flow(f);
+	note_fin(f, p, FLOW_FIN_BACK);
 	if (p->flags & TCP_SYN) {
 		note_isn(f, numbers_of(skb, p).seq);
 	} else if (!(p->flags & TCP_RST) && f->state & FLOW_MIDWAY) {
@@ -289,13 +325,14 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 
 	if (!knows_flows || p->tuple.protocol != IPPROTO_TCP)
 		return NOT_OURS;
+	if (answers_inline)
+		sweep_if_wanted(); /* before anything is found that may go */
 	if (follows_flows) { /* so it is where answers come */
 		key_of(p, hook, &key);
 		f = bpf_map_lookup_elem(&flows, &key);
 		if (f && !is_early(f))
 			return follow(skb, p, &key, f);
 		if (answers_inline) {
-			sweep_if_wanted();
 			f = f ?: bpf_map_lookup_elem(&half_open, &key);
 			outcome = f ? answer_half_open(skb, p, &key, f) : NOT_OURS;
 			if (outcome != NOT_OURS)

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgress() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressBytes[379474:473570],
-		Types:        _EgressBytes[473570:482567],
-		Functions:    _EgressBytes[482567:482943],
-		Relocations:  _EgressBytes[482943:483871],
+		Instructions: _EgressBytes[380951:475367],
+		Types:        _EgressBytes[475367:484364],
+		Functions:    _EgressBytes[484364:484740],
+		Relocations:  _EgressBytes[484740:485668],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".bss", Type: ebpf.Array, KeySize: 4, ValueSize: 20, MaxEntries: 1, Flags: 0x0}, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},

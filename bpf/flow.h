@@ -53,7 +53,8 @@ enum flow_kind {
 /*
  * The life of a flow. FORWARD and REVERSE know the same, but for moments. These
  * bits are written without locks: of what two processors write at once, one may
- * be lost. The next segment that changes anything sets it right.
+ * be lost. After a lost FIN the flow is taken for alive a little longer, after a
+ * lost reset until the next segment.
  */
 #define FLOW_ANSWERED 0x01
 #define FLOW_FIN_OUT 0x02

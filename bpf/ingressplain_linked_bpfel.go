@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngressPlain() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressPlainBytes[212394:252938],
-		Types:        _IngressPlainBytes[252938:259678],
-		Functions:    _IngressPlainBytes[259678:259870],
-		Relocations:  _IngressPlainBytes[259870:260222],
+		Instructions: _IngressPlainBytes[212522:253066],
+		Types:        _IngressPlainBytes[253066:259806],
+		Functions:    _IngressPlainBytes[259806:259998],
+		Relocations:  _IngressPlainBytes[259998:260350],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

@@ -59,17 +59,13 @@ func (r *FunnelPolicyReconciler) publish(ctx context.Context, facts status.Facts
 		}
 		want, after = empty(p)
 	}
-	if holds(have, want) || known.configMap.kept(have, want) {
+	refused = r.write(ctx, p, v1alpha1.ConfigMapName(p.Name), have, want, &known.configMap)
+	switch {
+	case refused == nil:
 		return after, nil, nil
-	}
-	refused = r.apply(ctx, p, v1alpha1.ConfigMapName(p.Name), have, want, &known.configMap)
-	if refused == nil {
-		return after, nil, nil
-	}
-	if known.configMap.hidden {
+	case known.configMap.hidden:
 		return r.publish(ctx, facts, known) // which looks live
 	}
-	applyErrors.WithLabelValues("configmap").Inc()
 	if have, err = r.whole(ctx, have); err != nil {
 		return status.ConfigMap{}, nil, errors.Join(refused, err)
 	}
@@ -224,6 +220,18 @@ const labelManagedBy = "app.kubernetes.io/managed-by"
 // neverWritten is a version that no object has: an apply that names it makes an
 // object, and is refused with a conflict where there is one.
 const neverWritten = "1"
+
+// write applies a ConfigMap of the policy unless it holds that already.
+func (r *FunnelPolicyReconciler) write(ctx context.Context, p *v1alpha1.FunnelPolicy, name string, have *corev1.ConfigMap, want content, last *written) error {
+	if holds(have, want) || last.kept(have, want) {
+		return nil
+	}
+	err := r.apply(ctx, p, name, have, want, last)
+	if err != nil && !last.hidden {
+		applyErrors.WithLabelValues("configmap").Inc()
+	}
+	return err
+}
 
 // apply writes a ConfigMap of the policy. One that is there is only replaced while
 // it is the one that was seen to be ours; where none was seen, one that is there

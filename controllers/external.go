@@ -24,7 +24,7 @@ func (r *FunnelPolicyReconciler) publishExternal(ctx context.Context, facts *sta
 	p, data := facts.Policy, facts.Program.External
 	name := types.NamespacedName{Namespace: p.Namespace, Name: v1alpha1.ExternalName(p.Name)}
 	if p.Spec.Backend == nil {
-		return nil, r.removeExternal(ctx, name)
+		return r.removeExternal(ctx, facts, name)
 	}
 	if data == nil || len(facts.Faults)+len(facts.Conflicts) > 0 {
 		return nil, nil // the last good ones stay
@@ -38,20 +38,22 @@ func (r *FunnelPolicyReconciler) publishExternal(ctx context.Context, facts *sta
 		facts.Program = warned(facts.Program, policy.Warning{Reason: v1alpha1.ReasonConfigMapNotOwned, Message: fmt.Sprintf(
 			"ConfigMap %s, for the rules of clients outside the cluster, belongs to somebody else and is left as it is: it lacks the label %s=%s", name.Name, v1alpha1.LabelPolicy, p.Name)})
 		return nil, nil
-	case holds(have, want), known.external.kept(have, want):
-		return nil, nil
 	}
-	refused = r.apply(ctx, p, name.Name, have, want, &known.external)
-	if refused == nil {
+	refused = r.write(ctx, p, name.Name, have, want, &known.external)
+	switch {
+	case refused == nil:
 		return nil, nil
-	}
-	if known.external.hidden {
+	case known.external.hidden:
 		return r.publishExternal(ctx, facts, known) // which looks live
 	}
-	applyErrors.WithLabelValues("configmap").Inc()
-	facts.Program = warned(facts.Program, policy.Warning{Reason: v1alpha1.ReasonApplyFailed, Message: fmt.Sprintf(
-		"writing ConfigMap %s, for the rules of clients outside the cluster, failed: %v", name.Name, refused)})
+	notDone(facts, "writing", name, refused)
 	return refused, nil
+}
+
+// notDone adds a warning of a write that failed.
+func notDone(facts *status.Facts, what string, name types.NamespacedName, err error) {
+	facts.Program = warned(facts.Program, policy.Warning{Reason: v1alpha1.ReasonApplyFailed, Message: fmt.Sprintf(
+		"%s ConfigMap %s, for the rules of clients outside the cluster, failed: %v", what, name.Name, err)})
 }
 
 // warned is the program with one more warning.
@@ -62,12 +64,17 @@ func warned(program *policy.Program, w policy.Warning) *policy.Program {
 }
 
 // removeExternal deletes the ConfigMap of a policy that is a backend's no more.
-func (r *FunnelPolicyReconciler) removeExternal(ctx context.Context, name types.NamespacedName) error {
+func (r *FunnelPolicyReconciler) removeExternal(ctx context.Context, facts *status.Facts, name types.NamespacedName) (refused, err error) {
 	have, err := getConfigMap(ctx, r.Client, name)
 	if err != nil || have == nil || !owned(have) {
-		return err
+		return nil, err
 	}
-	return client.IgnoreNotFound(r.Delete(ctx, have, client.Preconditions{UID: &have.UID, ResourceVersion: &have.ResourceVersion}))
+	refused = client.IgnoreNotFound(r.Delete(ctx, have, client.Preconditions{UID: &have.UID, ResourceVersion: &have.ResourceVersion}))
+	if refused != nil {
+		applyErrors.WithLabelValues("configmap").Inc()
+		notDone(facts, "removing", name, refused)
+	}
+	return refused, nil
 }
 
 // ownedBy makes the API server remove the object with the policy.

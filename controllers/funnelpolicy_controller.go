@@ -100,7 +100,8 @@ func (r *FunnelPolicyReconciler) Reconcile(ctx context.Context, req ctrl.Request
 }
 
 // reconcilePolicy publishes what can be published and tells what came of it. A
-// failed write is in the status, and tried again.
+// failed write is in the status, and tried again, less and less often; what is due sooner,
+// such as a status with what pods did meanwhile, comes first.
 func (r *FunnelPolicyReconciler) reconcilePolicy(ctx context.Context, p *v1alpha1.FunnelPolicy, known *known) (ctrl.Result, error) {
 	facts, err := r.gather(ctx, p, known)
 	if err != nil {
@@ -126,25 +127,30 @@ func (r *FunnelPolicyReconciler) reconcilePolicy(ctx context.Context, p *v1alpha
 	}
 	refreshAgain, notRefreshed := r.refresh(ctx, &facts)
 	writeAgain, err := r.writeStatus(ctx, known, facts)
-	if err := errors.Join(refused, notRefreshed, err); err != nil {
+	if err != nil {
+		return ctrl.Result{}, errors.Join(err, refused, notRefreshed)
+	}
+	again := soonest(refreshAgain, writeAgain, r.settling(known))
+	if err := errors.Join(refused, notRefreshed); err != nil && again == 0 {
 		return ctrl.Result{}, err
 	}
-	again := soonest(listAgain, refreshAgain, writeAgain, r.settling(known), r.lookAgain(facts.ConfigMap))
+	again = soonest(again, listAgain, r.lookAgain(facts.ConfigMap))
 	return ctrl.Result{RequeueAfter: again, Priority: &lowPriority}, nil
 }
 
 // publishAll writes both ConfigMaps. refused is as publish has it. That somebody was faster
 // is an error: one must look again before telling.
 func (r *FunnelPolicyReconciler) publishAll(ctx context.Context, facts *status.Facts, known *known) (refused, err error) {
-	facts.ConfigMap, refused, err = r.publish(ctx, *facts, known)
-	if err = cmp.Or(err, conflict(refused)); err != nil {
+	var inPods, external error
+	facts.ConfigMap, inPods, err = r.publish(ctx, *facts, known)
+	if err = cmp.Or(err, conflict(inPods)); err != nil {
 		return nil, err
 	}
-	external, err := r.publishExternal(ctx, facts, known)
+	external, err = r.publishExternal(ctx, facts, known)
 	if err = cmp.Or(err, conflict(external)); err != nil {
 		return nil, err
 	}
-	return errors.Join(refused, external), nil
+	return errors.Join(inPods, external), nil
 }
 
 // conflict is err if it says that another write came first.

@@ -50,25 +50,28 @@ func (p policies) reachable(from *v1alpha1.FunnelPolicy) ([]*v1alpha1.FunnelPoli
 	return found[1:], nil
 }
 
-// withReachable are these and those that they can reach, each once.
+// withReachable are these, and then the others that they can reach. What one reaches also
+// reaches it, so that nobody is asked whom another one has reached.
 func (p policies) withReachable(these []*v1alpha1.FunnelPolicy) ([]*v1alpha1.FunnelPolicy, error) {
-	seen := map[types.NamespacedName]bool{}
-	var all []*v1alpha1.FunnelPolicy
-	add := func(q *v1alpha1.FunnelPolicy) {
-		if name := client.ObjectKeyFromObject(q); !seen[name] {
-			all, seen[name] = append(all, q), true
+	given, reached := map[types.NamespacedName]bool{}, map[types.NamespacedName]bool{}
+	for _, q := range these {
+		given[client.ObjectKeyFromObject(q)] = true
+	}
+	all := slices.Clone(these)
+	for _, q := range these {
+		if reached[client.ObjectKeyFromObject(q)] {
+			continue
 		}
-	}
-	for _, q := range these {
-		add(q)
-	}
-	for _, q := range these {
 		beside, err := p.reachable(q)
 		if err != nil {
 			return nil, err
 		}
 		for _, other := range beside {
-			add(other)
+			name := client.ObjectKeyFromObject(other)
+			if !given[name] && !reached[name] {
+				all = append(all, other)
+			}
+			reached[name] = true
 		}
 	}
 	return all, nil

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,9 +55,11 @@ func (r *FunnelPolicyReconciler) refresh(ctx context.Context, facts *status.Fact
 
 // passes reports whether an error is of a server that can't answer now, and not an answer.
 func passes(err error) bool {
-	status := apierrors.APIStatus(nil)
-	return !errors.As(err, &status) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) ||
-		apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err)
+	answer := apierrors.APIStatus(nil)
+	if !errors.As(err, &answer) || apierrors.IsTooManyRequests(err) {
+		return true
+	}
+	return answer.Status().Code >= http.StatusInternalServerError && !apierrors.IsInternalError(err) // that is a webhook's failure
 }
 
 // refreshPod adds one container.

@@ -41,6 +41,7 @@ func measure(ctx context.Context, s size, opts options) (r result, err error) {
 		{"steady", l.steadily},
 		{"edits", l.edit},
 		{"webhook", l.createPods},
+		{"writes alone", l.writesAlone},
 	} {
 		fmt.Fprintf(os.Stderr, "  %5.1f s: %s …\n", time.Since(begin).Seconds(), step.name)
 		if err := step.take(ctx, &r); err != nil {

@@ -34,6 +34,13 @@ type result struct {
 	Steady  phase   // nothing happens
 	Edits   editing // pods roll, policies change
 	Creates []creating
+	Alone   alone
+}
+
+// alone is how long the writes of a cold start take without a manager.
+type alone struct {
+	Seconds float64
+	Writes  int
 }
 
 // phase is a time and what the manager asked of the API server in it.

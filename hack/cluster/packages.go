@@ -21,14 +21,14 @@ var packageNames = []string{"containerd", "runc", "containernetworking-plugins"}
 // packages returns a directory with the packages' files, in the versions that apt
 // knows now; they are fetched once per version.
 func packages(ctx context.Context, cache string, log io.Writer) (string, error) {
-	dir, err := knownPackages(ctx, cache, log)
-	if err == nil {
+	dir, failed := knownPackages(ctx, cache, log)
+	if failed == nil {
 		return dir, nil
 	}
 	// There are no lists, or they are so old that the files have gone.
 	fmt.Fprintln(log, "asking apt for its lists …")
 	if output, err := exec.CommandContext(ctx, "apt-get", "update", "-qq").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("apt-get update: %w\n%s", err, output)
+		return "", fmt.Errorf("%w\nand apt-get update: %w\n%s", failed, err, output)
 	}
 	return knownPackages(ctx, cache, log)
 }

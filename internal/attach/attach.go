@@ -72,8 +72,8 @@ type Attached struct {
 // Attach loads the rules of all interfaces, then puts the programs in place.
 // When it fails it takes back what it had done, and nothing of it stays: no
 // program, no qdisc, no device. There are two exceptions. Where the program before
-// can't come back (it was replaced without SYS_ADMIN, or is gone already), the new one
-// stays with all that it needs, and the error says so. And when everything is in place,
+// can't come back (it was replaced without SYS_ADMIN, or is gone already), nothing that was
+// done for its interface is taken back, and the error says so. And when everything is in place,
 // a failure to remove what an earlier run left, or to describe it, takes nothing back.
 //
 // Interfaces are those that the sets name. Ours on other interfaces is left

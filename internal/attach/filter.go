@@ -105,23 +105,22 @@ func ownFilter(f netlink.Filter) (*netlink.BpfFilter, Name, bool) {
 	return b, name, ok
 }
 
-// putFilter puts a program on a hook, in place of ours that is there, and
-// returns how to undo that. A filter of somebody else under our handle is an
-// error.
-func putFilter(link netlink.Link, p *ebpf.Program, name Name) (func() error, error) {
+// putFilter puts a program on a hook, in place of ours that is there. A filter of
+// somebody else under our handle is an error.
+func putFilter(link netlink.Link, p *ebpf.Program, name Name) (step, error) {
 	before, err := ownAt(link, name.Hook)
 	if err != nil {
-		return nil, err
+		return step{}, err
 	}
 	filter := newFilter(link, name.Hook, p.FD(), name.String())
-	back := func() error { return deleteFilter(filter) }
+	done := step{func() error { return deleteFilter(filter) }, func() error { return nil }}
 	if before != nil {
-		back = restorer(filter, before, name)
+		done = restorer(filter, before, name)
 	}
 	if err := netlink.FilterReplace(filter); err != nil {
-		return nil, fmt.Errorf("put filter: %w", kernelLacks(err, "CONFIG_NET_CLS_BPF (module cls_bpf)"))
+		return step{}, fmt.Errorf("put filter: %w", kernelLacks(err, "CONFIG_NET_CLS_BPF (module cls_bpf)"))
 	}
-	return back, nil
+	return done, nil
 }
 
 func newFilter(link netlink.Link, h Hook, fd int, name string) *netlink.BpfFilter {
@@ -160,14 +159,14 @@ func ownAt(link netlink.Link, h Hook) (*netlink.BpfFilter, error) {
 // restorer returns how to put back the program that a filter takes the place
 // of. Only who has SYS_ADMIN can get hold of that program; for others the new
 // one stays, because no program at all would be worse for the flows.
-func restorer(filter, before *netlink.BpfFilter, name Name) func() error {
+func restorer(filter, before *netlink.BpfFilter, name Name) step {
 	old, err := ebpf.NewProgramFromID(ebpf.ProgramID(before.Id))
 	if err != nil {
-		return func() error {
+		return step{stays: func() error {
 			return fmt.Errorf("%s: %w, the one before could not be kept (needs SYS_ADMIN): %w", name.Hook, errStays, err)
-		}
+		}}
 	}
-	return func() error {
+	return step{stays: func() error { return nil }, back: func() error {
 		defer old.Close()
 		again := *filter
 		again.Fd, again.Name = old.FD(), before.Name
@@ -175,7 +174,7 @@ func restorer(filter, before *netlink.BpfFilter, name Name) func() error {
 			return fmt.Errorf("put the program before back: %w", err)
 		}
 		return nil
-	}
+	}}
 }
 
 // deleteFilter removes a filter; one that is gone is no error.

@@ -52,14 +52,14 @@ func TestUndoOfReplacePutsTheOldProgramBack(t *testing.T) {
 	must(t, err)
 	back, err := putFilter(l, returns(t, 2), newName)
 	must(t, err)
-	must(t, back())
+	must(t, back.back())
 	after, err := ownAt(l, Ingress)
 	must(t, err)
 	if after == nil || after.Id != before.Id || after.Name != oldName.String() {
 		t.Errorf("program %+v, was %+v", after, before)
 	}
-	must(t, removeFirst())
-	must(t, removeFirst())
+	must(t, removeFirst.back())
+	must(t, removeFirst.back())
 	if got := filterNames(t, l, Ingress); len(got) != 0 {
 		t.Errorf("left: %q", got)
 	}

@@ -246,18 +246,18 @@ func (j *job) put(link netlink.Link, p *ebpf.Program, h Hook) error {
 	if p == nil {
 		return nil
 	}
-	back, err := j.putOn(link, p, h)
+	done, err := j.putOn(link, p, h)
 	if err != nil {
 		return fmt.Errorf("%s: %w", h, err)
 	}
-	j.done.add(back)
+	j.done.steps = append(j.done.steps, done)
 	return nil
 }
 
-func (j *job) putOn(link netlink.Link, p *ebpf.Program, h Hook) (func() error, error) {
+func (j *job) putOn(link netlink.Link, p *ebpf.Program, h Hook) (step, error) {
 	tcx, err := attachesByTCX(link)
 	if err != nil {
-		return nil, err
+		return step{}, err
 	}
 	if !tcx {
 		return putFilter(link, p, j.nameOf(h))
@@ -269,10 +269,10 @@ func (j *job) putOn(link netlink.Link, p *ebpf.Program, h Hook) (func() error, e
 		return j.programs.EndChain(h.direction(), on)
 	})
 	if err != nil {
-		return nil, err
+		return step{}, err
 	}
 	j.seats = append(j.seats, s)
-	return s.leave, nil
+	return step{s.leave, s.stays}, nil
 }
 
 func (j *job) nameOf(h Hook) Name {

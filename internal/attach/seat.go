@@ -114,14 +114,20 @@ func (s *seat) settle() error {
 	return s.endChain(false)
 }
 
-// leave takes the program away again. It is too late for that when the seat is
-// settled: no program at all would be worse for the flows.
+// stays is an error once the older programs go: no program at all would be worse for the
+// flows.
+func (s *seat) stays() error {
+	if !s.settled {
+		return nil
+	}
+	return fmt.Errorf("%s: %w, the one before is gone", s.name.Hook, errStays)
+}
+
+// leave takes the program away again, unless it stays.
 func (s *seat) leave() error {
 	var err error
 	index, kind := s.link.Attrs().Index, s.name.Hook.tcx()
 	switch {
-	case s.settled:
-		return fmt.Errorf("%s: %w, the one before is gone", s.name.Hook, errStays)
 	case s.replaced != nil:
 		err = bpflink.RawAttachProgram(bpflink.RawAttachProgramOptions{
 			Target: index, Program: s.replaced, Attach: kind, Anchor: bpflink.ReplaceProgram(s.program),

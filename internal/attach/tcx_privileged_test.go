@@ -129,7 +129,7 @@ func TestEachPacketMeetsOneProgramMeanwhile(t *testing.T) {
 	must(t, err)
 	defer foreign.Close()
 	check("others behind get their packets again", 0)
-	if err := s.leave(); !errors.Is(err, errStays) {
+	if err := s.stays(); !errors.Is(err, errStays) {
 		t.Errorf("left after it settled: %v", err)
 	}
 }

@@ -222,6 +222,39 @@ func TestInlineBackendFull(t *testing.T) {
 	}
 }
 
+// TestInlineBackendFullToTheEnd: a flow that ends before there is a place for it takes none for
+// longer than any that is over.
+func TestInlineBackendFullToTheEnd(t *testing.T) {
+	const flows = 4
+	b := backendOf(t, flows)
+	e := families["IPv4"]
+	for i := range uint16(1 + 2*flows) {
+		b.open(t, 2000+i)
+	}
+	if got := b.open(t, 3000); got != NotKept {
+		t.Errorf("one more: counted %v", got)
+	}
+	runOn(t, b.Egress, e.back(seg{sport: 4739, dport: 3000, flags: wire.ACK | wire.FIN, seq: 101}))
+	runOn(t, b.Ingress, e.out(seg{sport: 3000, dport: 179, urgent: 4739, flags: wire.ACK | wire.FIN, seq: 7, ack: 102}))
+	runOn(t, b.Ingress, toBackend(2001, wire.RST))
+	last := e.back(seg{sport: 4739, dport: 3000, flags: wire.ACK, seq: 102, ack: 8})
+	if !b.within(t, func() bool {
+		runOn(t, b.Egress, last)
+		return b.entries(t, bpf.EgressMapHalfOpen) == 0
+	}) {
+		t.Fatal("a flow was reset, and its place is not taken")
+	}
+	over := 0
+	for _, f := range b.flows(t, bpf.EgressMapFlows) {
+		if f.State&flowFins == flowFins {
+			over++
+		}
+	}
+	if over != 1 {
+		t.Errorf("%d flows are over, want the last one", over)
+	}
+}
+
 // TestInlineBackendMakesRoom: a table full of flows that are over has a place for the next
 // one by the end of its handshake.
 func TestInlineBackendMakesRoom(t *testing.T) {
