@@ -41,6 +41,12 @@ func injectCommand(args []string, o outside) int {
 	if err != nil {
 		return o.wrong("%v", err)
 	}
+	if len(policies) == 0 {
+		if err := w.Refused(); err != nil { // whom they select is not known
+			fmt.Fprintln(o.stderr, err)
+			return exitFound
+		}
+	}
 	if err := manifest.Inject(streams, selector(w, policies, *namespace), opts); err != nil {
 		fmt.Fprintln(o.stderr, err)
 		return exitFound

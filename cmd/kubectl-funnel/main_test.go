@@ -74,6 +74,25 @@ func TestInjectWithPolicyTakesEveryPod(t *testing.T) {
 	}
 }
 
+// TestInjectAsksNoPolicyThatAServerRefuses: whom it selects is not known.
+func TestInjectAsksNoPolicyThatAServerRefuses(t *testing.T) {
+	const pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {app: web}}\nspec: {containers: [{name: app, image: x}]}\n"
+	for selector, want := range map[string]string{
+		"podselector: {matchLabels: {app: web}}":                                     `unknown field "spec.podselector"`,
+		"podSelector: {matchExpressions: [{key: app, operator: in, values: [web]}]}": "operator",
+		"podSelector: {matchExpressions: [{key: 'the app', operator: Exists}]}":      "the app",
+	} {
+		policy := "apiVersion: sfunnel.io/v1alpha1\nkind: FunnelPolicy\nmetadata: {name: web}\nspec: {" + selector + ", rules: {text: {ingress: tcp dport 22 drop}}}\n"
+		got := runWith(policy+pod, "inject", "-f", "-", "--image", "attacher:1")
+		if got.code != exitFound || got.stdout != "" || !strings.Contains(got.stderr, want) {
+			t.Errorf("%s: got %v", selector, got)
+		}
+		if got := runWith(policy+pod, "inject", "-f", "-", "--image", "attacher:1", "--policy", "web"); got.code != exitDone {
+			t.Errorf("%s, named: got %v", selector, got)
+		}
+	}
+}
+
 func TestFoldersAreReadInTheOrderOfNames(t *testing.T) {
 	got := runWith("", "lint", "testdata", "-f", "testdata")
 	if got.code != exitWrong || !strings.Contains(got.stderr, `lint: unexpected ["testdata"]`) {

@@ -93,17 +93,27 @@ func affinity(s v1alpha1.ServiceStatus) string {
 // command is what conditions tell people to run.
 var command = regexp.MustCompile(`Run: (.+?)\.(?: |$)`)
 
-// advice is the next command for a condition: its own, or one that shows more.
+// advice is the next command for a condition: its own, or one that shows more. What a
+// message says to run is about the last of its reasons.
 func advice(p *v1alpha1.FunnelPolicy, c *metav1.Condition) string {
-	if found := command.FindStringSubmatch(c.Message); found != nil {
-		return found[1]
-	}
 	kubectl := "kubectl -n " + p.Namespace
 	switch c.Reason {
 	case v1alpha1.ReasonAttachFailed:
-		return fmt.Sprintf("%s logs -l '%s' -c %s --prefix", kubectl, metav1.FormatLabelSelector(&p.Spec.PodSelector), v1alpha1.InitContainerName)
+		return fmt.Sprintf("%s logs -l '%s' -c %s --prefix --ignore-errors", kubectl, injectedOf(p), v1alpha1.InitContainerName)
 	case v1alpha1.ReasonPodsPending, v1alpha1.ReasonHostNetworkPods:
-		return fmt.Sprintf("%s describe pods -l '%s'", kubectl, metav1.FormatLabelSelector(&p.Spec.PodSelector))
+		return strings.TrimSuffix(fmt.Sprintf("%s describe pods -l '%s'", kubectl, selectedBy(p)), " -l ''")
+	}
+	if found := command.FindStringSubmatch(c.Message); found != nil {
+		return found[1]
+	}
+	switch c.Reason {
+	case v1alpha1.ReasonPodsRefreshing:
+		return fmt.Sprintf("%s get fp %s -w", kubectl, p.Name)
+	case v1alpha1.ReasonConfigMapNotOwned:
+		return fmt.Sprintf("%s get configmaps --show-labels", kubectl)
+	case v1alpha1.ReasonClientNotAllowed:
+		return fmt.Sprintf("kubectl get namespace %s --show-labels; kubectl -n %s get fp %s -o jsonpath='{.spec.backend.clients}'",
+			p.Namespace, backendNamespace(p), p.Spec.Client.PolicyRef.Name)
 	case v1alpha1.ReasonEndpointsNotCovered:
 		return fmt.Sprintf("%s get endpointslices,pods", kubectl)
 	case v1alpha1.ReasonBackendNotAttached, v1alpha1.ReasonNotABackend:
@@ -114,6 +124,24 @@ func advice(p *v1alpha1.FunnelPolicy, c *metav1.Condition) string {
 		return fmt.Sprintf("%s get resourcequotas,events", kubectl)
 	}
 	return fmt.Sprintf("%s edit funnelpolicy %s (docs/conditions.md tells what to change)", kubectl, p.Name)
+}
+
+// selectedBy is the policy's selector as kubectl takes it, empty for all pods.
+func selectedBy(p *v1alpha1.FunnelPolicy) string {
+	selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
+	if err != nil {
+		return ""
+	}
+	return selector.String()
+}
+
+// injectedOf is the same for those that have our init container.
+func injectedOf(p *v1alpha1.FunnelPolicy) string {
+	injected := v1alpha1.LabelInjected + "=" + v1alpha1.InjectedTrue
+	if selected := selectedBy(p); selected != "" {
+		return selected + "," + injected
+	}
+	return injected
 }
 
 func backendNamespace(p *v1alpha1.FunnelPolicy) string {

@@ -90,8 +90,8 @@ runs. No manager can start faster on this machine: what it adds is the differenc
 `)
 	for _, r := range b.results {
 		n := float64(r.Policies)
-		fmt.Fprintf(text, "| %d | %.1f s (%d) | %.1f s | %.1f ms | %.2f s | %.2f | %.1f | %.1f s | %.1f s | %.2f | %.1f s | %.2f s | %.2f | %.1f | %d |\n",
-			r.Policies, r.Alone.Seconds, r.Alone.Writes, r.Cold.Seconds, 1000*r.Cold.Seconds/n, r.Cold.Ready, float64(r.Cold.Calls.total())/n, r.Cold.Reconciles/n, r.Cold.CPU,
+		fmt.Fprintf(text, "| %d | %s | %.1f s | %.1f ms | %.2f s | %.2f | %.1f | %.1f s | %.1f s | %.2f | %.1f s | %.2f s | %.2f | %.1f | %d |\n",
+			r.Policies, r.Alone, r.Cold.Seconds, 1000*r.Cold.Seconds/n, r.Cold.Ready, float64(r.Cold.Calls.total())/n, r.Cold.Reconciles/n, r.Cold.CPU,
 			r.Attach.Seconds, float64(r.Attach.Calls.total())/float64(r.Pods),
 			r.Restart.Seconds, r.Restart.Ready, float64(r.Restart.Calls.total())/n, r.Restart.Reconciles/n, writes(r.Restart.Calls))
 	}

@@ -43,6 +43,13 @@ type alone struct {
 	Writes  int
 }
 
+func (a alone) String() string {
+	if a.Writes == 0 {
+		return "not measured"
+	}
+	return fmt.Sprintf("%.1f s (%d)", a.Seconds, a.Writes)
+}
+
 // phase is a time and what the manager asked of the API server in it.
 type phase struct {
 	Seconds float64

@@ -153,12 +153,16 @@ func resolved(n *yamlnode.Node) *yamlnode.Node {
 // mapping is the mapping at a key, a new one when there is none.
 func mapping(n *yamlnode.Node, key string) (*yamlnode.Node, error) {
 	value := child(n, key)
-	if value == nil || value.Tag == "!!null" {
+	switch {
+	case value == nil && child(n, "<<") != nil:
+		return nil, fmt.Errorf("%s: write it out here, instead of what is merged (<<): that would hide it", key)
+	case value == nil || value.Tag == "!!null":
 		value = &yamlnode.Node{Kind: yamlnode.MappingNode}
 		set(n, key, value)
-	}
-	if value.Kind != yamlnode.MappingNode {
+	case value.Kind != yamlnode.MappingNode:
 		return nil, fmt.Errorf("%s: write it out here: an alias can't be edited", key)
+	case value.Anchor != "":
+		return nil, fmt.Errorf("%s: write it out here, without the anchor &%s: what refers to it would change, too", key, value.Anchor)
 	}
 	return value, nil
 }

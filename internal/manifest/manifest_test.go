@@ -4,13 +4,16 @@ package manifest
 
 import (
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
@@ -97,6 +100,10 @@ func TestInjectNamesThePlaceOfEachFault(t *testing.T) {
 		"kind: Job\napiVersion: batch/v1\nmetadata: {name: a}\nspec: {template: {spec: {containers: 3}}}": "x.yaml:1: Job a: spec.template: json: cannot unmarshal " +
 			"number into Go struct field PodSpec.spec.containers of type []v1.Container",
 		"kind: Pod\napiVersion: v1\nx: &m {name: a}\nmetadata: *m\nspec: {containers: []}": "x.yaml:1: Pod a: metadata: write it out here: an alias can't be edited",
+		"kind: Job\napiVersion: batch/v1\nmetadata: {name: a}\nx: &m {labels: {app: web}}\nspec: {template: {metadata: {<<: *m}, spec: {containers: []}}}": "x.yaml:1: Job a: " +
+			"labels: write it out here, instead of what is merged (<<): that would hide it",
+		"kind: Pod\napiVersion: v1\nmetadata: {name: a, labels: &l {app: web}, annotations: *l}\nspec: {containers: []}": "x.yaml:1: Pod a: " +
+			"labels: write it out here, without the anchor &l: what refers to it would change, too",
 	} {
 		s, err := Parse("x.yaml", text)
 		if err != nil {
@@ -106,6 +113,40 @@ func TestInjectNamesThePlaceOfEachFault(t *testing.T) {
 		if err == nil || err.Error() != want {
 			t.Errorf("%s\n got %v\nwant %s", text, err, want)
 		}
+	}
+}
+
+// TestListsMayUseAnchors: one item may define what another refers to.
+func TestListsMayUseAnchors(t *testing.T) {
+	s, err := Parse("x.yaml", "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: a, labels: &l {app: web}}}\n"+
+		"- {apiVersion: v1, kind: ConfigMap, metadata: {name: b, labels: *l}}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Objects) != 2 || !strings.Contains(string(s.Objects[1].json), `"app":"web"`) {
+		t.Errorf("read %v", s.Objects)
+	}
+}
+
+// TestNamespacesHaveTheirName: as a label, which policies may ask for and no file says.
+func TestNamespacesHaveTheirName(t *testing.T) {
+	_, w := mustRead(t, "testdata/byname.yaml")
+	for _, f := range w.Lint() {
+		if f.Severity == Fault {
+			t.Error(f)
+		}
+	}
+}
+
+// TestAllocateAddsAnAddress to the one that the file has.
+func TestAllocateAddsAnAddress(t *testing.T) {
+	_, w := mustRead(t, "testdata/byname.yaml")
+	name := types.NamespacedName{Namespace: "telemetry", Name: "collector"}
+	if err := w.Allocate(name, netip.MustParseAddr("fd00::10")); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.services[name].Spec.ClusterIPs; !slices.Equal(got, []string{"10.96.0.10", "fd00::10"}) {
+		t.Errorf("cluster IPs %v", got)
 	}
 }
 

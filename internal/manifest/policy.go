@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	kjson "sigs.k8s.io/json"
 
@@ -72,6 +73,23 @@ func (w *World) Unreadable() error {
 	var faults []error
 	for _, f := range w.unreadable {
 		faults = append(faults, errors.New(f.String()))
+	}
+	return errors.Join(faults...)
+}
+
+// Refused says why a server would refuse policies by their schema, fields that it does not
+// know included. It is nil when it would not.
+func (w *World) Refused() error {
+	var faults []error
+	for _, p := range w.Policies {
+		for _, f := range p.findings(kind().Validate(p.content)) {
+			if f.Severity == Fault {
+				faults = append(faults, errors.New(f.String()))
+			}
+		}
+		if _, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector); err != nil {
+			faults = append(faults, errors.New(p.Object.finding(Fault, "spec.podSelector", err.Error()).String()))
+		}
 	}
 	return errors.Join(faults...)
 }

@@ -4,6 +4,7 @@ package manifest
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -132,7 +133,7 @@ func (s *Stream) add(d *document, node *yamlnode.Node, text []byte) error {
 		return fmt.Errorf("%s: %w", where, err)
 	}
 	if head.APIVersion == "v1" && head.Kind == "List" {
-		return s.addItems(d, node)
+		return s.addItems(d, node, json)
 	}
 	s.Objects = append(s.Objects, &Object{
 		File: s.file, Kind: schema.FromAPIVersionAndKind(head.APIVersion, head.Kind),
@@ -142,17 +143,17 @@ func (s *Stream) add(d *document, node *yamlnode.Node, text []byte) error {
 	return nil
 }
 
-func (s *Stream) addItems(d *document, list *yamlnode.Node) error {
+// addItems takes them from the whole List: one may refer to what another one defines.
+func (s *Stream) addItems(d *document, list *yamlnode.Node, text []byte) error {
 	items := child(list, "items")
-	if items == nil {
-		return nil
+	var whole struct {
+		Items []json.RawMessage `json:"items"`
 	}
-	for _, item := range items.Content {
-		text, err := yamlnode.Marshal(item)
-		if err != nil {
-			return fmt.Errorf("%s:%d: %w", s.file, d.line+item.Line-1, err)
-		}
-		if err := s.add(d, item, text); err != nil {
+	if err := yaml.Unmarshal(text, &whole); err != nil {
+		return fmt.Errorf("%s:%d: %w", s.file, d.line+list.Line-1, err)
+	}
+	for i, item := range whole.Items {
+		if err := s.add(d, resolved(items.Content[i]), item); err != nil {
 			return err
 		}
 	}

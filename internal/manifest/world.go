@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
@@ -99,6 +100,8 @@ func (w *World) Allocate(service types.NamespacedName, address netip.Addr) error
 	}
 	if s.Spec.ClusterIP == "" {
 		s.Spec.ClusterIP = address.String()
+	} else if len(s.Spec.ClusterIPs) == 0 {
+		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP} // as a server fills it in
 	}
 	s.Spec.ClusterIPs = append(s.Spec.ClusterIPs, address.String())
 	return nil
@@ -124,7 +127,9 @@ func selects(p *v1alpha1.FunnelPolicy, pod *corev1.Pod) bool {
 
 // cluster is what of the streams the policy's program depends on.
 func (w *World) cluster(p *v1alpha1.FunnelPolicy) policy.Cluster {
-	in := policy.Cluster{Services: w.services, NamedPorts: w.namedPorts(p), Labels: w.namespaces[p.Namespace]}
+	namespace := map[string]string{corev1.LabelMetadataName: p.Namespace} // which every server gives it
+	maps.Copy(namespace, w.namespaces[p.Namespace])
+	in := policy.Cluster{Services: w.services, NamedPorts: w.namedPorts(p), Labels: namespace}
 	name := policy.BackendName(p)
 	for _, other := range w.Policies {
 		if other.Namespace == name.Namespace && other.Name == name.Name {

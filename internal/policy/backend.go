@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -123,6 +124,14 @@ func (c *compiler) clients(path *field.Path, clients *v1alpha1.BackendClients) {
 	c.errs = append(c.errs, metav1validation.ValidateLabelSelector(clients.NamespaceSelector, metav1validation.LabelSelectorValidationOptions{}, path.Child("namespaceSelector"))...)
 }
 
+// quoted tells of a port number that was written as a name.
+func quoted(port intstr.IntOrString) string {
+	if _, err := strconv.ParseUint(port.StrVal, 10, 16); port.Type != intstr.String || err != nil {
+		return ""
+	}
+	return "; in quotes it is a port's name: write the number without them"
+}
+
 // throughPort finds the Service's port that everything travels through, and
 // checks the funneled ports against what else the Service lists.
 func (c *compiler) throughPort(path *field.Path, s *corev1.Service) *corev1.ServicePort {
@@ -138,7 +147,7 @@ func (c *compiler) throughPort(path *field.Path, s *corev1.Service) *corev1.Serv
 	})
 	if at < 0 {
 		c.unresolved(v1alpha1.ReasonPortNotFound, path.Child("through", "port"), c.program.Front,
-			fmt.Sprintf("has no port %s/%s; it lists %s", want.Port.String(), orTCP(want.Protocol), listPorts(s.Spec.Ports)))
+			fmt.Sprintf("has no port %s/%s; it lists %s%s", want.Port.String(), orTCP(want.Protocol), listPorts(s.Spec.Ports), quoted(want.Port)))
 		return nil
 	}
 	through := s.Spec.Ports[at]

@@ -70,6 +70,7 @@ func TestRenew(t *testing.T) {
 		{"ReplicaSet of its own", pod("a", owner("ReplicaSet", "web")), "kubectl -n shop delete pod a"},
 		{"ReplicaSet without a hash label", pod("a", label("pod-template-hash", "")), "kubectl -n shop delete pod a"},
 		{"StatefulSet", pod("a", owner("StatefulSet", "db")), "kubectl -n shop rollout restart statefulset/db"},
+		{"StatefulSet of another group", pod("a", owner("StatefulSet", "db"), func(p *corev1.Pod) { p.OwnerReferences[0].APIVersion = "apps.kruise.io/v1beta1" }), "kubectl -n shop delete pod a"},
 		{"DaemonSet", pod("a", owner("DaemonSet", "agent")), "kubectl -n shop rollout restart daemonset/agent"},
 		{"Job", pod("a", owner("Job", "batch")), "kubectl -n shop delete pod a"},
 		{"nobody's pod", pod("a", bare), "kubectl -n shop replace --force -f FILE (the file that pod a was made from)"},

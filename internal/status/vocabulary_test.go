@@ -51,7 +51,7 @@ func pod(name string, edits ...func(*corev1.Pod)) *corev1.Pod {
 
 func controlledBy(kind, name string) []metav1.OwnerReference {
 	yes := true
-	return []metav1.OwnerReference{{Kind: kind, Name: name, Controller: &yes}}
+	return []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: kind, Name: name, Controller: &yes}}
 }
 
 func owner(kind, name string) func(*corev1.Pod) {

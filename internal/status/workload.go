@@ -19,7 +19,11 @@ func renew(pod *corev1.Pod) string {
 	if owner == nil {
 		return fmt.Sprintf("kubectl -n %s replace --force -f FILE (the file that pod %s was made from)", pod.Namespace, pod.Name)
 	}
-	switch owner.Kind {
+	kind := owner.Kind
+	if group, _, _ := strings.Cut(owner.APIVersion, "/"); group != appsv1.GroupName {
+		kind = "" // of somebody else's workloads, which rollout does not know
+	}
+	switch kind {
 	case "ReplicaSet":
 		if name, ok := deployment(owner.Name, pod.Labels[appsv1.DefaultDeploymentUniqueLabelKey]); ok {
 			return restart(pod.Namespace, "deployment", name)
