@@ -126,6 +126,15 @@ func TestListsMayUseAnchors(t *testing.T) {
 	if len(s.Objects) != 2 || !strings.Contains(string(s.Objects[1].json), `"app":"web"`) {
 		t.Errorf("read %v", s.Objects)
 	}
+	const item = "[{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}]"
+	for _, text := range []string{
+		"x: &i " + item + "\napiVersion: v1\nkind: List\nitems: *i\n",
+		"x: &i {items: " + item + "}\napiVersion: v1\nkind: List\n<<: *i\n",
+	} {
+		if _, err := Parse("x.yaml", text); err == nil || !strings.HasPrefix(err.Error(), "x.yaml:1: items: write the list out") {
+			t.Errorf("%s\ngot %v", text, err)
+		}
+	}
 }
 
 // TestNamespacesHaveTheirName: as a label, which policies may ask for and no file says.

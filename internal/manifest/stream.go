@@ -145,12 +145,18 @@ func (s *Stream) add(d *document, node *yamlnode.Node, text []byte) error {
 
 // addItems takes them from the whole List: one may refer to what another one defines.
 func (s *Stream) addItems(d *document, list *yamlnode.Node, text []byte) error {
-	items := child(list, "items")
 	var whole struct {
 		Items []json.RawMessage `json:"items"`
 	}
 	if err := yaml.Unmarshal(text, &whole); err != nil {
 		return fmt.Errorf("%s:%d: %w", s.file, d.line+list.Line-1, err)
+	}
+	if len(whole.Items) == 0 {
+		return nil
+	}
+	items := child(list, "items")
+	if items == nil || items.Kind != yamlnode.SequenceNode {
+		return fmt.Errorf("%s:%d: items: write the list out here, without alias or merge", s.file, d.line+list.Line-1)
 	}
 	for i, item := range whole.Items {
 		if err := s.add(d, resolved(items.Content[i]), item); err != nil {
