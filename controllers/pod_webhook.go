@@ -51,13 +51,14 @@ func SetupPodWebhook(mgr ctrl.Manager, opts PodWebhookOptions) error {
 	if err := mgr.AddReadyzCheck("funnelpolicies", func(*http.Request) error { return cached.ready() }); err != nil {
 		return err
 	}
-	mgr.GetWebhookServer().Register(PodWebhookPath, timed(&webhook.Admission{Handler: counted(&podWebhook{
+	answers := &webhook.Admission{Handler: counted(&podWebhook{
 		cached:    cached,
 		live:      mgr.GetAPIReader(),
 		decoder:   admission.NewDecoder(mgr.GetScheme()),
 		namespace: opts.Namespace,
 		inject:    opts.Inject,
-	})}))
+	})}
+	mgr.GetWebhookServer().Register(PodWebhookPath, timed(answers, webhookSeconds))
 	return nil
 }
 

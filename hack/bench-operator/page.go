@@ -134,8 +134,8 @@ func (b *book) webhook(text *strings.Builder) {
 	fmt.Fprint(text, `
 ## Webhook
 
-Pods are created at a rate, in namespaces where policies select them. Own: what the manager takes for an answer. Whole: what
-whoever creates the pod waits.
+Pods are created at a rate, in namespaces where policies select them. Own: what the manager takes for an answer, from when it has
+read the question. Whole: what whoever creates the pod waits.
 
 | policies | asked | reached | pods | missed | refused | own median | own p99 | within 10 ms | whole median | whole p99 | manager's CPUs | calls a pod |
 |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
