@@ -7,10 +7,11 @@ cd "$(dirname "$0")/.."
 
 nodes=2 mode=${PROXY_MODE:-nftables} outside=12 balancer=10.94.0.1
 work=$(mktemp -d)
+ours= # set while the cluster that may be up is this demo's, not somebody else's
 
 cleanup() {
 	trap - EXIT INT TERM
-	[[ ! -x $work/cluster ]] || "$work/cluster" down || true
+	[[ -z $ours ]] || "$work/cluster" down || true
 	rm -rf "$work"
 }
 trap cleanup EXIT
@@ -89,7 +90,11 @@ ls -sh "$work"/{manager,attacher}{,.tar}
 
 step "2. Start a Kubernetes of $nodes nodes (kube-proxy: $mode)"
 "$work/cluster" snapshot >"$work/host"
-"$work/cluster" up -nodes $nodes -proxy-mode "$mode" -outside $outside "$work"/{pause,echo,manager,attacher}.tar
+ours=yes
+"$work/cluster" up -nodes $nodes -proxy-mode "$mode" -outside $outside "$work"/{pause,echo,manager,attacher}.tar || {
+	ours= # it has taken back what it did
+	exit 1
+}
 KUBECONFIG=$("$work/cluster" kubeconfig)
 export KUBECONFIG
 show kubectl get nodes -o wide

@@ -35,10 +35,11 @@ const (
 	stateName   = "machines.json"
 )
 
-// Up starts a cluster and returns when its nodes are ready and have the images. A
-// cluster of that name that is up, or was left behind, goes first. When Up fails or
-// is interrupted it takes everything back, and says what the logs say.
-func Up(ctx context.Context, dir string, cfg Config, log io.Writer) error {
+// Up starts a cluster and returns when its nodes are ready and have the images. The
+// lock is the machine's, which the cluster keeps as long as it lives. What a cluster of
+// that name left behind goes first. When Up fails or is interrupted it takes everything
+// back, and says what the logs say.
+func Up(ctx context.Context, lock *os.File, dir string, cfg Config, log io.Writer) error {
 	if err := cfg.check(); err != nil {
 		return err
 	}
@@ -46,7 +47,7 @@ func Up(ctx context.Context, dir string, cfg Config, log io.Writer) error {
 		return fmt.Errorf("take away what was left: %w", err)
 	}
 	c := &cluster{Config: cfg, dir: dir, cache: filepath.Dir(dir), journal: journal(filepath.Join(dir, journalName)), log: log}
-	if err := c.up(ctx); err != nil {
+	if err := c.up(ctx, lock); err != nil {
 		c.showLogs()
 		return errors.Join(err, Down(dir))
 	}
@@ -70,12 +71,10 @@ func Down(dir string) error {
 	return err
 }
 
-func (c *cluster) up(ctx context.Context) error {
-	lock, err := c.prepare(ctx)
-	if err != nil {
+func (c *cluster) up(ctx context.Context, lock *os.File) error {
+	if err := c.prepare(ctx); err != nil {
 		return err
 	}
-	defer lock.Close()
 	// The host's way in: a port of its loopback, served inside the control machine.
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -101,41 +100,22 @@ func (c *cluster) up(ctx context.Context) error {
 	return c.waitReady(ctx, machines)
 }
 
-// prepare finds or fetches what is needed and takes the lock: one cluster at a time,
-// since each must restore the sysctls that it found.
-func (c *cluster) prepare(ctx context.Context) (lock *os.File, err error) {
+// prepare finds or fetches what is needed.
+func (c *cluster) prepare(ctx context.Context) (err error) {
 	if c.families, err = c.plan(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := os.RemoveAll(c.dir); err != nil {
-		return nil, err
+		return err
 	}
 	if err := os.MkdirAll(filepath.Join(c.dir, "logs"), 0o755); err != nil {
-		return nil, err
-	}
-	if lock, err = lockDirectory(c.cache); err != nil {
-		return nil, err
+		return err
 	}
 	if c.kubernetes, err = buildKubernetes(ctx, c.log); err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return err
 	}
-	if c.packages, err = packages(ctx, c.cache, c.log); err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
-	return lock, nil
-}
-
-// lockDirectory locks a directory until all copies of the file are closed.
-func lockDirectory(dir string) (*os.File, error) {
-	lock, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("another cluster is up on this machine; take it down first (its folder is in %s)", dir)
-	}
-	return lock, nil
+	c.packages, err = packages(ctx, c.cache, c.log)
+	return err
 }
 
 // buildKubernetes returns the directory of the combined binary, built if need be.

@@ -22,7 +22,7 @@ import (
 const (
 	startFile    = 3
 	readyFile    = 4
-	lockFile     = 5 // held open: the lock is the cluster's as long as a machine lives
+	lockFile     = 5 // held open: the cluster has the lock as long as a machine lives
 	listenerFile = 6
 )
 

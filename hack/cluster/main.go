@@ -15,6 +15,9 @@
 // Whatever is done outside those namespaces (processes, cgroups, sysctls) is
 // written to a journal before it is done; down, a failed up and an interrupted one
 // play it backwards. So does the next up, should all of them have been killed.
+//
+// One cluster at a time is up on a computer, whoever started it: up refuses to start
+// another.
 package main
 
 import (
@@ -105,7 +108,12 @@ func command(ctx context.Context, name string, cfg Config, args []string, opts o
 	switch name {
 	case "up":
 		cfg.Images = args
-		return Up(ctx, dir, cfg, stderr)
+		lock, err := lockMachine()
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
+		return Up(ctx, lock, dir, cfg, stderr)
 	case "down":
 		return Down(dir)
 	case "load":

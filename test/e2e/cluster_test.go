@@ -44,12 +44,17 @@ func startCluster() *cluster {
 	GinkgoHelper()
 	phase("start a cluster of 3 nodes")
 	c := &cluster{name: "e2e", namespace: "demo", mode: "nftables"}
+	ours := true
 	DeferCleanup(func() {
 		phase("take the cluster down")
-		mustRun(program("cluster"), "down", "-name", c.name)
+		if ours {
+			mustRun(program("cluster"), "down", "-name", c.name)
+		}
 	})
-	mustRun(program("cluster"), "up", "-name", c.name, "-nodes", "3", "-proxy-mode", c.mode, "-families", "4,6",
+	_, err := run(program("cluster"), "up", "-name", c.name, "-nodes", "3", "-proxy-mode", c.mode, "-families", "4,6",
 		"-outside", fmt.Sprint(outsideClients), image("pause"), image("echo"), image("manager"), image("attacher"))
+	ours = err == nil // up that fails takes back what it did, or another's cluster is up
+	Expect(err).NotTo(HaveOccurred())
 	c.kubeconfig = strings.TrimSpace(mustRun(program("cluster"), "kubeconfig", "-name", c.name))
 	c.connect()
 	return c
