@@ -8,8 +8,9 @@ failed=0
 
 # forbid WHO PATTERN WHY: no package that WHO depends on may match PATTERN.
 forbid() {
-	local found
-	found=$(go list -deps "$1" | grep -E "$2" || true)
+	local linked found
+	linked=$(go list -deps "$1") # what can't be listed proves nothing
+	found=$(grep -E "$2" <<<"$linked" || true)
 	[[ -z $found ]] && return
 	failed=1
 	printf '%s must not depend on %s\n' "$1" "$3" >&2
@@ -18,8 +19,9 @@ forbid() {
 
 # only_standard WHO ALLOWED: WHO depends on the standard library and ALLOWED only.
 only_standard() {
-	local found
-	found=$(go list -deps -f '{{if not .Standard}}{{.ImportPath}}{{end}}' "$1" | grep -vE "^$module/($2)$" || true)
+	local linked found
+	linked=$(go list -deps -f '{{if not .Standard}}{{.ImportPath}}{{end}}' "$1")
+	found=$(grep -vE "^$module/($2)$" <<<"$linked" || true)
 	[[ -z $found ]] && return
 	failed=1
 	printf '%s may depend on the standard library and on %s only\n' "$1" "$2" >&2
@@ -34,7 +36,8 @@ for who in ./cmd/manager ./cmd/attacher ./api/... ./config/crd; do
 	forbid "$who" "$server" "the API server's code (CEL, structural schemas)"
 done
 forbid ./api/v1alpha1 '^(sigs\.k8s\.io/controller-runtime|k8s\.io/client-go)' 'anything heavier than apimachinery'
-others=$(go list -f '{{join .Imports "\n"}}{{"\n"}}{{join .TestImports "\n"}}' ./test/example | grep "^$module/.*internal" || true)
+imports=$(go list -f '{{join .Imports "\n"}}{{"\n"}}{{join .TestImports "\n"}}' ./test/example)
+others=$(grep "^$module/.*internal" <<<"$imports" || true)
 [[ -z $others ]] || { failed=1; echo "./test/example must import nothing that other modules can't: $others" >&2; }
 only_standard ./internal/rules 'internal/rules'
 only_standard ./internal/report 'internal/report'
