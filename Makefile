@@ -8,6 +8,11 @@ CONTROLLER_GEN := go tool controller-gen
 TOOL := go tool -modfile=hack/tools/go.mod
 SHELL := /usr/bin/env bash
 export PATH := $(PATH):/usr/sbin:/sbin
+# As hack/env.sh, which says why.
+export GOFLAGS := $(shell go env GOFLAGS) -buildvcs=false
+export GIT_CONFIG_COUNT := 1
+export GIT_CONFIG_KEY_0 := safe.directory
+export GIT_CONFIG_VALUE_0 := $(CURDIR)
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 

@@ -3,6 +3,7 @@
 # attacher on both ends, no Kubernetes. Takes seconds; root only. Leaves nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. hack/env.sh
 
 client=funnel-demo-client-$$ server=funnel-demo-server-$$
 work=$(mktemp -d)

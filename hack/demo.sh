@@ -4,6 +4,7 @@
 # Ends with status 0 only if all of that was seen, and the host is as it was before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. hack/env.sh
 
 nodes=2 mode=${PROXY_MODE:-nftables} outside=12 balancer=10.94.0.1
 work=$(mktemp -d)

@@ -4,5 +4,6 @@
 # on each other: a focus on some of them leaves out what they need.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. hack/env.sh
 export FUNNEL_REQUIRE_ROOT=1 # what did not run has not passed
 exec go test ./test/e2e -count=1 -timeout=80m -v -ginkgo.v -ginkgo.timeout=75m -ginkgo.fail-on-empty "$@"

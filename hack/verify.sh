@@ -4,6 +4,7 @@
 # changed, and a difference is shown as a diff.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. hack/env.sh
 
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
