@@ -30,7 +30,8 @@ demo: deps ## Show the problem and the cure on a real Kubernetes, started here a
 test: test-pure test-privileged test-envtest ## All tests but e2e.
 
 .PHONY: test-pure
-test-pure: ## Tests that need nothing but Go.
+test-pure: ## Tests that need no root and no API server.
+	hack/deps.sh git ip
 	packages=$$(hack/packages.sh pure); go test -timeout=30m $$packages
 
 .PHONY: test-privileged
@@ -39,6 +40,7 @@ test-privileged: deps ## Tests on the real kernel: program runs, network namespa
 
 .PHONY: test-envtest
 test-envtest: ## Tests on a real kube-apiserver and etcd.
+	hack/deps.sh git
 	assets=$$(hack/kube/build.sh); packages=$$(hack/packages.sh envtest); KUBEBUILDER_ASSETS=$$assets go test -timeout=30m -p 1 $$packages
 
 .PHONY: e2e

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lists the test packages of one layer: pure (nothing but Go), privileged (root
+# Lists the test packages of one layer: pure (no root, no API server), privileged (root
 # and the real kernel), envtest (a real kube-apiserver). test/e2e belongs to none.
 set -euo pipefail
 cd "$(dirname "$0")/.."

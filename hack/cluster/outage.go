@@ -45,7 +45,8 @@ func outage(ctx context.Context, dir, machine, program string, away time.Duratio
 		return err
 	}
 	defer os.Remove(file)
-	if err := s.do(ctx, machine, "kill", "-KILL", string(pid)); err != nil {
+	// The shell's own kill: the command is in a package that may not be installed.
+	if err := s.do(ctx, machine, "sh", "-c", "kill -KILL "+string(pid)); err != nil {
 		return err
 	}
 	select {
