@@ -53,9 +53,12 @@ send() {
 	view=
 }
 
+wire_length() { sed -n 's/^on the wire .* \([0-9]*\) bytes.*/\1/p' "$work/seen"; }
+
 echo "A datagram from a client (10.0.0.1) to UDP port 2055 of a server (10.0.0.2), no rules anywhere:"
 send "flow record 1"
 sed -n 's/^on the wire/before     /; 2,3s/^/  /p' "$work/seen"
+plain=$(wire_length)
 echo
 echo "The next one with rules: it travels as TCP 540 > 179, the port that a load balancer keeps on one backend."
 mkdir -p "$work/client" "$work/server"
@@ -69,6 +72,8 @@ done
 send "flow record 2"
 grep -v ready "$work/seen" | sed 's/^/  /'
 grep -q "TCP 540 > 179" "$work/seen" || { echo "the datagram was not funneled" >&2; exit 1; }
-grep -q '^socket *"flow record 2" from 10.0.0.1' "$work/seen" || { echo "the datagram did not arrive" >&2; exit 1; }
+port=$(sed -n 's/^on the wire .*| UDP \([0-9]*\) > 2055 .*/\1/p' "$work/seen")
+grep -q "^socket *\"flow record 2\" from 10.0.0.1:$port\$" "$work/seen" || { echo "the datagram did not arrive from 10.0.0.1:$port" >&2; exit 1; }
+[[ $(wire_length) == $((plain + 20)) ]] || { echo "$(wire_length) bytes on the wire, $plain before" >&2; exit 1; }
 echo
 echo "20 bytes more on the wire; the socket sees no difference, source address and port included."

@@ -116,6 +116,7 @@ show kubectl apply --server-side -f "$work/install.yaml" | tail -n 3
 kubectl -n sfunnel-system rollout status deployment/sfunnel-manager --timeout=20m >/dev/null
 show kubectl apply -f hack/demo/policies.yaml
 kubectl -n demo wait --for=condition=Ready fp/echo --timeout=20m >/dev/null
+kubectl -n demo wait --for=jsonpath='{.status.conditions[?(@.type=="ResolvedRefs")].reason}'=BackendNotAttached fp/client --timeout=20m >/dev/null
 printf '\nthe rules of clients wait for the servers:\n'
 kubectl -n demo get fp
 roll with-policies
@@ -128,7 +129,9 @@ for policy in echo client; do
 	kubectl -n demo get fp $policy -o jsonpath='{range .status.conditions[*]}{.type}{"="}{.status}{" "}{.reason}{"\n"}{end}' | sed 's/^/  /'
 done
 printf '\nwhat the operator made of the client policy:\n'
-kubectl -n demo get configmap client-funnel -o jsonpath='{.data.egress\.rules}' | sed 's/^/  /'
+rules=$(kubectl -n demo get configmap client-funnel -o jsonpath='{.data.egress\.rules}')
+sed 's/^/  /' <<<"$rules"
+[[ $rules == *funnel* ]] || { echo "the clients' rules funnel nothing" >&2; exit 1; }
 
 step "6. The cure: all flows travel as TCP port 80, and every client has one pod"
 survey none
