@@ -57,15 +57,18 @@ test-faults-nodes: deps ## Break things on real nodes, under load (root): FAULTS
 
 .PHONY: test-kernels
 test-kernels: ## The datapath's tests under Debian's 6.1 and 6.12 kernels, in qemu. Flags: KERNELS="-arch arm64".
-	go run ./hack/kernels $(KERNELS)
+	go build -o bin/kernels ./hack/kernels
+	exec bin/kernels $(KERNELS)
 
 .PHONY: bench
 bench: deps ## Measure the datapath on this machine; writes docs/benchmarks/ (root). Flags: BENCH="-quick", for instance.
-	go run ./hack/bench $(BENCH)
+	go build -o bin/bench ./hack/bench
+	exec bin/bench $(BENCH)
 
 .PHONY: bench-operator
 bench-operator: ## Measure the manager on a real kube-apiserver; writes docs/benchmarks/. Flags: BENCH="-quick", for instance.
-	go run ./hack/bench-operator $(BENCH)
+	go build -o bin/bench-operator ./hack/bench-operator
+	exec bin/bench-operator $(BENCH)
 
 .PHONY: test-faults
 test-faults: ## Break things around the manager while pods roll: FAULTS_TIMES=100 times, FAULTS_SEED=number.

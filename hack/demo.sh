@@ -8,10 +8,12 @@ cd "$(dirname "$0")/.."
 
 nodes=2 mode=${PROXY_MODE:-nftables} outside=12 balancer=10.94.0.1
 work=$(mktemp -d)
+patient= # what patiently runs
 ours= # set while the cluster that may be up is this demo's, not somebody else's
 
 cleanup() {
 	trap - EXIT INT TERM
+	[[ -z $patient ]] || { kill -- "-$patient" && wait "$patient"; } 2>/dev/null || true
 	[[ -z $ours ]] || "$work/cluster" down || true
 	rm -rf "$work"
 }
@@ -23,16 +25,21 @@ bold=$([[ -t 1 ]] && tput bold 2>/dev/null || true) plain=$([[ -t 1 ]] && tput s
 step() { printf '\n%s%s%s   [%d:%02d]\n' "$bold" "$*" "$plain" $((SECONDS / 60)) $((SECONDS % 60)); }
 show() { printf '\n$ %s\n' "$*"; "$@"; }
 
-# patiently COMMAND…: runs it, with a dot every ten seconds.
+# patiently COMMAND…: runs it, with a dot every ten seconds. It has a process group, so
+# that it ends with us and with all that it started.
 patiently() {
-	"$@" &
-	local pid=$! seconds=0
-	while kill -0 "$pid" 2>/dev/null; do
+	set -m
+	"$@" </dev/null &
+	set +m
+	patient=$!
+	local seconds=0
+	while kill -0 "$patient" 2>/dev/null; do
 		sleep 1
 		((++seconds % 10)) || printf . >&2
 	done
 	((seconds < 10)) || echo >&2
-	wait "$pid"
+	wait "$patient"
+	patient=
 }
 
 # survey EXPECTATION: the table, or failure.
