@@ -82,17 +82,9 @@ type host struct {
 // pair makes two hosts with one wire between them, 10.0.0.1 and 10.0.0.2.
 func pair(t testing.TB) (client, server host) {
 	t.Helper()
-	testnet.RequireRoot(t)
-	client = host{fmt.Sprintf("attach-%d-c", os.Getpid()), "10.0.0.1"}
-	server = host{fmt.Sprintf("attach-%d-s", os.Getpid()), "10.0.0.2"}
-	for _, h := range []host{client, server} {
-		sh(t, "ip netns add %s", h.name)
-		t.Cleanup(func() { sh(t, "ip netns del %s", h.name) })
-	}
-	sh(t, "ip -n %s link add eth0 type veth peer name eth0 netns %s", client.name, server.name)
-	for _, h := range []host{client, server} {
-		sh(t, "ip -n %s link set lo up && ip -n %s addr add %s/24 dev eth0 && ip -n %s link set eth0 up", h.name, h.name, h.address, h.name)
-	}
+	c, s := testnet.NewNamespace(t, "client"), testnet.NewNamespace(t, "server")
+	client, server = host{c.Name, "10.0.0.1"}, host{s.Name, "10.0.0.2"}
+	testnet.Connect(c, "eth0", client.address+"/24", s, "eth0", server.address+"/24")
 	return client, server
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 )
 
 // The addresses of every lab. A client reaches the server through a router that
@@ -36,6 +38,9 @@ var labs int // made so far, for their names
 // checksum offload off, so that packets come to the program with a complete
 // checksum, as forwarded ones do.
 func openLab(m mode, txOff bool) (*lab, error) {
+	if labs == 0 {
+		testnet.RemoveLeftOver("bench")
+	}
 	labs++
 	base := fmt.Sprintf("bench-%d-%d", os.Getpid(), labs)
 	l := &lab{client: base + "-c", router: base + "-r", server: base + "-s"}

@@ -53,10 +53,12 @@ func NewNamespace(t testing.TB, label string) *Namespace {
 	return ns
 }
 
-// removeLeftOver removes the namespaces of processes that ended without doing so: they were
-// killed, or ran out of time.
-var removeLeftOver = sync.OnceFunc(func() {
-	left, _ := filepath.Glob("/run/netns/tn-*-*-*")
+var removeLeftOver = sync.OnceFunc(func() { RemoveLeftOver("tn") })
+
+// RemoveLeftOver removes the namespaces PREFIX-PID-NUMBER-LABEL of processes that ended
+// without doing so: they were killed, or ran out of time.
+func RemoveLeftOver(prefix string) {
+	left, _ := filepath.Glob("/run/netns/" + prefix + "-*-*-*")
 	for _, path := range left {
 		name := filepath.Base(path)
 		id, err := strconv.Atoi(strings.SplitN(name, "-", 3)[1])
@@ -64,7 +66,7 @@ var removeLeftOver = sync.OnceFunc(func() {
 			_ = netns.DeleteNamed(name)
 		}
 	}
-})
+}
 
 // onThread runs f on an operating system thread that ends with it, so that the
 // thread may change its namespace.
