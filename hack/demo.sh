@@ -46,7 +46,7 @@ patiently() {
 survey() {
 	echo
 	"$work/survey" -expect "$1" \
-		-outside "$work/cluster exec outside -- $work/echo ask -source $(seq -s, -f 10.93.0.%g $outside)"
+		"$work/cluster" exec outside -- "$work/echo" ask -source "$(seq -s, -f 10.93.0.%g $outside)"
 }
 
 # settled: new pods run, old ones are gone, and every node's kube-proxy knows it.

@@ -22,8 +22,8 @@ func TestSameCommitGivesSameImages(t *testing.T) {
 	if err := exec.Command("git", "rev-parse", "--git-dir").Run(); err != nil && os.Getenv("CI") != "true" {
 		t.Skip("needs a git repository, to clone it")
 	}
-	one := buildFrom(t, "a", "umask 022; export TZ=Asia/Tokyo LANG=C HOME="+t.TempDir())
-	two := buildFrom(t, "a/folder/elsewhere", "umask 077; export TZ=America/Lima LANG=C.UTF-8 HOME="+t.TempDir())
+	one := buildFrom(t, "a", "umask 022; export TZ=Asia/Tokyo LANG=C")
+	two := buildFrom(t, "a/folder/elsewhere", "umask 077; export TZ=America/Lima LANG=C.UTF-8")
 	for _, name := range []string{
 		"manager.tar", "manager.digest", "manager.cdx.json", "manager.provenance.json",
 		"attacher.tar", "attacher.digest", "attacher.cdx.json", "attacher.provenance.json",
@@ -43,11 +43,11 @@ func TestSameCommitGivesSameImages(t *testing.T) {
 func buildFrom(t *testing.T, folder, environment string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), folder)
-	script := environment + `
+	script := environment + ` HOME="$2"
 hack/clone.sh "$1"
 cd "$1" && git init -q && git add -A && git -c user.name=x -c user.email=x -c core.hooksPath=/dev/null commit -q --date="2000-01-01T00:00:00Z" -m x
 hack/images.sh`
-	command := exec.Command("bash", "-euo", "pipefail", "-c", script, "_", dir)
+	command := exec.Command("bash", "-euo", "pipefail", "-c", script, "_", dir, t.TempDir())
 	command.Dir = "../.."
 	// The Go command's own folders stay those of the machine: what is built is what
 	// counts here, not what it is built into.

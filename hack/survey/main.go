@@ -3,7 +3,9 @@
 // Command survey prints which pod answers each client of a Service on each of its
 // ports, and fails unless the count of split clients is as expected.
 //
-//	go run ./hack/survey -expect none -outside "nsenter … echo ask -source 10.93.0.1,…"
+//	go run ./hack/survey -expect none nsenter … echo ask -source 10.93.0.1,…
+//
+// What follows the flags is a command that runs "echo ask" outside the cluster.
 package main
 
 import (
@@ -30,13 +32,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&question.Service, "service", "echo", "Service whose ports are asked for")
 	flags.StringVar(&question.Selector, "clients", "app=client", "label selector of the client pods")
 	flags.IntVar(&question.Port, "port", 7070, "port on which client pods take questions")
-	outside := flags.String("outside", "", `command that runs "echo ask" outside the cluster`)
 	expect := flags.String("expect", "", "some: at least one client must be split; none: none may be, and all must be answered")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
 	question.Kubectl = strings.Fields(*kubectl)
-	question.Outside = strings.Fields(*outside)
+	question.Outside = flags.Args()
 	clients, err := survey.Ask(context.Background(), question)
 	if err != nil {
 		fmt.Fprintln(stderr, "survey:", err)

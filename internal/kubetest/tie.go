@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // Tied returns the path of a command in dir that runs the program and ties its
@@ -20,7 +21,10 @@ func Tied(dir, program string) (string, error) {
 	if err != nil {
 		return program, nil
 	}
-	script := fmt.Sprintf("#!/bin/sh\nexec %s --pdeathsig KILL %s \"$@\"\n", setpriv, program)
+	script := fmt.Sprintf("#!/bin/sh\nexec %s --pdeathsig KILL %s \"$@\"\n", quoted(setpriv), quoted(program))
 	path := filepath.Join(dir, filepath.Base(program))
 	return path, os.WriteFile(path, []byte(script), 0o700)
 }
+
+// quoted is one word of a shell's command line.
+func quoted(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }

@@ -51,6 +51,26 @@ func TestServerEndsWithAKilledTest(t *testing.T) {
 	}
 }
 
+func TestTiedProgramMayHaveAnyPath(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "Jane's home; $x")
+	for _, dir := range []string{folder, folder + "/tied"} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	program := filepath.Join(folder, "say")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nprintf '%s|' \"$@\"\n"), 0o755); err != nil { //nolint:gosec // is run
+		t.Fatal(err)
+	}
+	tied, err := Tied(folder+"/tied", program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(tied, "a b", "c").CombinedOutput(); err != nil || string(out) != "a b|c|" {
+		t.Errorf("said %q, %v", out, err)
+	}
+}
+
 // hold starts a server and waits to be killed.
 func hold(t *testing.T) {
 	s, err := Start()
