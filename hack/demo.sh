@@ -153,7 +153,8 @@ survey some
 step "Take everything away"
 "$work/cluster" down
 for ((try = 0; try < 60; try++)); do
-	if "$work/cluster" snapshot -since "$work/host" >"$work/left" 2>/dev/null; then
+	if "$work/cluster" snapshot -since "$work/host" >"$work/left" 2>"$work/notes"; then
+		cat "$work/notes"
 		step "Done: the host is as it was."
 		exit 0
 	fi

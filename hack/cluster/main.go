@@ -53,7 +53,8 @@ const usage = `usage: cluster COMMAND [-name NAME] …
   reboot NODE        kill every process of a node at once; the node's programs start again
   snapshot [-since FILE]
                      list what the host shows of namespaces, links, mounts, cgroups
-                     and sysctls; with -since, only what FILE does not list (exit 1)
+                     and sysctls; with -since, only what FILE does not list and
+                     a cluster can make (exit 1); the rest as a note
 `
 
 func main() {
@@ -149,7 +150,7 @@ func command(ctx context.Context, name string, cfg Config, args []string, opts o
 		}
 		return reboot(ctx, dir, args[0])
 	case "snapshot":
-		return printSnapshot(stdout, opts.since)
+		return printSnapshot(stdout, stderr, opts.since)
 	}
 	return fmt.Errorf("no such command; one of up, down, load, kubeconfig, exec, proxy-mode, settled, outage, kill, reboot, snapshot")
 }

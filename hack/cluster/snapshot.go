@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,8 +19,9 @@ import (
 
 // printSnapshot lists what a cluster could leave behind on the host, one thing a
 // line and sorted. With since, the name of a file with an earlier list, it prints
-// only the lines that are new, and fails if there are any.
-func printSnapshot(w io.Writer, since string) error {
+// only the lines that are new, and fails if there are any. New lines that no cluster
+// makes, as when somebody logs in or starts a container, are notes: they fail nothing.
+func printSnapshot(w, notes io.Writer, since string) error {
 	now, err := snapshot()
 	if err != nil {
 		return err
@@ -30,6 +32,12 @@ func printSnapshot(w io.Writer, since string) error {
 			return err
 		}
 		now = additions(string(before), now)
+		for _, line := range slices.Sorted(maps.Keys(now)) {
+			if !clusterLine.MatchString(line) {
+				fmt.Fprintln(notes, "new, but no cluster's:", line)
+				delete(now, line)
+			}
+		}
 	}
 	for _, line := range slices.Sorted(maps.Keys(now)) {
 		fmt.Fprintln(w, line)
@@ -39,6 +47,19 @@ func printSnapshot(w io.Writer, since string) error {
 	}
 	return nil
 }
+
+// clusterLine matches the lines of a snapshot that can be a cluster's: its namespaces and
+// cgroups by their names, all sysctls, and what Kubernetes' node agents, containerd and
+// CNI would leave were they not kept in their machines.
+var clusterLine = regexp.MustCompile(`^(` + strings.Join([]string{
+	`sysctl .*`,
+	`network namespace .* ` + ofCluster,
+	`link (cni|cbr|kube-|veth[0-9a-f]{8}$|node-|(` + strings.Join([]string{nodeBridge, gatewayName, outsideName, controlName}, "|") + `)$).*`,
+	`mount .*(kubelet|kubernetes|/k8s\.io/|io\.containerd\.grpc|/cni-|/cluster-).*`,
+	`cgroup .*/(` + cgroupFolder("") + `|kube|k8s).*`,
+	`directory /(etc|opt|usr/libexec|run|var/lib)/(cni|containerd|runc|etcd|flexvolume|kube.*)`,
+	`directory /var/log/.*`,
+}, "|") + `)$`)
 
 // additions returns the lines of now that are not in before. A sysctl that did not
 // exist before is none: it came with a module that somebody loaded.
@@ -83,6 +104,9 @@ func snapshot() (map[string]bool, error) {
 	return lines, nil
 }
 
+// ofCluster marks a network namespace that a machine or a container of a cluster is in.
+const ofCluster = "of a cluster"
+
 // listNamespaces lists the network namespaces that a process is in which has a
 // mount namespace of its own too, as nodes and containers have. Others, named
 // ones among them, are somebody's who works here as well.
@@ -98,10 +122,21 @@ func listNamespaces() ([]string, error) {
 		network, networkErr := os.Readlink(filepath.Join(process, "ns/net"))
 		mounts, mountsErr := os.Readlink(filepath.Join(process, "ns/mnt"))
 		if networkErr == nil && mountsErr == nil && mounts != host && !named[network] {
-			lines = append(lines, "network namespace "+network)
+			line := "network namespace " + network
+			if isOfCluster(process) {
+				line += " " + ofCluster
+			}
+			lines = append(lines, line)
 		}
 	}
 	return lines, nil
+}
+
+// isOfCluster tells a cluster's processes by what started them or by their cgroup.
+func isOfCluster(process string) bool {
+	command, _ := os.ReadFile(filepath.Join(process, "cmdline"))
+	cgroups, _ := os.ReadFile(filepath.Join(process, "cgroup"))
+	return strings.Contains(string(command), "\x00"+machineCommand+"\x00") || strings.Contains(string(cgroups), "/"+cgroupFolder(""))
 }
 
 // namespaceFolder is where "ip netns" keeps its namespaces.

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"fmt"
 	"maps"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -27,4 +29,51 @@ func TestAdditions(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
 		}
 	}
+}
+
+func TestOnlyWhatAClusterMakesIsHeldAgainstIt(t *testing.T) {
+	for line, want := range map[string]bool{
+		"sysctl vm/overcommit_memory 1":                   true,
+		"network namespace net:[4026532281] of a cluster": true,
+		"link cni0":         true,
+		"link veth1f2e3d4c": true,
+		"link node-1":       true,
+		"mount /var/lib/kubelet/pods/1/volumes tmpfs":                           true,
+		"mount /run/containerd/io.containerd.grpc.v1.cri/sandboxes/1/shm tmpfs": true,
+		"cgroup /sys/fs/cgroup/cpu/funnel-e2e":                                  true,
+		"cgroup /sys/fs/cgroup/kubepods":                                        true,
+		"directory /var/lib/kubelet":                                            true,
+		"directory /run/containerd":                                             true,
+		"directory /opt/cni":                                                    true,
+		"directory /var/log/pods":                                               true,
+		// Somebody logs in, starts a container, installs a package.
+		"directory /run/motd.dynamic":                     false,
+		"directory /run/user":                             false,
+		"mount /run/user/1000 tmpfs":                      false,
+		"network namespace net:[4026532282]":              false,
+		"link veth1f2e3d4":                                false,
+		"mount /var/lib/docker/overlay2/1/merged overlay": false,
+		"cgroup /sys/fs/cgroup/docker":                    false,
+		"directory /var/lib/apt":                          false,
+	} {
+		if got := clusterLine.MatchString(line); got != want {
+			t.Errorf("%q: %t, want %t", line, got, want)
+		}
+	}
+}
+
+func TestTheProcessesOfAMachineAreACluster(t *testing.T) {
+	machine := exec.Command("sh", "-c", "read _", machineCommand, "x")
+	in, err := machine.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := machine.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if process := fmt.Sprint("/proc/", machine.Process.Pid); !isOfCluster(process) || isOfCluster("/proc/self") {
+		t.Errorf("%s is a cluster's: %t; we: %t", process, isOfCluster(process), isOfCluster("/proc/self"))
+	}
+	in.Close()
+	_ = machine.Wait()
 }
