@@ -66,8 +66,8 @@ var _ = Describe("A client's flows to four ports of a Service", Ordered, func() 
 		lost = c.losePod()
 	})
 
-	It("are seen in the policies' status, have room for headers, and are a collector's in the sample", func() {
-		phase("status, faults, room for headers, the telemetry sample")
+	It("are seen in the policies' status, have room for headers, and are one pod's in the samples", func() {
+		phase("status, faults, room for headers, the samples")
 		concurrently(
 			c.expectNotAccepted,
 			c.expectNamed,
@@ -77,6 +77,7 @@ var _ = Describe("A client's flows to four ports of a Service", Ordered, func() 
 			// uninjected, and nothing else may make it look again.
 			func() { c.running("site"); c.expectStatus(); c.expectLastGoodRules() },
 			c.expectReserve,
+			c.expectExplicitRules,
 			func() {
 				concurrently(c.expectTelemetry, c.expectForgedDropped)
 				c.expectExternalIP()
