@@ -21,7 +21,8 @@ type Compiled struct {
 type Conflict struct {
 	// With is the name of the older policy.
 	With string
-	// Message names both and the rules that don't go together.
+	// Message names both and the rules that don't go together, and says what holds
+	// meanwhile.
 	Message string
 }
 
@@ -29,7 +30,8 @@ type Conflict struct {
 // the others, by name. Two policies conflict when one pod can have both on one
 // interface and they put different actions on the same match, or use one marker
 // for different inner protocols. The younger one yields (creationTimestamp, then
-// name); one that yields is in nobody's way. Policies without rules, because
+// name); one that yields is in nobody's way, although rules that it published before
+// it came to yield stay in force. Policies without rules, because
 // they have faults or are unresolved, take no part.
 func Conflicts(all []Compiled) map[string]Conflict {
 	oldestFirst := slices.SortedFunc(slices.Values(all), compareAge)
@@ -62,7 +64,8 @@ func (c Compiled) conflictWithAny(older []Compiled) (Conflict, bool) {
 		}
 		for _, d := range []rules.Direction{rules.Ingress, rules.Egress} {
 			if why := clash(c.Program.of(d), o.Program.of(d)); why != "" {
-				return Conflict{o.Policy.Name, fmt.Sprintf("policy %s is older and can hold for the same pods: %s: %s", o.Policy.Name, d, why)}, true
+				return Conflict{o.Policy.Name, fmt.Sprintf(
+					"policy %s is older and can hold for the same pods: %s: %s; what this policy published before stays in force, in the order of priority, until the two agree or it is deleted", o.Policy.Name, d, why)}, true
 			}
 		}
 	}

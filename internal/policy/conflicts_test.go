@@ -149,7 +149,7 @@ func TestConflictMessageNamesBothRules(t *testing.T) {
 		candidate{name: "old", age: 1, egress: "udp dport 53 accept"}.mustCompile(t),
 		candidate{name: "new", egress: "udp dport 53 drop"}.mustCompile(t),
 	})
-	want := `policy old is older and can hold for the same pods: egress: "udp dport 53 actions drop" has the same match as its "udp dport 53 actions accept", and another action`
+	want := `policy old is older and can hold for the same pods: egress: "udp dport 53 actions drop" has the same match as its "udp dport 53 actions accept", and another action; what this policy published before stays in force, in the order of priority, until the two agree or it is deleted`
 	if got := found["new"].Message; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
