@@ -31,7 +31,20 @@ func (c *compiler) backend(path *field.Path) {
 	}
 	c.program.Ingress = f.ingress()
 	c.checkRules(path, c.program.Ingress)
-	c.program.External = f.external(c.in.Services[c.program.Front], *through)
+	s := c.in.Services[c.program.Front]
+	c.program.External = f.external(s, *through)
+	c.warnAboutMistaken(path.Child("sourcePorts"), f, outside(s), through.NodePort)
+}
+
+// warnAboutMistaken says which source ports make UDP lost at addresses that
+// masquerade, where it need not be.
+func (c *compiler) warnAboutMistaken(path *field.Path, f *funneling, to reach, nodePort int32) {
+	if !to.masqueraded || len(to.addresses) == 0 && nodePort == 0 || !f.mistaken(rules.UDP, f.outer[rules.UDP]) {
+		return
+	}
+	c.program.Warnings = append(c.program.Warnings, Warning{v1alpha1.ReasonAddressesUnusable, fmt.Sprintf(
+		"Service %s masquerades clients from outside the cluster, which may turn a source port of sourcePorts.udp (%v) into one of sourcePorts.tcp (%v): UDP would be taken for TCP, and is not funneled there; %s",
+		c.program.Front, f.outer[rules.UDP], f.outer[rules.TCP], f.keepApart(path))})
 }
 
 // funneling reads spec.backend of the compiler's policy and finds its Service
@@ -88,7 +101,7 @@ func (c *compiler) innerPorts(path *field.Path, ports []v1alpha1.FunneledPort) m
 func (c *compiler) outerPorts(path *field.Path, p v1alpha1.OuterSourcePorts) map[rules.Protocol]rules.PortRange {
 	tcp := c.portRange(path.Child("tcp"), cmp.Or(p.TCP, v1alpha1.DefaultSourcePortsTCP))
 	udp := c.portRange(path.Child("udp"), cmp.Or(p.UDP, v1alpha1.DefaultSourcePortsUDP))
-	if tcp.First != 0 && udp.First != 0 && tcp.First <= udp.Last && udp.First <= tcp.Last {
+	if tcp.First != 0 && udp.First != 0 && tcp.Overlaps(udp) {
 		c.fail(field.Invalid(path, fmt.Sprintf("%v, %v", tcp, udp), "sourcePorts.tcp and sourcePorts.udp overlap: they tell apart what is inside, so give each ports of its own"))
 	}
 	return map[rules.Protocol]rules.PortRange{rules.TCP: tcp, rules.UDP: udp}

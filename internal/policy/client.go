@@ -93,15 +93,19 @@ func (c *compiler) warnAboutLost(f *funneling, to reach) {
 	}
 	for _, inner := range innerProtocols {
 		a, emitted := f.emit(inner)
-		if !emitted || !f.lost(inner, a) {
+		if !emitted || a.Inline || !f.lost(inner, a.SourcePorts) {
 			continue
 		}
 		texts := make([]string, len(to.addresses))
 		for i, addr := range to.addresses {
 			texts[i] = addr.String()
 		}
-		c.program.Warnings = append(c.program.Warnings, Warning{v1alpha1.ReasonAddressesUnusable, fmt.Sprintf(
+		message := fmt.Sprintf(
 			"Service %s is also reached at %s, where clients are masqueraded: source ports, which tell that %v is inside, are drawn anew, so that what is sent to its %v ports there is not funneled",
-			c.program.Front, strings.Join(texts, ", "), inner, inner)})
+			c.program.Front, strings.Join(texts, ", "), inner, inner)
+		if f.mistaken(inner, a.SourcePorts) {
+			message += fmt.Sprintf("; in FunnelPolicy %s %s", c.program.Backend, f.keepApart(field.NewPath("spec", "backend", "sourcePorts")))
+		}
+		c.program.Warnings = append(c.program.Warnings, Warning{v1alpha1.ReasonAddressesUnusable, message})
 	}
 }

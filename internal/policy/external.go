@@ -45,7 +45,7 @@ func (f *funneling) external(s *corev1.Service, through corev1.ServicePort) map[
 		externalIngressPeer:  "",
 	}
 	for _, p := range f.peers() {
-		if to.masqueraded && f.bySourcePort(p.inner) {
+		if to.masqueraded && f.lost(p.inner, p.sources()) {
 			continue
 		}
 		for _, a := range to.addresses {
@@ -95,7 +95,7 @@ func (f *funneling) nodePorts(data map[string]string, s *corev1.Service, port ui
 	var own, egress, ingress strings.Builder
 	for _, inner := range innerProtocols {
 		a, emitted := through.emitOutside(inner)
-		if !emitted || masqueraded && f.lost(inner, a) {
+		if !emitted || masqueraded && !a.Inline && f.lost(inner, a.SourcePorts) {
 			continue
 		}
 		r := rules.Rule{Protocol: inner, DestinationPorts: f.inner[inner], Action: a}.Canonical()
@@ -104,7 +104,7 @@ func (f *funneling) nodePorts(data map[string]string, s *corev1.Service, port ui
 		}
 	}
 	for _, p := range f.peers() {
-		if !masqueraded || !f.bySourcePort(p.inner) {
+		if !masqueraded || !f.lost(p.inner, p.sources()) {
 			egress.WriteString(p.egress(nodeAddress, port))
 			ingress.WriteString(p.ingress(nodeAddress, port))
 		}
@@ -151,6 +151,8 @@ func (f *funneling) peers() []peer {
 	}
 	return all
 }
+
+func (p peer) sources() rules.PortRange { return rules.PortRange{First: p.source, Last: p.source} }
 
 func (p peer) egress(to string, through uint16) string {
 	var text strings.Builder

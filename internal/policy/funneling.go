@@ -3,7 +3,12 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
@@ -47,7 +52,7 @@ func (f *funneling) takesPushed(inner rules.Protocol) bool {
 // this protocol is inside, so that masquerading, which draws it anew, loses it.
 // A UDP header has nothing else. A TCP header has the magic, which suffices where
 // one protocol is pushed. Under Auto clients push UDP alone: what is pushed and
-// has none of TCP's source ports is UDP, masqueraded or not.
+// has none of TCP's source ports is UDP, masqueraded or not (but see mistaken).
 func (f *funneling) bySourcePort(inner rules.Protocol) bool {
 	switch {
 	case f.protocol == rules.UDP:
@@ -162,7 +167,7 @@ func (f *funneling) egress(to []reach, emit func(inner rules.Protocol) (rules.Ac
 func (f *funneling) reachable(to []reach, inner rules.Protocol, a rules.Action) []netip.Prefix {
 	var prefixes []netip.Prefix
 	for _, r := range to {
-		if r.masqueraded && f.lost(inner, a) {
+		if r.masqueraded && !a.Inline && f.lost(inner, a.SourcePorts) {
 			continue
 		}
 		for _, addr := range r.addresses {
@@ -172,9 +177,41 @@ func (f *funneling) reachable(to []reach, inner rules.Protocol, a rules.Action) 
 	return prefixes
 }
 
-// lost reports whether masquerading hides from the backend what is inside.
-func (f *funneling) lost(inner rules.Protocol, a rules.Action) bool {
-	return !a.Inline && f.bySourcePort(inner)
+// lost reports whether masquerading hides from the backend that this protocol is
+// inside a header that was pushed with these source ports.
+func (f *funneling) lost(inner rules.Protocol, from rules.PortRange) bool {
+	return f.bySourcePort(inner) || f.mistaken(inner, from)
+}
+
+// mistaken reports whether masquerading may draw one of TCP's source ports for UDP,
+// so that the backend takes it for TCP.
+func (f *funneling) mistaken(inner rules.Protocol, from rules.PortRange) bool {
+	return inner == rules.UDP && !f.bySourcePort(rules.UDP) && f.bySourcePort(rules.TCP) && slices.ContainsFunc(drawn(from), f.outer[rules.TCP].Overlaps)
+}
+
+// keepApart says what to change in the field sourcePorts, lest UDP is mistaken.
+func (f *funneling) keepApart(sourcePorts *field.Path) string {
+	var among []string
+	for _, r := range drawn(f.outer[rules.UDP]) {
+		among = append(among, r.String())
+	}
+	return fmt.Sprintf("leave %s out, or give %s ports outside %s", sourcePorts, sourcePorts.Child("tcp"), strings.Join(among, " and "))
+}
+
+// drawn are the ports among which Linux draws a source port anew, when it
+// masquerades one of these (nf_nat_l4proto_unique_tuple in net/netfilter/nf_nat_core.c).
+func drawn(from rules.PortRange) []rules.PortRange {
+	var among []rules.PortRange
+	for _, c := range []struct{ of, among rules.PortRange }{
+		{rules.PortRange{First: 1, Last: 511}, rules.PortRange{First: 1, Last: 511}},
+		{rules.PortRange{First: 512, Last: 1023}, rules.PortRange{First: 600, Last: 1023}},
+		{rules.PortRange{First: 1024, Last: 65535}, rules.PortRange{First: 1024, Last: 65535}},
+	} {
+		if c.of.Overlaps(from) {
+			among = append(among, c.among)
+		}
+	}
+	return among
 }
 
 // emit is what clients in the cluster do to a protocol.

@@ -26,10 +26,21 @@ var (
 	somePod    = netip.MustParseAddr("10.1.1.7")
 )
 
-// masqueraded is a source port that masquerading may draw.
+// masqueraded is a source port that masquerading may draw for one from 512 to 1023.
 const masqueraded = 777
 
+// Source ports of pushed headers: the default ones, and some of which masquerading
+// may draw one of TCP's for UDP.
+var (
+	usual = map[rules.Protocol]rules.PortRange{rules.TCP: {First: 540, Last: 547}, rules.UDP: {First: 548, Last: 555}}
+	mixed = map[rules.Protocol]rules.PortRange{rules.TCP: {First: 600, Last: 1023}, rules.UDP: {First: 548, Last: 548}}
+)
+
 func everyFunneling() []*funneling {
+	return append(everyFunnelingFrom(usual), everyFunnelingFrom(mixed)...)
+}
+
+func everyFunnelingFrom(outer map[rules.Protocol]rules.PortRange) []*funneling {
 	var all []*funneling
 	for _, through := range innerProtocols {
 		for _, e := range []v1alpha1.Encapsulation{v1alpha1.EncapsulationAuto, v1alpha1.EncapsulationPush, v1alpha1.EncapsulationInline} {
@@ -37,8 +48,7 @@ func everyFunneling() []*funneling {
 				if e == v1alpha1.EncapsulationInline && (through == rules.UDP || ports > 1) {
 					continue // refused
 				}
-				f := &funneling{protocol: through, port: 80, targets: []uint16{8081}, encapsulation: e, inner: map[rules.Protocol]rules.PortSet{},
-					outer: map[rules.Protocol]rules.PortRange{rules.TCP: {First: 540, Last: 547}, rules.UDP: {First: 548, Last: 555}}}
+				f := &funneling{protocol: through, port: 80, targets: []uint16{8081}, encapsulation: e, inner: map[rules.Protocol]rules.PortSet{}, outer: outer}
 				if ports&1 != 0 {
 					f.inner[rules.TCP] = rules.PortSet{Ranges: []rules.PortRange{{First: 8080, Last: 8080}, {First: 9090, Last: 9090}}}
 				}
@@ -53,7 +63,7 @@ func everyFunneling() []*funneling {
 }
 
 func (f *funneling) String() string {
-	return fmt.Sprintf("%v through %v, %d TCP, %d UDP", f.encapsulation, f.protocol, len(f.inner[rules.TCP].Ranges), len(f.inner[rules.UDP].Ranges))
+	return fmt.Sprintf("%v through %v, %d TCP, %d UDP, from %v", f.encapsulation, f.protocol, len(f.inner[rules.TCP].Ranges), len(f.inner[rules.UDP].Ranges), f.outer)
 }
 
 // What clients emit in the cluster, and gateways outside, the backend undoes, for
@@ -102,13 +112,44 @@ func (f *funneling) mustTravel(t *testing.T, egress rules.RuleSet, vip netip.Add
 	}
 }
 
+// Under Auto UDP survives masquerading, unless a source port of TCP may be drawn for it.
+func TestMasqueradedUDPIsMistakenForTCP(t *testing.T) {
+	for _, test := range []struct {
+		tcp, udp string
+		mistaken bool
+	}{
+		{"540-547", "548-555", false},
+		{"540", "541", false},
+		{"600-1023", "548", true},
+		{"700-703", "710", true},
+		{"512-600", "601", true},
+		{"512-599", "601", false},
+		{"1023", "512", true},
+		{"1024", "1023", false},
+		{"1-10", "11", true},
+		{"1-10", "511-512", true},
+		{"1-10", "512", false},
+		{"540-547", "1024-1030", false},
+		{"65535", "1024", true},
+	} {
+		tcp, _ := parsePortRange(test.tcp)
+		udp, _ := parsePortRange(test.udp)
+		for _, f := range everyFunnelingFrom(map[rules.Protocol]rules.PortRange{rules.TCP: tcp, rules.UDP: udp}) {
+			auto := f.protocol == rules.TCP && f.encapsulation == v1alpha1.EncapsulationAuto && f.funnels(rules.TCP) && f.funnels(rules.UDP)
+			if got := f.mistaken(rules.UDP, udp); got != (test.mistaken && auto) {
+				t.Errorf("%v: %v", f, got)
+			}
+		}
+	}
+}
+
 // Under Auto a backend also takes TCP that others push.
 func TestAutoTakesPushedTCP(t *testing.T) {
 	for _, f := range everyFunneling() {
 		if f.encapsulation != v1alpha1.EncapsulationAuto || f.protocol != rules.TCP || !f.funnels(rules.TCP) {
 			continue
 		}
-		j, ok := f.ingress().Match(rules.Packet{Source: someClient, Destination: somePod, Protocol: rules.TCP, SourcePort: 540, DestinationPort: 8081, Pushed: true})
+		j, ok := f.ingress().Match(rules.Packet{Source: someClient, Destination: somePod, Protocol: rules.TCP, SourcePort: f.outer[rules.TCP].First, DestinationPort: 8081, Pushed: true})
 		if !ok || f.ingress()[j].Action.Inline || f.ingress()[j].Action.Protocol != rules.TCP {
 			t.Errorf("%v: pushed TCP meets %v of\n%v", f, j, f.ingress())
 		}

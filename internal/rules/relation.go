@@ -70,6 +70,11 @@ func (s PortSet) covers(other PortSet) bool {
 	return true
 }
 
+// Overlaps reports whether the ranges have a port in common.
+func (r PortRange) Overlaps(other PortRange) bool {
+	return r.First <= other.Last && other.First <= r.Last
+}
+
 func (s PortSet) overlaps(other PortSet) bool {
 	a, b := s.plain(), other.plain()
 	for len(a) > 0 && len(b) > 0 {
