@@ -4,7 +4,9 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -22,6 +24,7 @@ func (c *compiler) list(path *field.Path, list []v1alpha1.Rule) (rules.RuleSet, 
 		c.uniqueName(at.Child("name"), list[i].Name, named)
 		compiled := c.rule(at, &list[i])
 		o := origin{path: at, where: list[i].Name}
+		c.warnAboutPort(o, &list[i])
 		for _, r := range compiled {
 			rs, from = append(rs, r.Canonical()), append(from, o)
 		}
@@ -31,6 +34,25 @@ func (c *compiler) list(path *field.Path, list []v1alpha1.Rule) (rules.RuleSet, 
 
 func namesService(m v1alpha1.Match) bool {
 	return m.Source != nil && m.Source.Service != nil || m.Destination != nil && m.Destination.Service != nil
+}
+
+// warnAboutPort tells of a disguise as a port that the Service, which the rule
+// names as destination, does not have.
+func (c *compiler) warnAboutPort(o origin, r *v1alpha1.Rule) {
+	to := r.Match.Destination
+	if r.Funnel == nil || to == nil || to.Service == nil || to.Not {
+		return
+	}
+	name := serviceName(c.policy, to.Service)
+	s := c.in.Services[name]
+	if s == nil || unsupported(s) != "" || slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool {
+		return p.Port == r.Funnel.DestinationPort && sameProtocol(p.Protocol, r.Funnel.Protocol)
+	}) {
+		return
+	}
+	c.program.Warnings = append(c.program.Warnings, Warning{v1alpha1.ReasonRuleWarnings, fmt.Sprintf(
+		"%s: Service %s has no port %s; it lists %s: write one of these as funnel.protocol and funnel.destinationPort, since what is sent to any other reaches no pod",
+		o, name, portText(r.Funnel.DestinationPort, corev1.Protocol(r.Funnel.Protocol)), listPorts(s.Spec.Ports))})
 }
 
 func (c *compiler) uniqueName(path *field.Path, name string, taken map[string]bool) {
