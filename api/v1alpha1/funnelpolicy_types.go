@@ -214,14 +214,14 @@ type RulesText struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=262144
-	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 262144",message="the text of a direction has at most 262144 bytes: shorten its comments, or divide the rules between several policies"
+	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 262144",message="the text of a direction has at most 262144 bytes: shorten its comments, or divide the rules between several policies, which have at most 4096 rules per direction together on one interface"
 	Egress string `json:"egress,omitempty"`
 
 	// ingress has the rules for packets that reach the pod.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=262144
-	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 262144",message="the text of a direction has at most 262144 bytes: shorten its comments, or divide the rules between several policies"
+	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 262144",message="the text of a direction has at most 262144 bytes: shorten its comments, or divide the rules between several policies, which have at most 4096 rules per direction together on one interface"
 	Ingress string `json:"ingress,omitempty"`
 }
 

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
 // maxDataSize is how many bytes the API server lets a ConfigMap hold.
@@ -77,6 +78,6 @@ func dataSize(data map[string]string) int {
 }
 
 func tooLarge(path *field.Path, size int) *field.Error {
-	detail := fmt.Sprintf("the rules take %d bytes, and the ConfigMap that carries them holds at most %d: use prefixes and port ranges instead of single addresses and ports, or divide the rules between several policies", size, maxDataSize)
+	detail := fmt.Sprintf("the rules take %d bytes, and the ConfigMap that carries them holds at most %d: use prefixes and port ranges instead of single addresses and ports, or divide the rules between several policies, which have at most %d rules per direction together on one interface", size, maxDataSize, rules.MaxRules)
 	return field.Forbidden(path, detail).WithOrigin(v1alpha1.ReasonTooManyRules)
 }

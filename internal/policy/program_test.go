@@ -220,6 +220,9 @@ func TestRulesThatDontFitIntoAConfigMap(t *testing.T) {
 		if !test.fits && Reason(c.errs) != v1alpha1.ReasonTooManyRules {
 			t.Errorf("reason %s", Reason(c.errs))
 		}
+		if want := "several policies, which have at most 4096 rules per direction together"; !test.fits && !strings.Contains(c.errs.ToAggregate().Error(), want) {
+			t.Errorf("%v does not say %q", c.errs, want)
+		}
 	}
 }
 
