@@ -12,6 +12,7 @@ import (
 //
 // +kubebuilder:validation:XValidation:rule="type(self.through.port) != int || !self.ports.exists(p, p.port == self.through.port && p.protocol == self.through.protocol)",message="the port that everything travels through is not funneled itself: take it out of ports"
 // +kubebuilder:validation:XValidation:rule="self.encapsulation != 'Inline' || self.through.protocol == 'TCP' && self.ports.all(p, p.protocol == 'TCP')",message="encapsulation Inline carries TCP in TCP only: make through and all ports TCP, or use Auto, which pushes the others"
+// +kubebuilder:validation:XValidation:rule="!self.ports.exists(p, p.protocol == 'TCP') || !self.ports.exists(p, p.protocol == 'UDP') || !self.sourcePorts.tcp.matches('^[0-9]{1,5}(-[0-9]{1,5})?$') || !self.sourcePorts.udp.matches('^[0-9]{1,5}(-[0-9]{1,5})?$') || int(self.sourcePorts.tcp.split('-')[size(self.sourcePorts.tcp.split('-')) - 1]) < int(self.sourcePorts.udp.split('-')[0]) || int(self.sourcePorts.udp.split('-')[size(self.sourcePorts.udp.split('-')) - 1]) < int(self.sourcePorts.tcp.split('-')[0])",fieldPath=".sourcePorts",message="sourcePorts.tcp and sourcePorts.udp overlap: they tell apart what is inside, so give each ports of its own; unless given, tcp is 540-547 and udp 548-555"
 type Backend struct {
 	// service is the name of the Service, in the policy's namespace, that leads to
 	// the pods. It must have a cluster IP and sessionAffinity ClientIP.
@@ -43,8 +44,9 @@ type Backend struct {
 	// +default="Auto"
 	Encapsulation Encapsulation `json:"encapsulation,omitempty"`
 
-	// sourcePorts are the source ports of pushed headers. Absent: 540-547 around
-	// TCP and 548-555 around UDP.
+	// sourcePorts are the source ports of pushed headers. Where ports has both
+	// protocols, those of the one and of the other have none in common. Absent:
+	// 540-547 around TCP and 548-555 around UDP.
 	// +optional
 	// +default={"tcp":"540-547","udp":"548-555"}
 	SourcePorts OuterSourcePorts `json:"sourcePorts,omitzero"`
@@ -113,8 +115,6 @@ const (
 // travels inside. In-cluster clients move through a range with time, so that a
 // stream follows when its backend is replaced; external rule sets use its first
 // port.
-//
-// +kubebuilder:validation:XValidation:rule="!self.tcp.matches('^[0-9]{1,5}(-[0-9]{1,5})?$') || !self.udp.matches('^[0-9]{1,5}(-[0-9]{1,5})?$') || int(self.tcp.split('-')[size(self.tcp.split('-')) - 1]) < int(self.udp.split('-')[0]) || int(self.udp.split('-')[size(self.udp.split('-')) - 1]) < int(self.tcp.split('-')[0])",message="sourcePorts.tcp and sourcePorts.udp overlap: they tell apart what is inside, so give each ports of its own"
 type OuterSourcePorts struct {
 	// tcp are those around TCP.
 	// +optional

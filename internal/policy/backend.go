@@ -54,7 +54,7 @@ func (c *compiler) funneling(path *field.Path) (*funneling, *corev1.ServicePort)
 	f := &funneling{
 		protocol:      c.protocol(path.Child("through", "protocol"), orTCP(b.Through.Protocol)),
 		inner:         c.innerPorts(path.Child("ports"), b.Ports),
-		outer:         c.outerPorts(path.Child("sourcePorts"), b.SourcePorts),
+		outer:         c.outerPorts(path.Child("sourcePorts"), b),
 		encapsulation: c.encapsulation(path.Child("encapsulation"), b),
 		sources:       c.sources(path.Child("sourceCIDRs"), b.SourceCIDRs),
 	}
@@ -98,13 +98,20 @@ func (c *compiler) innerPorts(path *field.Path, ports []v1alpha1.FunneledPort) m
 	return inner
 }
 
-func (c *compiler) outerPorts(path *field.Path, p v1alpha1.OuterSourcePorts) map[rules.Protocol]rules.PortRange {
-	tcp := c.portRange(path.Child("tcp"), cmp.Or(p.TCP, v1alpha1.DefaultSourcePortsTCP))
-	udp := c.portRange(path.Child("udp"), cmp.Or(p.UDP, v1alpha1.DefaultSourcePortsUDP))
-	if tcp.First != 0 && udp.First != 0 && tcp.Overlaps(udp) {
-		c.fail(field.Invalid(path, fmt.Sprintf("%v, %v", tcp, udp), "sourcePorts.tcp and sourcePorts.udp overlap: they tell apart what is inside, so give each ports of its own"))
+// outerPorts are the source ports of pushed headers. They tell apart what is
+// inside, where there is more than one protocol.
+func (c *compiler) outerPorts(path *field.Path, b *v1alpha1.Backend) map[rules.Protocol]rules.PortRange {
+	tcp := c.portRange(path.Child("tcp"), cmp.Or(b.SourcePorts.TCP, v1alpha1.DefaultSourcePortsTCP))
+	udp := c.portRange(path.Child("udp"), cmp.Or(b.SourcePorts.UDP, v1alpha1.DefaultSourcePortsUDP))
+	if tcp.First != 0 && udp.First != 0 && tcp.Overlaps(udp) && anyPort(b, v1alpha1.TCP) && anyPort(b, v1alpha1.UDP) {
+		c.fail(field.Invalid(path, fmt.Sprintf("%v, %v", tcp, udp), "sourcePorts.tcp and sourcePorts.udp overlap: they tell apart what is inside, so give each ports of its own; unless given, tcp is 540-547 and udp 548-555"))
 	}
 	return map[rules.Protocol]rules.PortRange{rules.TCP: tcp, rules.UDP: udp}
+}
+
+// anyPort reports whether a port of that protocol is funneled.
+func anyPort(b *v1alpha1.Backend, of v1alpha1.Protocol) bool {
+	return slices.ContainsFunc(b.Ports, func(p v1alpha1.FunneledPort) bool { return orTCP(p.Protocol) == of })
 }
 
 func (c *compiler) encapsulation(path *field.Path, b *v1alpha1.Backend) v1alpha1.Encapsulation {
@@ -112,8 +119,7 @@ func (c *compiler) encapsulation(path *field.Path, b *v1alpha1.Backend) v1alpha1
 	case v1alpha1.EncapsulationAuto, v1alpha1.EncapsulationPush:
 		return e
 	case v1alpha1.EncapsulationInline:
-		udp := slices.ContainsFunc(b.Ports, func(p v1alpha1.FunneledPort) bool { return p.Protocol == v1alpha1.UDP })
-		if udp || b.Through.Protocol == v1alpha1.UDP {
+		if anyPort(b, v1alpha1.UDP) || b.Through.Protocol == v1alpha1.UDP {
 			c.fail(field.Forbidden(path, "Inline carries TCP in TCP only: make through and all ports TCP, or use Auto, which pushes the others"))
 		}
 		return e

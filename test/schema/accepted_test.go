@@ -43,6 +43,8 @@ sourceCIDRs: [10.0.0.0/8, "2001:db8::1"]
 clients: {namespaceSelector: {matchLabels: {team: shop}, matchExpressions: [{key: a, operator: Exists}]}}`)),
 	Entry("a backend for clients of all namespaces", backend("clients: {namespaceSelector: {}}")),
 	Entry("UDP of the through port's number", backend("ports: [{port: 80, protocol: UDP}]")),
+	Entry("source ports around UDP alone that TCP has where none are given", backend("ports: [{port: 443, protocol: UDP}]\nsourcePorts: {udp: '540'}")),
+	Entry("source ports around TCP alone that UDP has where none are given", backend("ports: [{port: 443}]\nsourcePorts: {tcp: 540-560}")),
 	Entry("a client", refers("{name: web}")),
 	Entry("a client of another namespace", refers("{name: web, namespace: shop}")),
 	Entry("funneled inline", action("funnel: {protocol: TCP, destinationPort: 80, mode: Inline}")),

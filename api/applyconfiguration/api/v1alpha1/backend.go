@@ -28,8 +28,9 @@ type BackendApplyConfiguration struct {
 	// for everything else; the pods accept both for TCP. Push and Inline narrow
 	// that. Absent: Auto.
 	Encapsulation *apiv1alpha1.Encapsulation `json:"encapsulation,omitempty"`
-	// sourcePorts are the source ports of pushed headers. Absent: 540-547 around
-	// TCP and 548-555 around UDP.
+	// sourcePorts are the source ports of pushed headers. Where ports has both
+	// protocols, those of the one and of the other have none in common. Absent:
+	// 540-547 around TCP and 548-555 around UDP.
 	SourcePorts *OuterSourcePortsApplyConfiguration `json:"sourcePorts,omitempty"`
 	// sourceCIDRs are addresses ("10.0.0.1") and prefixes ("10.0.0.0/8") from which
 	// funneled packets are accepted; pushed ones from elsewhere are dropped. Absent:
