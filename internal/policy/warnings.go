@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
@@ -29,15 +31,61 @@ func sortWarnings(list []Warning) {
 
 // warnAboutRules tells what is legal and probably not meant.
 func (c *compiler) warnAboutRules(rs rules.RuleSet, from []origin, d rules.Direction) {
-	for _, w := range rs.Warnings(d) {
+	all := rs.Warnings(d)
+	whole := causesOfWhole(all, from)
+	for _, w := range all {
 		message := w.Message
-		if !from[w.Rule].text {
+		switch half := unreachable(w.Kind) && !whole[causeOf(w, from)]; {
+		case !from[w.Rule].text && half:
+			message = halfMessage(w, from, rs[w.Rule].Family)
+		case !from[w.Rule].text:
 			message = listMessage(w, from)
-		} else if w.Other >= 0 {
+		case w.Other >= 0:
 			message += " (" + from[w.Other].where + ")"
 		}
 		c.program.Warnings = append(c.program.Warnings, Warning{warningReason(w.Kind), fmt.Sprintf("%s: %s", from[w.Rule], message)})
 	}
+}
+
+// cause is why packets don't come to a list entry, or to its rule for one IP family.
+type cause struct {
+	entry *field.Path
+	kind  rules.WarningKind
+	other *field.Path
+}
+
+func causeOf(w rules.Warning, from []origin) cause {
+	c := cause{entry: from[w.Rule].path, kind: w.Kind}
+	if w.Other >= 0 {
+		c.other = from[w.Other].path
+	}
+	return c
+}
+
+// causesOfWhole are those that hold for all rules of an entry.
+func causesOfWhole(all []rules.Warning, from []origin) map[cause]bool {
+	rulesOf, found, whole := map[*field.Path]int{}, map[cause]int{}, map[cause]bool{}
+	for _, o := range from {
+		rulesOf[o.path]++
+	}
+	for _, w := range all {
+		c := causeOf(w, from)
+		found[c]++
+		whole[c] = found[c] == rulesOf[c.entry]
+	}
+	return whole
+}
+
+func unreachable(kind rules.WarningKind) bool {
+	return kind == rules.Shadowed || kind == rules.NeverMatches
+}
+
+// halfMessage is listMessage for an entry of which it holds for one IP family.
+func halfMessage(w rules.Warning, from []origin, half rules.Family) string {
+	if w.Kind == rules.Shadowed {
+		return fmt.Sprintf("never reached by %s packets: %s matches all of these", familyName(half), from[w.Other])
+	}
+	return fmt.Sprintf("no %s packet can match: not excludes every address of that family", familyName(half))
 }
 
 // listMessage says in the words of a list what the warning says in those of the
@@ -57,10 +105,10 @@ func listMessage(w rules.Warning, from []origin) string {
 }
 
 func warningReason(kind rules.WarningKind) string {
-	switch kind {
-	case rules.Shadowed, rules.NeverMatches:
+	switch {
+	case unreachable(kind):
 		return v1alpha1.ReasonShadowedRules
-	case rules.UnfunnelWithoutPorts:
+	case kind == rules.UnfunnelWithoutPorts:
 		return v1alpha1.ReasonUnfunnelWithoutPorts
 	}
 	return v1alpha1.ReasonRuleWarnings
