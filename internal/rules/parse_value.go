@@ -31,13 +31,17 @@ func (p *parser) addresses(where part, set *AddrSet) bool {
 
 // ports reads "[!=] PORT"; see addresses.
 func (p *parser) ports(where part, set *PortSet) bool {
-	return p.set(where, &set.Not, expectedPort+" or { … }", func(t token) bool {
+	whole := p.set(where, &set.Not, expectedPort+" or { … }", func(t token) bool {
 		ports, ok := p.portRangeAt(t)
 		if ok {
 			set.Ranges = append(set.Ranges, ports)
 		}
 		return ok
 	})
+	if dash := p.peek(); whole && dash.text == "-" {
+		return p.unexpected(dash, "a range without spaces, such as 80-90")
+	}
+	return whole
 }
 
 // set reads "[!=] element" or "[!=] { element, … }". It returns false when
@@ -47,8 +51,12 @@ func (p *parser) set(where part, not *bool, expected string, element func(token)
 		p.next()
 		*not = true
 	}
-	if p.peek().kind != tokenOpen {
-		return p.element(where, expected, element)
+	if first := p.peek(); first.kind != tokenOpen {
+		whole := p.element(where, expected, element)
+		if comma := p.peek(); whole && comma.kind == tokenComma {
+			return p.unexpected(comma, "several in braces: { "+first.text+", … }")
+		}
+		return whole
 	}
 	p.next()
 	for {
@@ -94,6 +102,9 @@ func parsePrefix(text string) (netip.Prefix, string) {
 	prefix, err := netip.ParsePrefix(text)
 	if err != nil {
 		return netip.Prefix{}, fmt.Sprintf("%q has a bad prefix length, not 0-%d", text, a.BitLen())
+	}
+	if a.Is4In6() { // refused by prefixFault, which would not know it when masked
+		return prefix, ""
 	}
 	return prefix.Masked(), ""
 }
