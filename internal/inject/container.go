@@ -23,6 +23,11 @@ const EnvReportMax = "SFUNNEL_REPORT_MAX"
 const (
 	envPod    = "SFUNNEL_POD"    // "1": refuse the host's network namespace
 	envReport = "SFUNNEL_REPORT" // path of the report
+	// envDropFlows "1" gives up flows that the programs of an earlier run remember,
+	// as taking them over needs SYS_ADMIN. An init container always does: it runs
+	// again in a sandbox when all containers of the pod are restarted, or when it
+	// failed late, and then nothing of the pod is there whose flows could break.
+	envDropFlows = "SFUNNEL_DROP_FLOWS"
 )
 
 // setContainer puts our init container in front of all others, native sidecars
@@ -89,9 +94,10 @@ func environment(pod *corev1.Pod, earlier []corev1.EnvVar) []corev1.EnvVar {
 		{Name: envPod, Value: "1"},
 		{Name: envReport, Value: reportPath},
 		{Name: EnvReportMax, Value: strconv.Itoa(reportMax(containers(pod)))},
+		{Name: envDropFlows, Value: "1"},
 	}
 	return append(ours, slices.DeleteFunc(slices.Clone(earlier), func(v corev1.EnvVar) bool {
-		return v.Name == envPod || v.Name == envReport || v.Name == EnvReportMax
+		return slices.ContainsFunc(ours, func(own corev1.EnvVar) bool { return own.Name == v.Name })
 	})...)
 }
 

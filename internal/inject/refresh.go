@@ -33,8 +33,6 @@ var (
 // EnvAwait is the variable of a refresh container with the rules that it waits for.
 const EnvAwait = "SFUNNEL_AWAIT"
 
-const envDropFlows = "SFUNNEL_DROP_FLOWS"
-
 // Flows says what is done with flows that the programs in a pod remember.
 type Flows string
 
