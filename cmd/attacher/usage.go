@@ -35,7 +35,7 @@ Flags of attach:
   --attempts N              how often to look for an interface    (N_ATTEMPTS)  6
   --retry-delay SECONDS     that is not there yet                 (RETRY_DELAY) 3
   --flows N                 room for flows of an interface        (SFUNNEL_FLOWS) 8192
-                            when no settings file asks for more
+                            for rules whose settings don't say; the most wins
   --drop-flows              replace programs although flows that  (SFUNNEL_DROP_FLOWS=1)
                             they remember can't be taken over
   --await P=DIGEST[,…]      wait until the folder of policy P     (SFUNNEL_AWAIT)

@@ -3,6 +3,7 @@
 package attach
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ type Options struct {
 	// is listed is replaced, or removed when it has no rules any more; ours in
 	// others stays. Empty: both.
 	Directions []rules.Direction
-	// Flows is for how many flows there is room where the sets don't say, as
+	// Flows is for how many flows sets that don't say want room, as
 	// datapath.Config has it. A table that is kept keeps its size.
 	Flows int
 	// DropFlows gives up flows that programs of ours remember. Without it they go
@@ -117,7 +118,7 @@ func (o Options) targets(ctx context.Context) ([]target, error) {
 		if err != nil {
 			return nil, err
 		}
-		targets, err := plan(devices, o.Sets)
+		targets, err := plan(devices, o.sized())
 		var absent *MissingError
 		if !errors.As(err, &absent) || attempt >= o.Attempts {
 			return targets, err
@@ -131,6 +132,15 @@ func (o Options) targets(ctx context.Context) ([]target, error) {
 		case <-time.After(o.Delay):
 		}
 	}
+}
+
+// sized returns the sets, each with the number of flows that it wants room for.
+func (o Options) sized() []Set {
+	sets := slices.Clone(o.Sets)
+	for i := range sets {
+		sets[i].Flows = cmp.Or(sets[i].Flows, o.Flows, datapath.DefaultFlows)
+	}
+	return sets
 }
 
 // prepare does for all targets what can fail for a reason of its own. The jobs

@@ -3,7 +3,6 @@
 package attach
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -89,7 +88,7 @@ func (j *job) ensureHooks(link netlink.Link) error {
 }
 
 func (j *job) load() error {
-	c := datapath.Config{Flows: cmp.Or(j.flows, j.options.Flows), Interface: datapath.Interface{Index: j.index, MTU: j.mtu, Ethernet: j.ethernet}}
+	c := datapath.Config{Flows: j.flows, Interface: datapath.Interface{Index: j.index, MTU: j.mtu, Ethernet: j.ethernet}}
 	if j.segment != nil {
 		c.Interface.SegmentA = j.segment.a.Attrs().Index
 		c.Interface.SegmentB = j.segment.b.Attrs().Index

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/sfunnel-io/funnel-operator/internal/datapath"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 )
 
@@ -73,9 +74,25 @@ func TestPlanMergesRulesPerInterface(t *testing.T) {
 }
 
 func TestTheLargestRoomForFlowsWins(t *testing.T) {
-	targets, err := plan(plain1, []Set{{Flows: 10}, {Flows: 30, Interfaces: []string{"eth0"}}, {Flows: 20}})
-	if err != nil || len(targets) != 2 || targets[0].flows != 30 || targets[1].flows != 20 {
-		t.Errorf("got %+v, %v", targets, err)
+	on := func(name string, flows int) Set { return Set{Flows: flows, Interfaces: []string{name}} }
+	for name, c := range map[string]struct {
+		flows int
+		sets  []Set
+		want  int // of eth0
+	}{
+		"the largest":                      {0, []Set{{Flows: 10}, on("eth0", 30), {Flows: 20}}, 30},
+		"of another interface":             {0, []Set{{Flows: 10}, on("net1", 30)}, 10},
+		"one without a say":                {0, []Set{on("eth0", 0), on("eth0", 64)}, datapath.DefaultFlows},
+		"one without, others have more":    {0, []Set{on("eth0", 10000), on("eth0", 0)}, 10000},
+		"one without on another interface": {0, []Set{on("net1", 0), on("eth0", 64)}, 64},
+		"none has a say":                   {0, []Set{on("eth0", 0)}, datapath.DefaultFlows},
+		"options for those without":        {100, []Set{on("eth0", 0), on("eth0", 64)}, 100},
+		"options only for those":           {100, []Set{on("eth0", 64)}, 64},
+	} {
+		targets, err := plan(plain1, Options{Flows: c.flows, Sets: c.sets}.sized())
+		if err != nil || targets[0].name != "eth0" || targets[0].flows != c.want {
+			t.Errorf("%s: got %+v, %v", name, targets, err)
+		}
 	}
 }
 
