@@ -127,6 +127,25 @@ func TestReserveMakesRoomOnRoutesAndGivesItBack(t *testing.T) {
 	}
 }
 
+// TestHeadroomOfAnInterfaceWithIPv6Alone, before and after room is reserved.
+func TestHeadroomOfAnInterfaceWithIPv6Alone(t *testing.T) {
+	newNamespace(t)
+	ethernet(t, "eth0", "")
+	ip(t, "addr add 2001:db8::1/64 dev eth0 nodad")
+	ip(t, "-6 route add default via 2001:db8::2 dev eth0")
+	o := options(t, "", funnelText, "eth0")
+	for _, reserve := range []bool{false, true} {
+		o.Sets[0].Reserve = reserve
+		want := 0
+		if reserve {
+			want = 20
+		}
+		if attached := mustAttach(t, o); attached[0].Overhead != 20 || attached[0].Headroom != want {
+			t.Errorf("reserve %v: got %+v", reserve, attached[0])
+		}
+	}
+}
+
 // The kernel would replace the first of the two, whichever is meant.
 func TestRoutesOfOneDestinationAreLeftAlone(t *testing.T) {
 	routedDevice(t)
