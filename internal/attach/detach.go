@@ -88,9 +88,15 @@ func (w Where) choose(devices []device) ([]device, error) {
 	return chosen, nil
 }
 
-// detachFrom takes egress away before the segmenting device that it sends to.
+// detachFrom takes egress away before the segmenting device that it sends to, and
+// the clsact qdisc only where filters attached ours: tcx needs none, and one that is
+// there is somebody else's.
 func (w Where) detachFrom(d device) ([]Detached, error) {
 	link, err := netlink.LinkByIndex(d.index)
+	if err != nil {
+		return nil, err
+	}
+	byTCX, err := attachesByTCX(link)
 	if err != nil {
 		return nil, err
 	}
@@ -109,15 +115,13 @@ func (w Where) detachFrom(d device) ([]Detached, error) {
 			return gone, err
 		}
 	}
-	if len(gone) > 0 {
-		if err := removeEmptyClsact(link); err != nil {
-			return gone, err
-		}
+	if len(gone) > 0 && !byTCX {
+		err = removeEmptyClsact(link)
 	}
-	if !w.has(Egress) {
-		return gone, nil
+	if w.has(Egress) {
+		err = errors.Join(err, removeSegmentDevice(d.index))
 	}
-	return gone, removeSegmentDevice(d.index)
+	return gone, err
 }
 
 // removeOrphans removes segmenting devices whose interface is gone.

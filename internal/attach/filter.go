@@ -69,8 +69,16 @@ func checkQdiscs(link netlink.Link) (bool, error) {
 var errIngressQdisc = errors.New(`an "ingress" qdisc is in the way of clsact; replace it by clsact, which can do the same and more`)
 
 // removeEmptyClsact removes the qdisc that our filters hung on unless somebody
-// else has a filter there.
+// else has a filter there. It is looked for first: the kernel takes whatever has its
+// handle, an ingress qdisc, too.
 func removeEmptyClsact(link netlink.Link) error {
+	there, err := checkQdiscs(link)
+	if errors.Is(err, errIngressQdisc) || err == nil && !there {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	for _, h := range []Hook{Ingress, Egress} {
 		filters, err := listFilters(link, h)
 		if err != nil || len(filters) > 0 {

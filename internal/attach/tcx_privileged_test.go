@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -216,6 +217,33 @@ func TestAnIngressQdiscIsNoObstacle(t *testing.T) {
 	ingressQdisc(t, l)
 	mustAttach(t, options(t, unfunnelText, funnelText, ""))
 	checkState(t, "attached", "eth0:ingress eth0:egress eth0:ingress-qdisc sfna sfnb")
+}
+
+// TestDetachLeavesOthersQdiscs where tcx attached ours: empty ones, and where there was
+// one once: then the kernel answers a request to remove it in another way.
+func TestDetachLeavesOthersQdiscs(t *testing.T) {
+	for name, c := range map[string]struct {
+		qdisc func(*testing.T, netlink.Link)
+		left  string
+	}{
+		"clsact":  {func(t *testing.T, l netlink.Link) { must(t, netlink.QdiscAdd(clsact(l))) }, "eth0:clsact"},
+		"ingress": {ingressQdisc, "eth0:ingress-qdisc"},
+		"one that is gone": {func(t *testing.T, l netlink.Link) {
+			must(t, netlink.QdiscAdd(clsact(l)))
+			must(t, netlink.QdiscDel(clsact(l)))
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := tcxInterface(t)
+			c.qdisc(t, l)
+			mustAttach(t, options(t, unfunnelText, funnelText, ""))
+			_, err := Detach(Where{})
+			must(t, err)
+			if got := strings.TrimSpace(state(t)); got != c.left {
+				t.Errorf("left %q, want %q", got, c.left)
+			}
+		})
+	}
 }
 
 // TestHardwareInAPodGetsFilters: lo stands for it, having no kind either. Filters stay
