@@ -77,6 +77,43 @@ var _ = Describe("A backend", Ordered, func() {
 		Eventually(condition(p, "Coverage")).Should(Equal("True/EndpointsCovered"))
 	})
 
+	It("is covered by the endpoints of all slices, whoever made them", func() {
+		s := newShop()
+		s.service("collector", func(s *corev1.Service) { s.Spec.Selector = nil })
+		p, c := s.policy("collector", behind("collector")), s.policy("client", clientOf(s, "collector"))
+		s.pod("web-1", reports("collector", digestOf(p)))
+		slice := s.endpointsBy("somebody-else", "collector", "web-1")
+		Eventually(condition(p, "Coverage")).Should(Equal("True/EndpointsCovered"))
+		Eventually(condition(c, "Ready")).Should(Equal("True/Ready"))
+
+		By("one that is no pod")
+		change(slice, func() { slice.Endpoints[0].TargetRef = nil })
+		Eventually(condition(p, "Coverage")).Should(Equal("False/EndpointsNotCovered"))
+		Expect(message(p, "Coverage")()).To(ContainSubstring("10.1.0.1 (no pod)"))
+		held := s.policy("held", clientOf(s, "collector"))
+		Eventually(condition(held, "ResolvedRefs")).Should(Equal("False/BackendNotAttached"))
+		Expect(message(held, "ResolvedRefs")()).To(ContainSubstring("10.1.0.1 (no pod)"))
+	})
+
+	It("is not covered while a slice besides its own has endpoints without the rules", func() {
+		s := newShop()
+		s.service("collector")
+		p := s.policy("collector", behind("collector"))
+		s.pod("web-1", reports("collector", digestOf(p)))
+		extra := s.endpointsBy("somebody-else", "collector", "web-1")
+		change(extra, func() {
+			extra.Endpoints[0].Addresses = []string{"192.0.2.1"}
+			extra.Endpoints[0].TargetRef.Namespace = "elsewhere"
+		})
+		s.endpoints("collector", "web-1")
+		Eventually(message(p, "Coverage")).Should(ContainSubstring("1 of 2 ready endpoints of Service " + string(s) + "/collector don't run its current rules: 192.0.2.1 (no pod of this namespace)"))
+		c := s.policy("client", clientOf(s, "collector"))
+		Eventually(condition(c, "ResolvedRefs")).Should(Equal("False/BackendNotAttached"))
+		Expect(api.Delete(suite, extra)).To(Succeed())
+		Eventually(condition(p, "Coverage")).Should(Equal("True/EndpointsCovered"))
+		Eventually(condition(c, "Ready")).Should(Equal("True/Ready"))
+	})
+
 	It("publishes rules for gateways, which go with it and are no part of the digest", func() {
 		s := newShop()
 		service := s.service("collector", ofType(corev1.ServiceTypeLoadBalancer))

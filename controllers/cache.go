@@ -40,15 +40,12 @@ func CacheOptions() cache.Options {
 			&corev1.Service{}:        {Transform: cut(func(s *corev1.Service) { cutService(s); shareService(&common, s) })},
 			&corev1.Namespace{}:      {Transform: cut(cutNamespace)},
 			&discoveryv1.EndpointSlice{}: {
-				Label:     labels.SelectorFromSet(labels.Set{discoveryv1.LabelManagedBy: endpointSliceController}),
+				Label:     hasLabel(discoveryv1.LabelServiceName), // whoever made it: nodes' proxies use them all
 				Transform: packEndpointSlice,
 			},
 		},
 	}
 }
-
-// endpointSliceController makes the slices of Services with a selector.
-const endpointSliceController = "endpointslice-controller.k8s.io"
 
 func hasLabel(key string) labels.Selector {
 	exists, err := labels.NewRequirement(key, selection.Exists, nil)

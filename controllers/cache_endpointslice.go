@@ -27,7 +27,7 @@ func packEndpointSlice(in any) (any, error) {
 		ResourceVersion: s.ResourceVersion,
 		GenerateName:    s.Labels[discoveryv1.LabelServiceName],
 	}
-	return pack(kept, &discoveryv1.EndpointSlice{Endpoints: cutEndpoints(s.Endpoints)})
+	return pack(kept, &discoveryv1.EndpointSlice{Endpoints: cutEndpoints(s.Namespace, s.Endpoints)})
 }
 
 // serviceOfSlice is the Service of a packed EndpointSlice.
@@ -35,11 +35,11 @@ func serviceOfSlice(packed client.Object) types.NamespacedName {
 	return types.NamespacedName{Namespace: packed.GetNamespace(), Name: packed.GetGenerateName()}
 }
 
-func cutEndpoints(all []discoveryv1.Endpoint) []discoveryv1.Endpoint {
+func cutEndpoints(namespace string, all []discoveryv1.Endpoint) []discoveryv1.Endpoint {
 	var kept []discoveryv1.Endpoint
 	for i := range all {
 		e := &all[i]
-		k := discoveryv1.Endpoint{Addresses: e.Addresses, TargetRef: cutReference(e.TargetRef)}
+		k := discoveryv1.Endpoint{Addresses: e.Addresses, TargetRef: cutReference(namespace, e.TargetRef)}
 		switch {
 		case ptr.Deref(e.Conditions.Ready, true):
 		case ptr.Deref(e.Conditions.Terminating, false):
@@ -52,11 +52,16 @@ func cutEndpoints(all []discoveryv1.Endpoint) []discoveryv1.Endpoint {
 	return kept
 }
 
-func cutReference(ref *corev1.ObjectReference) *corev1.ObjectReference {
+// cutReference keeps another namespace than the slice's own.
+func cutReference(namespace string, ref *corev1.ObjectReference) *corev1.ObjectReference {
 	if ref == nil {
 		return nil
 	}
-	return &corev1.ObjectReference{Kind: ref.Kind, Name: ref.Name}
+	kept := &corev1.ObjectReference{Kind: ref.Kind, Name: ref.Name}
+	if ref.Namespace != namespace {
+		kept.Namespace = ref.Namespace
+	}
+	return kept
 }
 
 // endpointSlices finds EndpointSlices in the manager's cache.

@@ -140,9 +140,15 @@ func clientOf(namespace shop, name string) func(*v1alpha1.FunnelPolicy) {
 // own controller would.
 func (s shop) endpoints(service string, pods ...string) *discoveryv1.EndpointSlice {
 	GinkgoHelper()
+	return s.endpointsBy("endpointslice-controller.k8s.io", service, pods...)
+}
+
+// endpointsBy is endpoints with somebody else as the slice's manager.
+func (s shop) endpointsBy(manager, service string, pods ...string) *discoveryv1.EndpointSlice {
+	GinkgoHelper()
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: string(s), GenerateName: service + "-", Labels: map[string]string{
-			discoveryv1.LabelServiceName: service, discoveryv1.LabelManagedBy: endpointSliceController,
+			discoveryv1.LabelServiceName: service, discoveryv1.LabelManagedBy: manager,
 		}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints:   readyEndpoints(pods),

@@ -23,8 +23,8 @@ type Coverage struct {
 	leaving int // that end, and may not run the rules
 }
 
-// Covers looks at the endpoints of a Service. An endpoint that is in several
-// slices, one for each IP family, counts once. pod returns an injected pod of the
+// Covers looks at the endpoints of a Service. A pod that is in several slices, one
+// for each IP family, counts once. pod returns an injected pod of the
 // Service's namespace, nil when there is none of that name; the policy's current
 // rules have that digest.
 func Covers(service types.NamespacedName, slices []discoveryv1.EndpointSlice, policy, digest string, pod func(name string) *corev1.Pod) Coverage {
@@ -33,7 +33,7 @@ func Covers(service types.NamespacedName, slices []discoveryv1.EndpointSlice, po
 	for i := range slices {
 		for j := range slices[i].Endpoints {
 			e := &slices[i].Endpoints[j]
-			name := endpointName(e)
+			name := endpointName(service.Namespace, e)
 			if seen[name] {
 				continue
 			}
@@ -41,12 +41,12 @@ func Covers(service types.NamespacedName, slices []discoveryv1.EndpointSlice, po
 			case ptr.Deref(e.Conditions.Ready, true):
 				seen[name] = true
 				c.ready++
-				if why := lacks(e, policy, digest, pod); why != "" {
+				if why := lacks(service.Namespace, e, policy, digest, pod); why != "" {
 					c.without.add(withDetail(name, why))
 				}
 			case ptr.Deref(e.Conditions.Terminating, false):
 				seen[name] = true
-				if lacks(e, policy, digest, staying(pod)) != "" {
+				if lacks(service.Namespace, e, policy, digest, staying(pod)) != "" {
 					c.leaving++
 				}
 			}
@@ -68,9 +68,10 @@ func staying(pod func(string) *corev1.Pod) func(string) *corev1.Pod {
 	}
 }
 
-func endpointName(e *discoveryv1.Endpoint) string {
+// endpointName is a pod's name, which is no address, or an address.
+func endpointName(namespace string, e *discoveryv1.Endpoint) string {
 	switch {
-	case e.TargetRef != nil:
+	case noPod(namespace, e) == "":
 		return e.TargetRef.Name
 	case len(e.Addresses) > 0:
 		return e.Addresses[0]
@@ -78,10 +79,21 @@ func endpointName(e *discoveryv1.Endpoint) string {
 	return "without address"
 }
 
-// lacks says why an endpoint does not run the rules, "" when it does.
-func lacks(e *discoveryv1.Endpoint, policy, digest string, pod func(string) *corev1.Pod) string {
-	if e.TargetRef == nil || e.TargetRef.Kind != "Pod" {
+// noPod says that an endpoint is no pod of the Service's namespace, "" when it is.
+func noPod(namespace string, e *discoveryv1.Endpoint) string {
+	switch to := e.TargetRef; {
+	case to == nil || to.Kind != "Pod":
 		return "no pod"
+	case to.Namespace != "" && to.Namespace != namespace:
+		return "no pod of this namespace"
+	}
+	return ""
+}
+
+// lacks says why an endpoint does not run the rules, "" when it does.
+func lacks(namespace string, e *discoveryv1.Endpoint, policy, digest string, pod func(string) *corev1.Pod) string {
+	if why := noPod(namespace, e); why != "" {
+		return why
 	}
 	p := pod(e.TargetRef.Name)
 	if p == nil {

@@ -26,6 +26,10 @@ func ready(pods ...string) discoveryv1.EndpointSlice {
 func TestCoverage(t *testing.T) {
 	unready := ready("outdated")
 	unready.Endpoints[0].Conditions.Ready = ptr.To(false)
+	elsewhere := ready("attached")
+	elsewhere.Endpoints[0].TargetRef.Namespace, elsewhere.Endpoints[0].Addresses = "other", []string{"192.0.2.2"}
+	node := ready("attached")
+	node.Endpoints[0].TargetRef.Kind, node.Endpoints[0].Addresses = "Node", []string{"192.0.2.3"}
 	foreign := discoveryv1.EndpointSlice{Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"192.0.2.1"}}}}
 	pods := map[string]*corev1.Pod{
 		"attached": pod("attached", current), "other": pod("other", current), "outdated": pod("outdated", outdated),
@@ -43,6 +47,8 @@ func TestCoverage(t *testing.T) {
 		{"one in slices of both families", []discoveryv1.EndpointSlice{ready("attached"), ready("attached")}, yes("EndpointsCovered", "All of 1 ready endpoint of Service shop/web run the current rules.")},
 		{"one that leaves", []discoveryv1.EndpointSlice{ready("attached", "leaving")}, yes("EndpointsCovered", "All of 2 ready endpoints of Service shop/web run the current rules.")},
 		{"one of an older rollout", []discoveryv1.EndpointSlice{ready("attached", "outdated")}, no("EndpointsNotCovered", "1 of 2 ready endpoints of Service shop/web don't run its current rules: outdated (outdated). "+hurt)},
+		{"that only have a pod's name", []discoveryv1.EndpointSlice{ready("attached"), elsewhere, node}, no("EndpointsNotCovered",
+			"2 of 3 ready endpoints of Service shop/web don't run its current rules: 192.0.2.2 (no pod of this namespace), 192.0.2.3 (no pod). "+hurt)},
 		{"of each kind", []discoveryv1.EndpointSlice{ready("failed", "out", "unknown"), foreign}, no("EndpointsNotCovered",
 			"4 of 4 ready endpoints of Service shop/web don't run its current rules: 192.0.2.1 (no pod), failed (failed), out (optedOut) and 1 more. "+hurt)},
 	} {
