@@ -239,6 +239,51 @@ var _ = Describe("A client", Ordered, func() {
 		Expect(egressOf(p)()).To(ContainSubstring("dport 8081 "))
 	})
 
+	It("is released for one Service, and waits for the endpoints of another", func() {
+		s := newShop()
+		s.service("collector")
+		s.service("second")
+		backend, p := s.policy("collector", behind("collector")), s.policy("client", clientOf(s, "collector"))
+		s.pod("web-1", reports("collector", digestOf(backend)))
+		s.endpoints("collector", "web-1")
+		digestOf(p)
+		before := egressOf(p)()
+
+		By("a Service with the same ports whose endpoints were not injected")
+		slice := s.endpoints("second", "web-2")
+		change(backend, func() { backend.Spec.Backend.Service = "second" })
+		Eventually(condition(p, "ResolvedRefs")).Should(Equal("False/BackendNotAttached"))
+		Eventually(condition(p, "Programmed")).Should(Equal("False/StaleRules"))
+		Expect(egressOf(p)()).To(Equal(before))
+		change(slice, func() { slice.Endpoints = readyEndpoints([]string{"web-1"}) })
+		Eventually(condition(p, "Ready")).Should(Equal("True/Ready"))
+		Expect(egressOf(p)()).NotTo(Equal(before))
+	})
+
+	It("that was released before releases named the Service keeps its rules, and is written once", func() {
+		s := newShop()
+		service := s.service("collector")
+		backend, p := s.policy("collector", behind("collector")), s.policy("client", clientOf(s, "collector"))
+		s.pod("web-1", reports("collector", digestOf(backend)))
+		slice := s.endpoints("collector", "web-1")
+		digestOf(p)
+		before, c := egressOf(p)(), rulesOf(p)
+		change(slice, func() { slice.Endpoints = readyEndpoints([]string{"web-1", "web-2"}) })
+		Eventually(condition(backend, "Coverage")).Should(Equal("False/EndpointsNotCovered"))
+
+		asOnceWritten := string(s) + "/collector " + digestOf(backend)
+		change(c, func() { c.Annotations[v1alpha1.AnnotationReleased] = asOnceWritten })
+		version := c.ResourceVersion
+		Eventually(func() string { return rulesOf(p).Annotations[v1alpha1.AnnotationReleased] }).Should(Equal(asOnceWritten + " " + string(service.UID)))
+		Expect(rulesOf(p).ResourceVersion).NotTo(Equal(version))
+		Expect(egressOf(p)()).To(Equal(before))
+		Expect(condition(p, "Ready")()).To(Equal("True/Ready"))
+
+		By("another address of the Service")
+		change(service, func() { service.Spec.ExternalIPs = []string{"192.0.2.9"} })
+		Eventually(egressOf(p)).Should(ContainSubstring("192.0.2.9"))
+	})
+
 	It("that had rules of another form keeps them until all backends can undo the new ones", func() {
 		s := newShop()
 		s.service("collector")

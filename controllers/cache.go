@@ -158,7 +158,7 @@ func cutService(s *corev1.Service) {
 		},
 		Status: corev1.ServiceStatus{LoadBalancer: s.Status.LoadBalancer},
 	}
-	s.Labels, s.UID = nil, ""
+	s.Labels = nil
 	if len(s.Spec.ClusterIPs) > 0 { // the first one is the same
 		s.Spec.ClusterIP = s.Spec.ClusterIPs[0]
 	}

@@ -211,7 +211,7 @@ func TestCutServiceKeepsHowItIsReachedAndBalances(t *testing.T) {
 	}
 	service.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
 	want := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: "web", ResourceVersion: "2"},
+		ObjectMeta: metav1.ObjectMeta{Name: "web", UID: "1", ResourceVersion: "2"},
 		Spec:       kept,
 		Status:     corev1.ServiceStatus{LoadBalancer: balancer},
 	}

@@ -5,6 +5,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,7 +19,7 @@ import (
 
 // gate holds a client's rules back until every ready endpoint of the Service runs
 // the current rules of the backend policy. What was released stays: rules for
-// which that was so once, and what of them follows addresses only.
+// which that was so once, and what of them follows addresses of the same Service only.
 //
 // Pods that are updated in place funnel within a second, and the nodes' proxies may
 // still lead them to endpoints that have just gone: there, that must have lasted for
@@ -37,17 +38,10 @@ func (r *FunnelPolicyReconciler) gate(ctx context.Context, p *v1alpha1.FunnelPol
 	}
 	gated := *c.program
 	c.program = &gated
-	gated.ReleasedFor = c.program.Backend.String() + " " + theirs.program.Digest
-	if released := releasedFor(have); in.Released {
-		stays := released == gated.ReleasedFor
-		if !stays {
-			if stays, err = r.hasData(ctx, have, gated.Data); err != nil {
-				return c, err
-			}
-		}
-		if stays {
-			gated.ReleasedFor = released
-			return c, nil
+	gated.ReleasedFor = release(c.program.Backend, theirs.program.Digest, in.Services[gated.Front])
+	if in.Released {
+		if stays, err := r.staysReleased(ctx, have, &gated); err != nil || stays {
+			return c, err
 		}
 	}
 	coverage, err := r.coverage(in.Backend, theirs.program.Digest)
@@ -95,6 +89,27 @@ func (r *FunnelPolicyReconciler) settling(known *known) time.Duration {
 		return 0
 	}
 	return max(r.SettleFor-known.covered.since.until(r.Clock.Now()), 0)
+}
+
+// release is the value of v1alpha1.AnnotationReleased: for which backend policy, which
+// rules of it and which Service in front of it a client's rules are released.
+func release(backend types.NamespacedName, digest string, service *corev1.Service) string {
+	return fmt.Sprintf("%s %s %s", backend, digest, service.UID)
+}
+
+// staysReleased reports whether the ConfigMap holds rules that were released as the
+// program's are to be, or the program itself. What it was released for before stays, but
+// where that named no Service, as it was written at first: then it was this one.
+func (r *FunnelPolicyReconciler) staysReleased(ctx context.Context, have *corev1.ConfigMap, program *policy.Program) (bool, error) {
+	released := releasedFor(have)
+	if released == program.ReleasedFor {
+		return true, nil
+	}
+	stays, err := r.hasData(ctx, have, program.Data)
+	if stays && !strings.HasPrefix(program.ReleasedFor, released+" ") {
+		program.ReleasedFor = released
+	}
+	return stays, err
 }
 
 // releasedFor is for which backend a ConfigMap of ours holds rules.

@@ -29,8 +29,8 @@ const (
 // Annotations.
 const (
 	// AnnotationReleased on the rules ConfigMap of a client policy says for which
-	// backend policy and digest of it the rules were released:
-	// "namespace/name sha256:…". A ConfigMap without it holds an empty rule set.
+	// backend policy, digest of it and UID of its Service the rules were released:
+	// "namespace/name sha256:… UID". A ConfigMap without it holds an empty rule set.
 	AnnotationReleased = "sfunnel.io/released-for"
 )
 
