@@ -23,9 +23,9 @@ const longAffinity = 86400
 
 // carries reports whether the Service leads funneled packets to pods of this
 // policy: it selects them, and one of its ports arrives at a port that the
-// ingress rules unfunnel.
+// ingress rules unfunnel. Clients of a headless one dial pods: nothing balances there.
 func carries(s *corev1.Service, p *v1alpha1.FunnelPolicy, ingress rules.RuleSet, shapes []podShape) bool {
-	if len(s.Spec.Selector) == 0 || s.Namespace != p.Namespace {
+	if len(s.Spec.Selector) == 0 || s.Namespace != p.Namespace || s.Spec.ClusterIP == corev1.ClusterIPNone {
 		return false
 	}
 	selector := labels.SelectorFromSet(s.Spec.Selector)

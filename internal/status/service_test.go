@@ -42,6 +42,8 @@ func selecting(labels map[string]string) func(*corev1.Service) {
 	return func(s *corev1.Service) { s.Spec.Selector = labels }
 }
 
+func withoutClusterIP(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone }
+
 func withoutAffinity(s *corev1.Service) { s.Spec.SessionAffinity = corev1.ServiceAffinityNone }
 
 func timeout(seconds int32) func(*corev1.Service) {
@@ -71,6 +73,7 @@ func TestCarries(t *testing.T) {
 		{"a rule for every port", service("s"), "tcp pushed unfunnel udp", nil, true},
 		{"rules that do not unfunnel", service("s"), "tcp dport 1179 accept", nil, false},
 		{"another namespace", service("s", inNamespace("other")), backend, nil, false},
+		{"headless: its clients dial pods", service("s", withoutClusterIP, withoutAffinity), backend, nil, false},
 		{"no selector", service("s", selecting(nil)), backend, nil, false},
 		{"other pods", service("s", selecting(map[string]string{"app": "db"})), backend, []*corev1.Pod{pod("a")}, false},
 		{"a label that the pods have and the policy does not ask for",
