@@ -61,7 +61,7 @@ func TestReplacingInFrontOfOthersNeedsSysAdmin(t *testing.T) {
 		if again.code != exitDone {
 			t.Errorf("by filter: %v", again)
 		}
-	case again.code != exitFailed || !strings.Contains(again.stderr, "replacing our ingress program in front of others (bpf filter, priority 7") ||
+	case again.code != exitFailed || !strings.HasPrefix(again.stderr, "attacher: attach eth0: ingress: replacing our ingress program in front of others (bpf filter, priority 7") ||
 		!strings.Contains(again.stderr, "needs SYS_ADMIN"):
 		t.Errorf("by tcx: %v", again)
 	}

@@ -83,12 +83,17 @@ func Attach(ctx context.Context, o Options) ([]Attached, error) {
 	var attached []Attached
 	err := inNamespace(o.Netns, func() (err error) {
 		attached, err = o.attach(ctx)
-		if flows := new(FlowsError); errors.As(err, &flows) {
-			return err // it says itself what is missing
-		}
-		return datapath.Explain(err)
+		return explain(err)
 	})
 	return attached, err
+}
+
+// explain puts the cause in front of an error; a FlowsError says it itself.
+func explain(err error) error {
+	if flows := new(FlowsError); errors.As(err, &flows) {
+		return err
+	}
+	return datapath.Explain(err)
 }
 
 func (o Options) attach(ctx context.Context) ([]Attached, error) {
@@ -103,7 +108,7 @@ func (o Options) attach(ctx context.Context) ([]Attached, error) {
 		err = jobs.attach()
 	}
 	if err != nil {
-		return nil, errors.Join(err, jobs.undo())
+		return nil, errors.Join(explain(err), jobs.undo()) // the cause is that of the first
 	}
 	if err := jobs.removeUnused(); err != nil {
 		return nil, err

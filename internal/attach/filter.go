@@ -9,6 +9,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/sfunnel-io/funnel-operator/internal/datapath"
 )
 
 // Where our filters sit. No priority runs earlier than 1. The handle is ours
@@ -171,7 +173,7 @@ func restorer(filter, before *netlink.BpfFilter, name Name) step {
 	old, err := ebpf.NewProgramFromID(ebpf.ProgramID(before.Id))
 	if err != nil {
 		return step{stays: func() error {
-			return fmt.Errorf("%s: %w, the one before could not be kept (needs SYS_ADMIN): %w", name.Hook, errStays, err)
+			return fmt.Errorf("%s: %w: %w", name.Hook, errStays, &datapath.SysAdminError{What: "keeping the one before", Err: err})
 		}}
 	}
 	return step{stays: func() error { return nil }, back: func() error {

@@ -11,6 +11,8 @@ import (
 	bpflink "github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/sfunnel-io/funnel-operator/internal/datapath"
 )
 
 // seat is a program that tcx runs first on its hook.
@@ -69,8 +71,9 @@ func (s *seat) enter(c chain) error {
 		}
 		if len(behind) > 0 {
 			if s.replaced, err = ebpf.NewProgramFromID(c.programs[first].id); err != nil {
-				return fmt.Errorf("replacing our %s program in front of others (%s) needs SYS_ADMIN: %w",
-					s.name.Hook, strings.Join(behind, ", "), err)
+				return &datapath.SysAdminError{
+					What: fmt.Sprintf("replacing our %s program in front of others (%s)", s.name.Hook, strings.Join(behind, ", ")), Err: err,
+				}
 			}
 			anchor = bpflink.ReplaceProgram(s.replaced)
 		} else {

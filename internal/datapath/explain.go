@@ -30,12 +30,25 @@ type explained struct {
 func (e *explained) Error() string { return e.cause + ": " + e.error.Error() }
 func (e *explained) Unwrap() error { return e.error }
 
+// SysAdminError is of what takes SYS_ADMIN, which attaching by itself does not. It
+// says so itself, and Explain leaves it alone.
+type SysAdminError struct {
+	// What takes it.
+	What string
+	Err  error
+}
+
+func (e *SysAdminError) Error() string { return e.What + " needs SYS_ADMIN: " + e.Err.Error() }
+func (e *SysAdminError) Unwrap() error { return e.Err }
+
 // Explain puts in front of an error of loading or attaching what would have to
 // change for it not to come back: a capability that is missing, a kernel without
-// BPF. Other errors, and those that were explained before, stay as they are.
+// BPF. Other errors, those that say it themselves and those that were explained
+// before stay as they are.
 func Explain(err error) error {
 	var before *explained
-	if err == nil || errors.As(err, &before) {
+	var itself *SysAdminError
+	if err == nil || errors.As(err, &before) || errors.As(err, &itself) {
 		return err
 	}
 	if cause := causeOf(err, effective(), inUserNamespace()); cause != "" {

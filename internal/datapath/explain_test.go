@@ -53,3 +53,13 @@ func TestAnErrorIsExplainedOnce(t *testing.T) {
 		t.Errorf("got %v, then %v", first, Explain(later))
 	}
 }
+
+func TestWhatNeedsMoreIsNotExplained(t *testing.T) {
+	err := fmt.Errorf("attach eth0: %w", &SysAdminError{"replacing it", unix.EPERM})
+	want := "attach eth0: replacing it needs SYS_ADMIN: operation not permitted"
+	for _, err := range []error{err, errors.Join(err)} {
+		if got := Explain(err); got.Error() != want || !errors.Is(got, unix.EPERM) {
+			t.Errorf("got %v, want %s", got, want)
+		}
+	}
+}
