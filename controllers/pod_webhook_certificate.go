@@ -83,12 +83,13 @@ func (c *WebhookCertificate) Setup(mgr ctrl.Manager) error {
 		WithOptions(controller.Options{NeedLeaderElection: &everyReplica}).
 		Watches(&corev1.Secret{}, request)
 	if c.Configuration != "" {
-		return upkeep.Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, request).Complete(c)
+		upkeep = upkeep.Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, request)
 	}
 	return upkeep.WatchesRawSource(source.Func(c.first)).Complete(c)
 }
 
-// first asks for the first look: there may be no Secret yet, and so no event.
+// first asks for the first look: there may be neither Secret nor configuration yet, and
+// so no event.
 func (c *WebhookCertificate) first(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	queue.Add(reconcile.Request{NamespacedName: c.Secret})
 	return nil
@@ -102,8 +103,8 @@ func (c *WebhookCertificate) GetCertificate(*tls.ClientHelloInfo) (*tls.Certific
 	return nil, errors.New("no certificate yet")
 }
 
-// Ready is a readiness check: the server has a certificate and the API server
-// was told to trust it.
+// Ready is a readiness check: the server has a certificate, and the API server was told
+// to trust it if it asks at all.
 func (c *WebhookCertificate) Ready(*http.Request) error {
 	if !c.trusted.Load() {
 		return errors.New("the webhook's certificate is not in place yet")
@@ -116,12 +117,16 @@ func (c *WebhookCertificate) Ready(*http.Request) error {
 // presents, then what the API server trusts.
 func (c *WebhookCertificate) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	var configuration admissionregistrationv1.MutatingWebhookConfiguration
-	if c.Configuration != "" {
-		if err := c.client.Get(ctx, types.NamespacedName{Name: c.Configuration}, &configuration); err != nil {
-			return ctrl.Result{}, client.IgnoreNotFound(err) // nobody asks yet, or any more
+	asked := c.Configuration != ""
+	if asked {
+		err := c.client.Get(ctx, types.NamespacedName{Name: c.Configuration}, &configuration)
+		if asked = !apierrors.IsNotFound(err); !asked {
+			ctrl.LoggerFrom(ctx).Info("no pod is injected: the MutatingWebhookConfiguration is not there", "name", c.Configuration)
+		} else if err != nil {
+			return ctrl.Result{}, err
 		}
 	}
-	state, again, err := c.step(ctx, bundle(&configuration))
+	state, again, err := c.step(ctx, bundle(&configuration), asked)
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 		return ctrl.Result{RequeueAfter: time.Second}, nil // the other replica was faster
 	}
@@ -138,8 +143,9 @@ func (c *WebhookCertificate) Reconcile(ctx context.Context, _ ctrl.Request) (ctr
 	return ctrl.Result{RequeueAfter: time.Until(again)}, nil
 }
 
-// step reads the Secret, decides, and writes the Secret when something changed.
-func (c *WebhookCertificate) step(ctx context.Context, trusted []byte) (certs.State, time.Time, error) {
+// step reads the Secret, decides, and writes the Secret when something changed. asked
+// says whether there is an API server that trusts something, or somebody else tells it.
+func (c *WebhookCertificate) step(ctx context.Context, trusted []byte, asked bool) (certs.State, time.Time, error) {
 	secret := corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: c.Secret.Namespace, Name: c.Secret.Name}}
 	err := c.client.Get(ctx, c.Secret, &secret)
 	missing := apierrors.IsNotFound(err)
@@ -147,7 +153,7 @@ func (c *WebhookCertificate) step(ctx context.Context, trusted []byte) (certs.St
 		return certs.State{}, time.Time{}, fmt.Errorf("read the certificate's Secret: %w", err)
 	}
 	before, old := certs.FromData(secret.Data), secret.DeepCopy()
-	if c.Configuration == "" {
+	if !asked {
 		trusted = before.Trusted() // nobody has to be told first
 	}
 	state, again, err := certs.Step(before, trusted, c.Names, time.Now())
