@@ -45,9 +45,10 @@ type problem struct {
 
 // attached answers whether every matched pod runs the current rules. The reason
 // is that of the problem to be solved first; the message tells of all.
-// refused is why pods were not updated in place that should be, "" if they were.
-func (c *Census) attached(n Namespace, refused string) verdict {
-	problems := c.problems(n, refused)
+// refused is why pods were not updated in place that should be, "" if they were. notYet
+// is what comes before a rollout, "" for nothing.
+func (c *Census) attached(n Namespace, refused, notYet string) verdict {
+	problems := c.problems(n, refused, notYet)
 	if len(problems) > 0 {
 		texts := make([]string, len(problems))
 		for i, p := range problems {
@@ -64,12 +65,18 @@ func (c *Census) attached(n Namespace, refused string) verdict {
 
 // problems lists what keeps pods from running the current rules, what must be
 // solved first first.
-func (c *Census) problems(n Namespace, refused string) []problem {
+func (c *Census) problems(n Namespace, refused, notYet string) []problem {
 	var found []problem
 	add := func(wrong bool, reason, format string, args ...any) {
 		if wrong {
 			found = append(found, problem{reason, fmt.Sprintf(format, args...)})
 		}
+	}
+	rollOut := func(state State) string {
+		if notYet != "" {
+			return notYet
+		}
+		return fmt.Sprintf("Run: %s.", c.renewals[state])
 	}
 	missing, matched := c.counts[Missing], int(c.Counts().Matched)
 
@@ -88,9 +95,9 @@ func (c *Census) problems(n Namespace, refused string) []problem {
 	add(c.barred.total > 0, v1alpha1.ReasonHostNetworkPods,
 		"Can't be injected: %s: %s. Change that or keep them out of spec.podSelector.", counted(c.barred.total, "pod"), c.barred)
 	add(c.named[Missing].total > 0, v1alpha1.ReasonPodsNotInjected,
-		"Not injected: %s: %s. Run: %s.", counted(c.named[Missing].total, "pod"), c.named[Missing], c.renewals[Missing])
+		"Not injected: %s: %s. %s", counted(c.named[Missing].total, "pod"), c.named[Missing], rollOut(Missing))
 	add(c.named[Outdated].total > 0, v1alpha1.ReasonPodsOutdated,
-		"Without the current rules: %s: %s. Run: %s.", counted(c.named[Outdated].total, "pod"), c.named[Outdated], c.renewals[Outdated])
+		"Without the current rules: %s: %s. %s", counted(c.named[Outdated].total, "pod"), c.named[Outdated], rollOut(Outdated))
 	waiting := 0
 	if refused == "" && c.unrefreshed.total == 0 {
 		waiting = c.queued.total

@@ -64,7 +64,7 @@ func TestAttached(t *testing.T) {
 			no("PodsOutdated", "Without the current rules: 100 pods: pod-000, pod-001, pod-002 and 97 more. Run: kubectl -n shop delete pod pod-000; kubectl -n shop delete pod pod-001; kubectl -n shop delete pod pod-002; and likewise for the others.")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := censusOf(0, test.pods...).attached(test.namespace, "")
+			got := censusOf(0, test.pods...).attached(test.namespace, "", "")
 			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(verdict{})); diff != "" {
 				t.Error(diff)
 			}
@@ -115,7 +115,33 @@ func TestMessagesAreBounded(t *testing.T) {
 	long := strings.Repeat("ü", 5000)
 	c := censusOf(0, repeat(300, failing(long), owner("StatefulSet", long))...)
 	c.Merge(censusOf(0, repeat(300, outdated, owner("StatefulSet", long))...))
-	if got := len(c.attached(enabled, "").message); got > longestMessage {
+	if got := len(c.attached(enabled, "", "").message); got > longestMessage {
 		t.Errorf("message of %d bytes", got)
+	}
+}
+
+// Pods that start before there are rules wait for them, or have to start once more.
+func TestRolloutWaitsForRules(t *testing.T) {
+	empty := func(f *Facts) { f.ConfigMap = ConfigMap{Exists: true, Empty: true} }
+	const restart = "Run: kubectl -n shop rollout restart deployment/web."
+	for name, test := range map[string]struct {
+		facts Facts
+		want  string
+	}{
+		"published":   {published(t), restart},
+		"stale rules": {published(t, conflicting), restart},
+		"never published": {published(t, conflicting, notPublished),
+			"First mend what Programmed says, since new pods would wait for rules; then roll these out."},
+		"not released": {published(t, unresolved(v1alpha1.ReasonBackendNotAttached, "1 of 2"), empty),
+			"Roll these out when Programmed is True: there are no rules for them yet."},
+		"taken back": {published(t, empty, func(f *Facts) { f.Program.Revoked = true }), restart},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.facts.Pods, test.facts.Namespace = censusOf(0, pod("b")), enabled
+			got := test.facts.verdicts(nil)[v1alpha1.ConditionAttached]
+			if want := no("PodsNotInjected", "Not injected: 1 pod: b. "+test.want); got != want {
+				t.Errorf("got  %+v\nwant %+v", got, want)
+			}
+		})
 	}
 }

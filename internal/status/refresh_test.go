@@ -246,7 +246,7 @@ func TestAttachedOfPodsThatAreUpdatedInPlace(t *testing.T) {
 				[]*Census{c, half}[i%2].Add(&test.pods[i])
 			}
 			c.Merge(half)
-			if diff := cmp.Diff(test.want, c.attached(enabled, test.refused), cmp.AllowUnexported(verdict{})); diff != "" {
+			if diff := cmp.Diff(test.want, c.attached(enabled, test.refused, ""), cmp.AllowUnexported(verdict{})); diff != "" {
 				t.Error(diff)
 			}
 		})

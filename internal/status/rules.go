@@ -121,3 +121,15 @@ func (f Facts) reconciling() verdict {
 	}
 	return verdict{}
 }
+
+// notYet says what comes before pods are rolled out: those that start before it wait for
+// rules, or start without any.
+func (f Facts) notYet() string {
+	switch {
+	case !f.ConfigMap.Exists:
+		return "First mend what Programmed says, since new pods would wait for rules; then roll these out."
+	case f.ConfigMap.Empty && !f.Program.Revoked:
+		return "Roll these out when Programmed is True: there are no rules for them yet."
+	}
+	return ""
+}

@@ -123,7 +123,7 @@ func (f Facts) verdicts(carrying []*corev1.Service) map[string]verdict {
 		v1alpha1.ConditionProgrammed:        f.programmed(),
 		v1alpha1.ConditionSessionAffinity:   affinity(front),
 		v1alpha1.ConditionSourceIPPreserved: sourceIP(front, f.consequence()),
-		v1alpha1.ConditionAttached:          f.Pods.attached(f.Namespace, f.RefreshRefused),
+		v1alpha1.ConditionAttached:          f.Pods.attached(f.Namespace, f.RefreshRefused, f.notYet()),
 		v1alpha1.ConditionMTUWarning:        f.Pods.mtuWarning(f.Policy.Spec.MTU),
 		v1alpha1.ConditionWarnings:          f.warnings(),
 		v1alpha1.ConditionReady:             f.ready(),
