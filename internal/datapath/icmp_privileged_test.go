@@ -147,9 +147,15 @@ func TestRefusalOfAnswers(t *testing.T) {
 
 func (s *inlineSite) eventually(what string, holds func() bool) {
 	s.Helper()
+	s.until(what, holds, s.report)
+}
+
+// until waits for what holds soon, and else ends the test with a report.
+func (s *site) until(what string, holds func() bool, report func() string) {
+	s.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.Fatalf("%s: not within 10 s\n%s", what, s.report())
+			s.Fatalf("%s: not within 10 s\n%s", what, report())
 		}
 	}
 }
