@@ -199,10 +199,79 @@ func removal(t *testing.T, c *cluster, m *manager, namespace string) {
 	c.undeploy(t) // once more, with nothing left
 }
 
+// An aggregated API that nobody serves, as metrics-server that is down, does not keep
+// anybody from removing the operator. While pods can't be listed no rules go, and of
+// rules that pods mount none goes, however they mount them.
+func TestRemovalKeepsRulesThatPodsMayMount(t *testing.T) {
+	c := empty(t, withoutDefinition)
+	service := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": map[string]any{"name": "v1.away.example"},
+		"spec": map[string]any{
+			"group": "away.example", "version": "v1", "groupPriorityMinimum": int64(100), "versionPriority": int64(10),
+			"service": map[string]any{"name": "away", "namespace": "default"},
+		},
+	}}
+	must(t, c.Create(t.Context(), service))
+	namespace := c.optedIn(t)
+	for _, name := range []string{"plain-funnel", "projected-funnel", "unmounted-funnel"} {
+		must(t, c.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: name, Labels: map[string]string{v1alpha1.LabelPolicy: "x"},
+		}}))
+	}
+	source := func(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }
+	pod := webPod(namespace)
+	pod.Spec.Volumes = []corev1.Volume{
+		{Name: "plain", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: source("plain-funnel")}}},
+		{Name: "projected", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: source("projected-funnel")}},
+		}}}},
+	}
+	must(t, c.Create(t.Context(), pod))
+
+	if out, err := c.try(t, "env", "PATH="+withoutPods(t), "../hack/undeploy.sh"); err == nil {
+		t.Errorf("pods could not be listed, and it said:\n%s", out)
+	}
+	maps := func() (names []string) {
+		var list corev1.ConfigMapList
+		must(t, c.List(t.Context(), &list, client.HasLabels{v1alpha1.LabelPolicy}))
+		for _, m := range list.Items {
+			names = append(names, m.Name)
+		}
+		return names
+	}
+	if got := maps(); len(got) != 3 {
+		t.Errorf("pods could not be listed, and what remains is %v", got)
+	}
+	c.undeploy(t)
+	if diff := cmp.Diff([]string{"plain-funnel", "projected-funnel"}, maps()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// withoutPods is a PATH with a kubectl that can't list pods.
+func withoutPods(t *testing.T) string {
+	t.Helper()
+	assets, err := kubetest.Assets()
+	must(t, err)
+	dir := t.TempDir()
+	script := "#!/bin/sh\n[ \"$1 $2\" != 'get pods' ] || exit 1\nexec " + filepath.Join(assets, "kubectl") + ` "$@"` + "\n"
+	must(t, os.WriteFile(filepath.Join(dir, "kubectl"), []byte(script), 0o700))
+	return dir + ":" + os.Getenv("PATH")
+}
+
 func (c *cluster) undeploy(t *testing.T) string { return c.kubectl(t, "../hack/undeploy.sh") }
 
 // kubectl runs a command that uses kubectl, and returns what it printed.
 func (c *cluster) kubectl(t *testing.T, name string, args ...string) string {
+	out, err := c.try(t, name, args...)
+	if err != nil {
+		t.Errorf("%s %v: %v\n%s", name, args, err, out)
+	}
+	return out
+}
+
+// try is kubectl of a command that may fail.
+func (c *cluster) try(t *testing.T, name string, args ...string) (string, error) {
 	dir, err := kubetest.Assets()
 	if err != nil {
 		t.Error(err)
@@ -213,10 +282,8 @@ func (c *cluster) kubectl(t *testing.T, name string, args ...string) string {
 	command.Env = append(os.Environ(), "KUBECONFIG="+c.admin, "PATH="+dir+":"+os.Getenv("PATH"))
 	var out bytes.Buffer
 	command.Stdout, command.Stderr = &out, &out
-	if err := command.Run(); err != nil {
-		t.Errorf("%s %v: %v\n%s", name, args, err, out.Bytes())
-	}
-	return out.String()
+	err = command.Run()
+	return out.String(), err
 }
 
 // pods are those of the namespace, by name, without what their status says.

@@ -16,20 +16,26 @@ set -euo pipefail
 [[ $# == 0 || $# == 1 && $1 == --keep-policies ]] || { echo "usage: $0 [--keep-policies]" >&2; exit 2; }
 ours=app.kubernetes.io/part-of=sfunnel
 
-# Denials go before the injection that they insist on.
-admission=$(kubectl api-resources --api-group=admissionregistration.k8s.io --output=name | sort --reverse | paste --serial --delimiters=,)
-kubectl delete "$admission" --selector="$ours"
+# Denials go before the injection that they insist on. Which kinds the API server has
+# is asked of the one group: discovery of all groups fails with any aggregated API.
+has=" $(kubectl get --raw=/apis/admissionregistration.k8s.io/v1 | grep --only-matching '"name":"[a-z]*"' | cut --delimiter='"' --fields=4 | xargs) "
+for kind in validatingadmissionpolicybindings validatingadmissionpolicies mutatingwebhookconfigurations mutatingadmissionpolicybindings mutatingadmissionpolicies; do
+	[[ $has != *" $kind "* ]] || kubectl delete "$kind.admissionregistration.k8s.io" --selector="$ours"
+done
 kubectl delete deployments --all-namespaces --selector="$ours"
 kubectl delete namespaces,clusterrolebindings,clusterroles --selector="$ours"
 [[ $# == 1 ]] && exit
 kubectl delete customresourcedefinitions --selector="$ours"
 
-# mounted prints NAMESPACE/NAME of all ConfigMaps that unfinished pods project.
+# mounted prints NAMESPACE/NAME of all ConfigMaps that are volumes of unfinished pods,
+# or sources of projected ones.
 mounted() {
 	kubectl get pods --all-namespaces --output=go-template='
 		{{- range .items}}{{$namespace := .metadata.namespace}}
 		{{- if and (ne .status.phase "Succeeded") (ne .status.phase "Failed")}}
-		{{- range .spec.volumes}}{{if .projected}}{{range .projected.sources}}{{if .configMap}}
+		{{- range .spec.volumes}}{{if .configMap}}
+		{{- $namespace}}/{{.configMap.name}}{{"\n"}}
+		{{- end}}{{if .projected}}{{range .projected.sources}}{{if .configMap}}
 		{{- $namespace}}/{{.configMap.name}}{{"\n"}}
 		{{- end}}{{end}}{{end}}{{end}}{{end}}{{end}}' | sort --unique
 }
@@ -39,8 +45,11 @@ rules() {
 		--output=go-template='{{range .items}}{{.metadata.namespace}}/{{.metadata.name}}{{"\n"}}{{end}}' | sort
 }
 
-kept=$(comm -12 <(rules) <(mounted))
-for map in $(comm -23 <(rules) <(mounted)); do
+# Both lists are whole before any ConfigMap goes: the script ends here if one can't be had.
+rules=$(rules)
+mounted=$(mounted)
+kept=$(comm -12 <(echo "$rules") <(echo "$mounted"))
+for map in $(comm -23 <(echo "$rules") <(echo "$mounted")); do
 	kubectl delete configmap --namespace="${map%/*}" "${map#*/}"
 done
 [[ -n $kept ]] || exit 0
