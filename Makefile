@@ -122,7 +122,7 @@ build-installer: ## dist/install.yaml and the Helm chart, for IMG and ATTACHER_I
 
 .PHONY: deploy
 deploy: ## Install the operator with IMG and ATTACHER_IMG; OVERLAY=ha, admission-policy, … (docs/install.md).
-	hack/render.sh $(IMG) $(ATTACHER_IMG) $(OVERLAY) | kubectl apply --server-side -f -
+	hack/deploy.sh $(IMG) $(ATTACHER_IMG) $(OVERLAY)
 
 .PHONY: undeploy
 undeploy: ## Remove the operator and all policies; running pods and their rules stay as they are.
