@@ -25,6 +25,7 @@ func TestOverlays(t *testing.T) {
 		"monitoring": {
 			"+ClusterRoleBinding sfunnel-metrics-reader", "+sfunnel-system/ConfigMap sfunnel-dashboard",
 			"+sfunnel-system/PrometheusRule sfunnel", "+sfunnel-system/ServiceMonitor sfunnel",
+			"+sfunnel-system/Role sfunnel-metrics-targets", "+sfunnel-system/RoleBinding sfunnel-metrics-targets",
 		},
 		"admission-policy": slices.Concat(without, []string{
 			"+MutatingAdmissionPolicy sfunnel", "+MutatingAdmissionPolicyBinding sfunnel",

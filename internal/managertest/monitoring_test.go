@@ -12,8 +12,13 @@ import (
 
 	"github.com/VictoriaMetrics/metricsql"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sfunnel-io/funnel-operator/internal/checkout"
@@ -32,6 +37,7 @@ func monitoring(t *testing.T, c *Cluster, m *Manager) {
 	c.mustEdit(t, policy, "tcp dport 1179 pushed unfunnel udp dport 2056")
 	exported, err := m.Scrape(t.Context())
 	must(t, err)
+	exported[rejections] = c.mustCountRejections(t)
 
 	operations := mustRead(t, "docs", "operations.md")
 	for name := range exported {
@@ -54,6 +60,51 @@ func monitoring(t *testing.T, c *Cluster, m *Manager) {
 		}
 	}
 	checkHonoured(t, exported)
+}
+
+// rejections is the API server's own metric of webhooks that it can't ask.
+const rejections = "apiserver_admission_webhook_rejection_count"
+
+// mustCountRejections makes the API server ask a webhook that nobody serves, and returns
+// what it counts.
+func (c *Cluster) mustCountRejections(t *testing.T) *dto.MetricFamily {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "unreachable-"}}
+	must(t, c.Create(t.Context(), namespace))
+	unreachable := &admissionregistrationv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: namespace.Name},
+		Webhooks: []admissionregistrationv1.MutatingWebhook{{
+			Name:                    "pods.sfunnel.io",
+			ClientConfig:            admissionregistrationv1.WebhookClientConfig{URL: ptr.To("https://127.0.0.1:1/")},
+			NamespaceSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: namespace.Name}},
+			AdmissionReviewVersions: []string{"v1"},
+			SideEffects:             ptr.To(admissionregistrationv1.SideEffectClassNone),
+			Rules: []admissionregistrationv1.RuleWithOperations{{
+				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
+				Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"configmaps"}},
+			}},
+		}},
+	}
+	must(t, c.Create(t.Context(), unreachable))
+	defer func() { must(t, c.Delete(context.WithoutCancel(t.Context()), unreachable)) }()
+	c.eventually(t, "a webhook is not reached", func(ctx context.Context) (bool, error) {
+		made := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, GenerateName: "x-"}}
+		return c.Create(ctx, made) != nil, nil
+	})
+	server, err := rest.HTTPClientFor(c.Server.Config)
+	must(t, err)
+	response, err := get(t.Context(), server, strings.TrimSuffix(c.Server.Config.Host, "/")+"/metrics", "")
+	must(t, err)
+	defer response.Body.Close()
+	must(t, failure(response))
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	all, err := parser.TextToMetricFamilies(response.Body)
+	must(t, err)
+	counted := all[rejections]
+	if !strings.Contains(counted.String(), `value:"calling_webhook_error"`) {
+		t.Errorf("the API server does not count what it can't ask: %v", counted)
+	}
+	return counted
 }
 
 // checkHonoured fails where a metric has a label that the Prometheus operator gives
