@@ -57,6 +57,32 @@ var _ = Describe("A backend", Ordered, func() {
 		Eventually(func() string { return rulesOf(p).Data[v1alpha1.FileIngress] }).Should(ContainSubstring("dport 1181 "))
 	})
 
+	It("keeps the numbers of a named port while it has no pod, until its Service leads elsewhere", func() {
+		s := newShop()
+		named := func(number int32) func(*corev1.Pod) {
+			return func(p *corev1.Pod) {
+				p.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "bgp", ContainerPort: number}}
+			}
+		}
+		service := s.service("collector", func(s *corev1.Service) { s.Spec.Ports[0].TargetPort = intstr.FromString("bgp") })
+		p := s.policy("collector", behind("collector"))
+		one := s.pod("web-1", injected("collector"), named(1179))
+		before := digestOf(p)
+		Eventually(func() int32 { return podCounts(p)().Matched }).Should(BeEquivalentTo(1))
+		Expect(api.Delete(suite, one, client.GracePeriodSeconds(0))).To(Succeed())
+		Eventually(func() int32 { return podCounts(p)().Matched }).Should(BeZero())
+		Expect(condition(p, "Ready")()).To(Equal("True/Ready"))
+		Expect(statusOf(p).RulesDigest).To(Equal(before))
+
+		By("another number, once there is a pod that says it")
+		s.pod("web-2", injected("collector"), named(1180))
+		Eventually(func() string { return rulesOf(p).Data[v1alpha1.FileIngress] }).Should(Equal("tcp dport 1180 actions unfunnel tcp inline dport 8080\n"))
+
+		By("another name")
+		change(service, func() { service.Spec.Ports[0].TargetPort = intstr.FromString("rpc") })
+		Eventually(condition(p, "ResolvedRefs")).Should(Equal("False/PortNotFound"))
+	})
+
 	It("is covered when every ready endpoint attached its rules", func() {
 		s := newShop()
 		s.service("collector")

@@ -78,7 +78,7 @@ func (r *FunnelPolicyReconciler) cluster(ctx context.Context, p *v1alpha1.Funnel
 		return in, err
 	}
 	if s := backendService(p, in.Services); s != nil && namesTargets(s) {
-		in.NamedPorts, err = r.namedPorts(p)
+		in.NamedPorts, err = r.namedPorts(p, s)
 	}
 	return in, err
 }
@@ -131,8 +131,9 @@ func namesTargets(s *corev1.Service) bool {
 
 // namedPorts are those of the injected pods that the policy selects, from the
 // cache. Pods that wait for their rules are among them; those that were not
-// injected have no rules.
-func (r *FunnelPolicyReconciler) namedPorts(p *v1alpha1.FunnelPolicy) (map[string][]uint16, error) {
+// injected have no rules. Where there is no pod for a while, as between those of a
+// workload that is recreated, the numbers before hold for the same Service.
+func (r *FunnelPolicyReconciler) namedPorts(p *v1alpha1.FunnelPolicy, s *corev1.Service) (map[string][]uint16, error) {
 	selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
 	if err != nil {
 		return nil, nil // Accepted says so
@@ -141,11 +142,19 @@ func (r *FunnelPolicyReconciler) namedPorts(p *v1alpha1.FunnelPolicy) (map[strin
 	if err != nil {
 		return nil, err
 	}
-	return policy.NumbersOf(func(yield func(*corev1.Pod) bool) {
-		for _, pod := range pods {
-			if pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed && !yield(pod) {
-				return
-			}
-		}
-	}), nil
+	pods = slices.DeleteFunc(pods, func(pod *corev1.Pod) bool {
+		return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	})
+	of := fmt.Sprint(p.UID, "/", p.Generation, " ", s.UID)
+	for i := range s.Spec.Ports {
+		to := &s.Spec.Ports[i]
+		of += fmt.Sprint(" ", to.Port, to.Protocol, to.TargetPort.String())
+	}
+	name := client.ObjectKeyFromObject(p)
+	if len(pods) == 0 {
+		return r.memory.namedPorts(name, of), nil
+	}
+	numbers := policy.NumbersOf(slices.Values(pods))
+	r.memory.keepNamedPorts(name, portNumbers{of, numbers})
+	return numbers, nil
 }

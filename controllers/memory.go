@@ -22,6 +22,7 @@ type memory struct {
 	sweeps   map[string]*sweep // by namespace
 	// configMaps are the versions that we wrote last, by namespace and name.
 	configMaps map[fingerprint]fingerprint
+	ports    map[types.NamespacedName]portNumbers
 	// whole are ConfigMaps as they were read live and then left as they were.
 	whole map[types.NamespacedName]*corev1.ConfigMap
 }
@@ -143,6 +144,7 @@ func (m *memory) forget(name types.NamespacedName) {
 	}
 	delete(m.policies, name)
 	delete(m.programs, name)
+	delete(m.ports, name)
 }
 
 // compiled is what the policy compiled to last time, if it was kept.
@@ -159,6 +161,31 @@ func (m *memory) keep(name types.NamespacedName, c compiled) {
 		m.programs = map[types.NamespacedName]compiled{}
 	}
 	m.programs[name] = c
+}
+
+// portNumbers are the numbers that the pods of a policy gave to named ports.
+type portNumbers struct {
+	of      string // the policy's generation and its Service's ports
+	numbers map[string][]uint16
+}
+
+// namedPorts are those that were kept of that, nil for none. They must not be changed.
+func (m *memory) namedPorts(name types.NamespacedName, of string) map[string][]uint16 {
+	m.Lock()
+	defer m.Unlock()
+	if n := m.ports[name]; n.of == of {
+		return n.numbers
+	}
+	return nil
+}
+
+func (m *memory) keepNamedPorts(name types.NamespacedName, n portNumbers) {
+	m.Lock()
+	defer m.Unlock()
+	if m.ports == nil {
+		m.ports = map[types.NamespacedName]portNumbers{}
+	}
+	m.ports[name] = n
 }
 
 func (m *memory) sweep(namespace string) *sweep {
