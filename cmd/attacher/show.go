@@ -4,7 +4,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"text/tabwriter"
 
 	"github.com/cilium/ebpf"
@@ -98,12 +100,20 @@ func showCommand(args []string, o outside) int {
 		}
 	}
 	if unread != nil {
-		o.note("attacher: counters are not shown, reading them needs SYS_ADMIN: %v", unread)
+		o.note("attacher: counters or flows are not shown%s: %v", needs(unread), unread)
 	}
 	if c.json {
 		return o.showJSON(all)
 	}
 	return o.showText(all)
+}
+
+// needs says what reading would take, where that is why it failed.
+func needs(err error) string {
+	if errors.Is(err, os.ErrPermission) {
+		return ", reading them needs SYS_ADMIN"
+	}
+	return ""
 }
 
 func describe(a attach.Attachment) shown {

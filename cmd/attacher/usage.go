@@ -57,8 +57,8 @@ Further variables:
   SFUNNEL_REPORT      where the report goes; with SFUNNEL_POD=1 /dev/termination-log
   SFUNNEL_REPORT_MAX  its largest size in bytes
 
-Exit status: 0 done; 1 failed, nothing attached, or check --peer found a fault; 2 rules
-or arguments are wrong.
+Exit status: 0 done; 1 failed, and nothing was changed unless the error says otherwise,
+or check --peer found a fault; 2 rules or arguments are wrong.
 It needs the capabilities BPF, NET_ADMIN and PERFMON, and SYS_ADMIN only for
 --netns, for the counters of show and to replace programs that remember flows.
 `

@@ -111,9 +111,13 @@ func (o Options) attach(ctx context.Context) ([]Attached, error) {
 		return nil, errors.Join(explain(err), jobs.undo()) // the cause is that of the first
 	}
 	if err := jobs.removeUnused(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("rules are attached, but something of an earlier run stays: %w", err)
 	}
-	return jobs.describe()
+	attached, err := jobs.describe()
+	if err != nil {
+		return nil, fmt.Errorf("rules are attached, but can't be described: %w", err)
+	}
+	return attached, nil
 }
 
 // targets decides what goes where, and waits for interfaces.

@@ -111,12 +111,19 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("no interface %s (%s)", strings.Join(e.Names, ", "), there)
 }
 
-// missing returns the error for the names that no device has.
-func missing(devices []device, names []string) error {
+// noDefault returns the error for rules that name no interface, where no device is a
+// default one.
+func noDefault(devices []device) *MissingError {
 	e := &MissingError{}
 	for _, d := range devices {
 		e.Present = append(e.Present, d.name)
 	}
+	return e
+}
+
+// missing returns the error for the names that no device has.
+func missing(devices []device, names []string) error {
+	e := noDefault(devices)
 	for _, name := range names {
 		if find(devices, name) == nil && !slices.Contains(e.Names, name) {
 			e.Names = append(e.Names, name)

@@ -3,7 +3,10 @@
 package attach
 
 import (
+	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sfunnel-io/funnel-operator/internal/datapath"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
@@ -18,8 +21,11 @@ type FlowsError struct {
 
 // Error says what keeps the flows from being taken over and what to do.
 func (e *FlowsError) Error() string {
-	return fmt.Sprintf("the %s program remembers flows, which break when it is replaced without them; "+
-		"taking them over needs SYS_ADMIN; --drop-flows gives them up: %v", e.Hook, e.Err)
+	needs := ""
+	if errors.Is(e.Err, unix.EPERM) {
+		needs = "taking them over needs SYS_ADMIN; "
+	}
+	return fmt.Sprintf("the %s program remembers flows, which break when it is replaced without them; %s--drop-flows gives them up: %v", e.Hook, needs, e.Err)
 }
 
 func (e *FlowsError) Unwrap() error { return e.Err }

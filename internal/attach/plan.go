@@ -44,6 +44,11 @@ func plan(devices []device, sets []Set) ([]target, error) {
 	if err := missing(devices, names); err != nil {
 		return nil, err
 	}
+	for _, s := range sets {
+		if !slices.ContainsFunc(devices, s.covers) {
+			return nil, noDefault(devices)
+		}
+	}
 	var targets []target
 	var chosen []device
 	for _, d := range devices {
@@ -56,13 +61,6 @@ func plan(devices []device, sets []Set) ([]target, error) {
 		}
 		targets = append(targets, t)
 		chosen = append(chosen, d)
-	}
-	if len(targets) == 0 && len(sets) > 0 {
-		none := &MissingError{}
-		for _, d := range devices {
-			none.Present = append(none.Present, d.name)
-		}
-		return nil, none
 	}
 	return targets, checkStack(devices, chosen)
 }

@@ -116,6 +116,10 @@ func TestOnlyMissingInterfacesAreWorthWaitingFor(t *testing.T) {
 	if _, err := plan(plain1, []Set{set(t, "eth9", "1")}); !errors.As(err, &absent) {
 		t.Errorf("a missing interface: %v", err)
 	}
+	bridged := []device{{name: "lo", index: 1, loopback: true}, {name: "port", index: 2, up: true}}
+	if _, err := plan(bridged, []Set{set(t, "port", "1"), {}}); !errors.As(err, &absent) || len(absent.Names) > 0 {
+		t.Errorf("no interface for one of two: %v", err)
+	}
 	if _, err := plan(plain1, []Set{set(t, "sfn2a", "1")}); err == nil || errors.As(err, &absent) {
 		t.Errorf("one of ours: %v", err)
 	}

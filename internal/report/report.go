@@ -19,7 +19,8 @@ const MinSize = 128
 const (
 	// Attached says that all rules of all named digests are in place.
 	Attached = "attached"
-	// Failed says that nothing was changed; Error tells why.
+	// Failed says that it failed; Error tells why, and what is in place all the same if
+	// anything is.
 	Failed = "failed"
 )
 
