@@ -22,7 +22,8 @@ type memory struct {
 	sweeps   map[string]*sweep // by namespace
 	// configMaps are the versions that we wrote last, by namespace and name.
 	configMaps map[fingerprint]fingerprint
-	ports    map[types.NamespacedName]portNumbers
+	// ports are the numbers that named ports had last, by policy.
+	ports map[types.NamespacedName]portNumbers
 	// whole are ConfigMaps as they were read live and then left as they were.
 	whole map[types.NamespacedName]*corev1.ConfigMap
 }
