@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-ours=app.kubernetes.io/part-of=sfunnel
+. hack/admission.sh
 webhook='^MutatingWebhookConfiguration$'
 policies='AdmissionPolicy(Binding)?$'
 rendered=$(hack/render.sh "$@")
@@ -50,12 +50,7 @@ else
 	part . | apply
 fi
 
-# Denials go before the injection that they insist on. Which kinds the API server has is
-# asked of the one group: discovery of all groups fails with any aggregated API.
-has=" $(kubectl get --raw=/apis/admissionregistration.k8s.io/v1 | grep --only-matching '"name":"[a-z]*"' | cut --delimiter='"' --fields=4 | xargs) clusterrolebindings clusterroles "
-for kind in validatingadmissionpolicybindings validatingadmissionpolicies mutatingwebhookconfigurations \
-	mutatingadmissionpolicybindings mutatingadmissionpolicies clusterrolebindings clusterroles; do
-	[[ $has == *" $kind "* ]] || continue
+for kind in "${admission[@]}" clusterrolebindings clusterroles; do
 	found=$(kubectl get "$kind" --selector="$ours" --output=jsonpath='{range .items[*]}{.kind}/{.metadata.name}{"\n"}{end}')
 	for object in $found; do
 		part "^${object%/*}$" | grep --line-regexp "  name: ${object#*/}" >/dev/null || kubectl delete "$kind" "${object#*/}"

@@ -14,13 +14,10 @@
 set -euo pipefail
 
 [[ $# == 0 || $# == 1 && $1 == --keep-policies ]] || { echo "usage: $0 [--keep-policies]" >&2; exit 2; }
-ours=app.kubernetes.io/part-of=sfunnel
+. "$(dirname "$0")/admission.sh"
 
-# Denials go before the injection that they insist on. Which kinds the API server has
-# is asked of the one group: discovery of all groups fails with any aggregated API.
-has=" $(kubectl get --raw=/apis/admissionregistration.k8s.io/v1 | grep --only-matching '"name":"[a-z]*"' | cut --delimiter='"' --fields=4 | xargs) "
-for kind in validatingadmissionpolicybindings validatingadmissionpolicies mutatingwebhookconfigurations mutatingadmissionpolicybindings mutatingadmissionpolicies; do
-	[[ $has != *" $kind "* ]] || kubectl delete "$kind.admissionregistration.k8s.io" --selector="$ours"
+for kind in "${admission[@]}"; do
+	kubectl delete "$kind.admissionregistration.k8s.io" --selector="$ours"
 done
 kubectl delete deployments --all-namespaces --selector="$ours"
 kubectl delete namespaces,clusterrolebindings,clusterroles --selector="$ours"
