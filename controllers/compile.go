@@ -18,6 +18,7 @@ import (
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/policy"
+	"github.com/sfunnel-io/funnel-operator/internal/status"
 )
 
 // compiled is what a policy compiles to.
@@ -143,7 +144,7 @@ func (r *FunnelPolicyReconciler) namedPorts(p *v1alpha1.FunnelPolicy, s *corev1.
 		return nil, err
 	}
 	pods = slices.DeleteFunc(pods, func(pod *corev1.Pod) bool {
-		return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+		return pod.DeletionTimestamp != nil || status.Finished(pod)
 	})
 	of := fmt.Sprint(p.UID, "/", p.Generation, " ", s.UID)
 	for i := range s.Spec.Ports {

@@ -83,16 +83,21 @@ func (w written) kept(c *corev1.ConfigMap, want content) bool {
 	return c != nil && w.to != 0 && w.from == w.to && w.to == fingerprintOf(c.ResourceVersion) && w.content == contentPrint(want.releasedFor, want.data)
 }
 
+// put stores a value in a map that need not have been made.
+func put[K comparable, V any](into *map[K]V, key K, value V) {
+	if *into == nil {
+		*into = map[K]V{}
+	}
+	(*into)[key] = value
+}
+
 func (m *memory) of(name types.NamespacedName) *known {
 	m.Lock()
 	defer m.Unlock()
 	k, ok := m.policies[name]
 	if !ok {
 		k = &known{}
-		if m.policies == nil {
-			m.policies = map[types.NamespacedName]*known{}
-		}
-		m.policies[name] = k
+		put(&m.policies, name, k)
 	}
 	return k
 }
@@ -101,10 +106,7 @@ func (m *memory) of(name types.NamespacedName) *known {
 func (m *memory) wrote(name types.NamespacedName, version string) {
 	m.Lock()
 	defer m.Unlock()
-	if m.configMaps == nil {
-		m.configMaps = map[fingerprint]fingerprint{}
-	}
-	m.configMaps[fingerprintOf(name.String())] = fingerprintOf(version)
+	put(&m.configMaps, fingerprintOf(name.String()), fingerprintOf(version))
 	delete(m.whole, name)
 }
 
@@ -119,10 +121,7 @@ func (m *memory) wroteIt(c client.Object) bool {
 func (m *memory) keepWhole(c *corev1.ConfigMap) {
 	m.Lock()
 	defer m.Unlock()
-	if m.whole == nil {
-		m.whole = map[types.NamespacedName]*corev1.ConfigMap{}
-	}
-	m.whole[client.ObjectKeyFromObject(c)] = c
+	put(&m.whole, client.ObjectKeyFromObject(c), c)
 }
 
 // keptWhole is what was read live of that version, nil when nothing was. It must not be
@@ -158,10 +157,7 @@ func (m *memory) compiled(name types.NamespacedName) compiled {
 func (m *memory) keep(name types.NamespacedName, c compiled) {
 	m.Lock()
 	defer m.Unlock()
-	if m.programs == nil {
-		m.programs = map[types.NamespacedName]compiled{}
-	}
-	m.programs[name] = c
+	put(&m.programs, name, c)
 }
 
 // portNumbers are the numbers that the pods of a policy gave to named ports.
@@ -183,10 +179,7 @@ func (m *memory) namedPorts(name types.NamespacedName, of string) map[string][]u
 func (m *memory) keepNamedPorts(name types.NamespacedName, n portNumbers) {
 	m.Lock()
 	defer m.Unlock()
-	if m.ports == nil {
-		m.ports = map[types.NamespacedName]portNumbers{}
-	}
-	m.ports[name] = n
+	put(&m.ports, name, n)
 }
 
 func (m *memory) sweep(namespace string) *sweep {
@@ -195,10 +188,7 @@ func (m *memory) sweep(namespace string) *sweep {
 	s, ok := m.sweeps[namespace]
 	if !ok {
 		s = &sweep{}
-		if m.sweeps == nil {
-			m.sweeps = map[string]*sweep{}
-		}
-		m.sweeps[namespace] = s
+		put(&m.sweeps, namespace, s)
 	}
 	return s
 }

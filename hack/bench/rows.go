@@ -91,7 +91,7 @@ func (r row) sample(ctx context.Context, all []mode, opts options) (figures, err
 }
 
 // block takes some rounds in labs of their own, each round in another order. The labs
-// are made in any order too: those made first lie better, by a hundredth.
+// are made in any order too, so that no mode always has the first one.
 func (f *figures) block(ctx context.Context, all []mode, rounds int, d time.Duration) error {
 	open := make([]*lab, len(all))
 	defer func() {

@@ -146,6 +146,11 @@ func (m *Manager) Scrape(ctx context.Context) (map[string]*dto.MetricFamily, err
 	if err != nil {
 		return nil, err
 	}
+	return families(response)
+}
+
+// families are the metrics that an answer holds.
+func families(response *http.Response) (map[string]*dto.MetricFamily, error) {
 	defer response.Body.Close()
 	if err := failure(response); err != nil {
 		return nil, err

@@ -12,8 +12,6 @@ import (
 
 	"github.com/VictoriaMetrics/metricsql"
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -95,10 +93,7 @@ func (c *Cluster) mustCountRejections(t *testing.T) *dto.MetricFamily {
 	must(t, err)
 	response, err := get(t.Context(), server, strings.TrimSuffix(c.Server.Config.Host, "/")+"/metrics", "")
 	must(t, err)
-	defer response.Body.Close()
-	must(t, failure(response))
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	all, err := parser.TextToMetricFamilies(response.Body)
+	all, err := families(response)
 	must(t, err)
 	counted := all[rejections]
 	if !strings.Contains(counted.String(), `value:"calling_webhook_error"`) {

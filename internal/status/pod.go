@@ -46,7 +46,7 @@ type observation struct {
 // rules; an empty one is never attached.
 func observe(pod *corev1.Pod, policy, digest string) observation {
 	switch {
-	case pod.DeletionTimestamp != nil, finished(pod):
+	case pod.DeletionTimestamp != nil, Finished(pod):
 		return observation{state: Gone}
 	case pod.Labels[v1alpha1.LabelInject] == v1alpha1.InjectFalse:
 		return observation{state: OptedOut}
@@ -68,7 +68,8 @@ func observe(pod *corev1.Pod, policy, digest string) observation {
 	return seen
 }
 
-func finished(pod *corev1.Pod) bool {
+// Finished reports whether all containers of a pod have ended for good.
+func Finished(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
