@@ -155,7 +155,15 @@ func ownAt(link netlink.Link, h Hook) (*netlink.BpfFilter, error) {
 		return nil, err
 	}
 	for _, f := range filters {
-		if f.Attrs().Priority != priority || f.Attrs().Handle != handle {
+		a := f.Attrs()
+		if a.Priority != priority || a.Chain != nil && *a.Chain != 0 { // each chain has priorities of its own
+			continue
+		}
+		if f.Type() != "bpf" || a.Protocol != unix.ETH_P_ALL {
+			return nil, fmt.Errorf("the %s hook has a filter of somebody else where ours has to be: %s, protocol %#04x; a priority is for one kind and one protocol, so give that one another priority",
+				h, describeFilter(f), a.Protocol)
+		}
+		if a.Handle != handle {
 			continue
 		}
 		if own, _, ok := ownFilter(f); ok {

@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 )
@@ -90,6 +91,27 @@ func TestOurHandleInOtherHandsIsAnError(t *testing.T) {
 	foreignFilter(t, l, Ingress, priority, handle)
 	_, err := putFilter(l, returns(t, -1), oldName)
 	if err == nil || !strings.Contains(err.Error(), "somebody else") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOurPriorityInOtherHandsIsNamed(t *testing.T) {
+	newNamespace(t)
+	l := ethernet(t, "eth0", "")
+	_, err := ensureClsact(l)
+	must(t, err)
+	f := newFilter(l, Ingress, returns(t, -1).FD(), "foreign")
+	f.Handle, f.Protocol, f.Chain = 1, unix.ETH_P_IP, new(uint32(5))
+	must(t, netlink.FilterAdd(f))
+	if _, err := putFilter(l, returns(t, -1), oldName); err != nil {
+		t.Errorf("beside a filter of another chain: %v", err)
+	}
+	_, err = removeOwn(l, Ingress)
+	must(t, err)
+	f.Chain = nil
+	must(t, netlink.FilterAdd(f))
+	_, err = putFilter(l, returns(t, -1), oldName)
+	if err == nil || !strings.Contains(err.Error(), "bpf filter, priority 1, handle 0x1 (foreign), protocol 0x0800") {
 		t.Errorf("got %v", err)
 	}
 }
