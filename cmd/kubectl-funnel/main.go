@@ -119,5 +119,5 @@ Flags:
   --kubeconfig FILE, --context NAME  as for kubectl
 
 Exit status: 0 done, nothing wrong; 1 something is wrong, or the input has faults (no
-output then, but for lint, render and status); 2 wrong use, no such file, no connection.
+output then, but for lint, status, and render without -o); 2 wrong use, no such file, no connection.
 `

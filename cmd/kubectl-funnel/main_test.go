@@ -63,6 +63,14 @@ func TestCommandsPrintWhatTheGoldenFilesSay(t *testing.T) {
 	}
 }
 
+// TestRenderedConfigMapsAreAllOrNone: what is printed goes to a server.
+func TestRenderedConfigMapsAreAllOrNone(t *testing.T) {
+	got := runWith("", "render", "-f", "testdata/shop.yaml", "-o", "configmap")
+	if got.code != exitFound || got.stdout != "" || !strings.Contains(got.stderr, "AddressPending") {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestInjectWithPolicyTakesEveryPod(t *testing.T) {
 	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: app, image: x}]}\n"
 	got := runWith(pod, "inject", "-f", "-", "--image", "attacher:1", "--policy", "web", "--policy", "metrics")

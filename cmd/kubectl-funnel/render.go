@@ -49,13 +49,7 @@ func renderCommand(args []string, o outside) int {
 	if err != nil {
 		return o.wrong("%v", err)
 	}
-	code := exitDone
-	for _, p := range w.Policies {
-		if !o.render(w, p, *output) {
-			code = exitFound
-		}
-	}
-	return code
+	return o.render(w, *output)
 }
 
 // allocate reads --address.
@@ -79,8 +73,32 @@ func allocate(w *manifest.World, addresses []string, namespace string) error {
 	return errors.Join(faults...)
 }
 
-// render prints one policy's rules, or says why there are none.
-func (o outside) render(w *manifest.World, p manifest.Policy, output string) bool {
+// render prints the rules of each policy, or says why there are none. ConfigMaps are for
+// a server: there are none while one is missing.
+func (o outside) render(w *manifest.World, output string) int {
+	programs, code := make([]*policy.Program, len(w.Policies)), exitDone
+	for i, p := range w.Policies {
+		if programs[i] = o.compile(w, p); programs[i] == nil {
+			code = exitFound
+		}
+	}
+	if output == "configmap" && code != exitDone {
+		return code
+	}
+	for i, p := range w.Policies {
+		switch program := programs[i]; {
+		case program == nil:
+		case output == "configmap":
+			o.printConfigMap(p.FunnelPolicy, program)
+		default:
+			o.printRules(p.FunnelPolicy, program)
+		}
+	}
+	return code
+}
+
+// compile returns one policy's program, or says why there is none.
+func (o outside) compile(w *manifest.World, p manifest.Policy) *policy.Program {
 	program, faults := w.Compile(p)
 	for _, f := range faults {
 		fmt.Fprintln(o.stderr, f)
@@ -88,15 +106,10 @@ func (o outside) render(w *manifest.World, p manifest.Policy, output string) boo
 	for _, u := range program.Unresolved {
 		fmt.Fprintf(o.stderr, "%v: %s: %s\n", p.Object, u.Reason, u.Message)
 	}
-	switch {
-	case program.Data == nil || len(faults) > 0:
-		return false
-	case output == "configmap":
-		o.printConfigMap(p.FunnelPolicy, program)
-	default:
-		o.printRules(p.FunnelPolicy, program)
+	if program.Data == nil || len(faults) > 0 {
+		return nil
 	}
-	return true
+	return program
 }
 
 func (o outside) printRules(p *v1alpha1.FunnelPolicy, program *policy.Program) {
