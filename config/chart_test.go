@@ -4,6 +4,7 @@ package config_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,17 +54,24 @@ func TestChartIsTheInstall(t *testing.T) {
 	}
 }
 
-// withoutEmpty drops the lists that values leave empty and manifests leave out.
+// withoutEmpty drops what values leave empty and manifests leave out.
 func withoutEmpty(object *unstructured.Unstructured) {
-	path := []string{"spec", "template", "spec", "tolerations"}
-	if list, found, _ := unstructured.NestedSlice(object.Object, path...); found && len(list) == 0 {
-		unstructured.RemoveNestedField(object.Object, path...)
+	pod, found, _ := unstructured.NestedMap(object.Object, "spec", "template", "spec")
+	if !found {
+		return
 	}
+	for name, value := range pod {
+		if slices.Contains([]string{"", "[]", "map[]"}, fmt.Sprint(value)) {
+			delete(pod, name)
+		}
+	}
+	_ = unstructured.SetNestedMap(object.Object, pod, "spec", "template", "spec")
 }
 
 func TestChartValues(t *testing.T) {
 	one := template(t, "--set", "replicas=1", "--set", "namespaceOverride=elsewhere", "--set-json", `resources={"requests":{"cpu":"2"}}`,
-		"--set-json", `tolerations=[{"key":"infra","operator":"Exists"}]`)
+		"--set-json", `tolerations=[{"key":"infra","operator":"Exists"}]`, "--set", "imagePullSecrets[0].name=registry", "--set", "priorityClassName=high",
+		"--set", "extraArgs={--attacher-memory=64Mi}", "--set-json", `affinity={"nodeAffinity":{}}`)
 	if slices.ContainsFunc(one, func(o unstructured.Unstructured) bool { return o.GetKind() == "PodDisruptionBudget" }) {
 		t.Error("a single replica can't be evicted")
 	}
@@ -73,8 +81,26 @@ func TestChartValues(t *testing.T) {
 		}
 	}
 	text := asText(t, one.object(t, "Deployment", "sfunnel-manager").Object)
-	for _, want := range []string{"replicas: 1\n", `cpu: "2"`, "key: infra", "image: " + managerImage, "value: " + attacherImage} {
+	for _, want := range []string{"replicas: 1\n", `cpu: "2"`, "key: infra", "image: " + managerImage, "value: " + attacherImage,
+		"imagePullSecrets:\n      - name: registry\n", "priorityClassName: high\n", "- --require-attacher-digest\n        - --attacher-memory=64Mi\n", "nodeAffinity: {}\n"} {
 		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+// TestChartFitsAnyPrometheus: that of kube-prometheus-stack has another name and picks
+// objects by a label.
+func TestChartFitsAnyPrometheus(t *testing.T) {
+	all := template(t, "--set", "monitoring=true", "--set", "monitoringLabels.release=stack", "--set", "prometheus.namespace=observe", "--set", "prometheus.serviceAccount=stack-prometheus")
+	for _, kind := range []string{"ServiceMonitor", "PrometheusRule"} {
+		if labels := all.object(t, kind, "sfunnel").GetLabels(); labels["release"] != "stack" || labels["app.kubernetes.io/name"] != "sfunnel" {
+			t.Errorf("%s has the labels %v", kind, labels)
+		}
+	}
+	for kind, name := range map[string]string{"ClusterRoleBinding": "sfunnel-metrics-reader", "RoleBinding": "sfunnel-metrics-targets"} {
+		text := asText(t, all.object(t, kind, name).Object)
+		if want := "name: stack-prometheus\n  namespace: observe\n"; !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
@@ -82,7 +108,7 @@ func TestChartValues(t *testing.T) {
 
 func TestChartRefusesValuesItDoesNotKnow(t *testing.T) {
 	for value, want := range map[string]string{
-		"injection=sidecar": "/injection", "replica=3": "replica", "replicas=many": "/replicas", "images.attacher=": "/images/attacher",
+		"injection=sidecar": "/injection", "replica=3": "replica", "replicas=many": "/replicas", "images.attacher=": "/images/attacher", "extraArgs={attacher-memory=1}": "/extraArgs/0",
 	} {
 		if out, err := helm(t, "", "template", "x", chart, "--set", value); err == nil || !strings.Contains(string(out), want) {
 			t.Errorf("%s: %v\n%s", value, err, out)

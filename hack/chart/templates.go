@@ -87,7 +87,11 @@ func condition(kind, body string) string {
 	return body
 }
 
-var block = regexp.MustCompile(`(?m)^( *)(\w+): ` + blockMark + `(\w+)$`)
+var (
+	blockLine  = regexp.MustCompile(`(?m)^( *)(\w+): ` + blockMark + `(\w+)$`)
+	argsLine   = regexp.MustCompile(`(?m)^( *)- ` + argsMark + `$`)
+	labelsLine = regexp.MustCompile(`(?m)^( *)` + labelsMark + `: ""$`)
+)
 
 // text is the object as a template.
 func text(object *unstructured.Unstructured) string {
@@ -106,11 +110,23 @@ func text(object *unstructured.Unstructured) string {
 		managerMark, "{{ .Values.images.manager }}",
 		attacherMark, "{{ .Values.images.attacher }}",
 		namespaceMark, "{{ .Values.namespaceOverride | default .Release.Namespace }}",
+		readerMark, "{{ .Values.prometheus.serviceAccount }}",
+		homeMark, "{{ .Values.prometheus.namespace }}",
 		fmt.Sprint(replicasMark), "{{ .Values.replicas }}",
 	).Replace(escaped)
-	return block.ReplaceAllStringFunc(marked, func(line string) string {
-		part := block.FindStringSubmatch(line)
+	marked = more(argsLine, marked, "extraArgs")
+	marked = more(labelsLine, marked, "monitoringLabels")
+	return blockLine.ReplaceAllStringFunc(marked, func(line string) string {
+		part := blockLine.FindStringSubmatch(line)
 		return fmt.Sprintf("%s%s: {{- toYaml .Values.%s | nindent %d }}", part[1], part[2], part[3], len(part[1])+2)
+	})
+}
+
+// more puts what a value holds, which may be nothing, in the place of a line.
+func more(line *regexp.Regexp, text, value string) string {
+	return line.ReplaceAllStringFunc(text, func(found string) string {
+		indent := len(line.FindStringSubmatch(found)[1])
+		return fmt.Sprintf("{{- with .Values.%s }}{{- toYaml . | nindent %d }}{{- end }}", value, indent)
 	})
 }
 

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -15,20 +16,33 @@ const (
 	namespaceMark = "mark-of-the-namespace"
 	replicasMark  = 271828
 	blockMark     = "mark of the block "
+	argsMark      = "mark of more arguments"
+	labelsMark    = "mark-of-more-labels"
+	readerMark    = "mark-of-the-reader"
+	homeMark      = "mark-of-the-home-of-the-reader"
 )
 
-// blocks are the fields of the manager's pod, and of its container, that values
-// decide as a whole.
+// A block is a field that a value decides as a whole.
+type block struct {
+	name string
+	none any // where the manifest has no such field
+}
+
+// The blocks of the manager's pod, and of its container.
 var (
-	podBlocks       = []string{"nodeSelector", "tolerations", "topologySpreadConstraints"}
-	containerBlocks = []string{"resources"}
+	podBlocks = []block{
+		{"affinity", map[string]any{}}, {"imagePullSecrets", []any{}}, {"nodeSelector", map[string]any{}},
+		{"priorityClassName", ""}, {"tolerations", []any{}}, {"topologySpreadConstraints", []any{}},
+	}
+	containerBlocks = []block{{"resources", map[string]any{}}}
 )
 
-// takeValues puts marks into the manager's Deployments, and returns what stood
-// there: the values as config/default has them.
+// takeValues puts marks into the variants, and returns what stood there: the values
+// as config/default and its monitoring have them.
 func takeValues(variants []variant, manager, attacher string) map[string]any {
 	values := map[string]any{
-		"images": map[string]any{"manager": manager, "attacher": attacher},
+		"images":     map[string]any{"manager": manager, "attacher": attacher},
+		"prometheus": takeReader(variants[monitoring]),
 	}
 	for i, v := range variants {
 		taken := map[string]any{}
@@ -48,16 +62,36 @@ func takeFrom(deployment map[string]any, values map[string]any) {
 	spec["replicas"] = int64(replicasMark)
 	pod, _, _ := unstructured.NestedMap(spec, "template", "spec")
 	container := pod["containers"].([]any)[0].(map[string]any)
+	container["args"] = append(container["args"].([]any), argsMark)
 	take(container, containerBlocks, values)
 	take(pod, podBlocks, values)
 	_ = unstructured.SetNestedMap(spec, pod, "template", "spec")
 }
 
-func take(object map[string]any, blocks []string, values map[string]any) {
-	for _, block := range blocks {
-		if values[block] = object[block]; values[block] == nil {
-			values[block] = []any{}
+func take(object map[string]any, blocks []block, values map[string]any) {
+	for _, b := range blocks {
+		if values[b.name] = object[b.name]; values[b.name] == nil {
+			values[b.name] = b.none
 		}
-		object[block] = fmt.Sprint(blockMark, block)
+		object[b.name] = fmt.Sprint(blockMark, b.name)
 	}
+}
+
+// takeReader marks whom the bindings of the monitoring name, and where more labels go;
+// it returns the ServiceAccount that they name.
+func takeReader(v variant) map[string]any {
+	var reader map[string]any
+	for _, object := range v.objects {
+		switch kind, name := object.GetKind(), object.GetName(); {
+		case kind == "ServiceMonitor" || kind == "PrometheusRule":
+			labels := object.GetLabels()
+			labels[labelsMark] = ""
+			object.SetLabels(labels)
+		case strings.HasSuffix(kind, "Binding") && strings.HasPrefix(name, "sfunnel-metrics-"):
+			subject := object.Object["subjects"].([]any)[0].(map[string]any)
+			reader = map[string]any{"namespace": subject["namespace"], "serviceAccount": subject["name"]}
+			subject["namespace"], subject["name"] = homeMark, readerMark
+		}
+	}
+	return reader
 }
