@@ -88,15 +88,18 @@ type FunnelPolicySpec struct {
 	// mtu says what happens about the bytes that a pushed header adds to a
 	// packet. Warn: nothing is changed, and the condition MTUWarning tells where
 	// there is no room. Reserve: room is made in each pod, which then sends
-	// smaller packets; UDP sockets that ask for fragments get smaller ones. Of
-	// several policies on one interface Reserve wins.
+	// smaller packets. It does not help UDP that does not adapt: what a socket sends
+	// beyond the smaller size is cut into fragments, which can't be funneled
+	// (docs/mtu.md). Of several policies on one interface Reserve wins.
 	// +optional
 	// +default="Warn"
 	MTU MTUMode `json:"mtu,omitempty"`
 
 	// flows is for how many flows at a time each interface has room in its table
-	// of flows that are rewritten in place or answered in kind; beyond it new ones
-	// are refused and counted. Memory for all of them is taken at once and counts as
+	// of flows that are rewritten in place or answered in kind. Beyond it: where pods
+	// funnel, new connections are refused; on backends they go on with less time to be
+	// silent; of flows that are answered in kind the one that was silent longest gives
+	// its place. All of it is counted. Memory for all of them is taken at once and counts as
 	// the pod's: about 300 bytes for a flow that is funneled here, 150 for one that is
 	// unfunneled. It must fit into the init container's memory limit, which is 128Mi
 	// (the manager's flag --attacher-memory): enough for about 300,000. Of several

@@ -60,7 +60,8 @@ Further variables:
 Exit status: 0 done; 1 failed, and nothing was changed unless the error says otherwise,
 or check --peer found a fault; 2 rules or arguments are wrong.
 It needs the capabilities BPF, NET_ADMIN and PERFMON, and SYS_ADMIN only for
---netns, for the counters of show and to replace programs that remember flows.
+--netns, for the counters of show and to replace programs that remember flows or
+have programs of others behind them.
 `
 
 func help(w io.Writer) int {

@@ -40,7 +40,7 @@ func screen(p *v1alpha1.FunnelPolicy) (text string, wrong bool) {
 	}
 	if p.Status.ObservedGeneration < p.Generation {
 		fmt.Fprintf(&b, "  not looked at yet: the operator has seen generation %d of %d\n", p.Status.ObservedGeneration, p.Generation)
-		fmt.Fprintf(&b, "Next: when it stays so: kubectl get pods -A -l app.kubernetes.io/name=sfunnel\n")
+		fmt.Fprintf(&b, "Next: when it stays so: kubectl get deployments -A -l app.kubernetes.io/name=sfunnel\n")
 		return b.String(), true
 	}
 	next := ""

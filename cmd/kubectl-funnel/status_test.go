@@ -7,9 +7,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
@@ -77,4 +80,32 @@ func TestStatusPrintsAScreenPerPolicy(t *testing.T) {
 			t.Errorf("%s: %v", line, got)
 		}
 	}
+}
+
+// TestAdviceFindsTheOperator holds the command that looks for the operator against what an
+// install makes.
+func TestAdviceFindsTheOperator(t *testing.T) {
+	advice, _ := screen(&v1alpha1.FunnelPolicy{ObjectMeta: metav1.ObjectMeta{Generation: 1}})
+	found := regexp.MustCompile(`kubectl get deployments -A -l (\S+)`).FindStringSubmatch(advice)
+	if found == nil {
+		t.Fatalf("no command in %q", advice)
+	}
+	selector, err := labels.Parse(found[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	install, err := os.ReadFile("../../dist/install.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for document := range strings.SplitSeq(string(install), "\n---\n") {
+		var object metav1.PartialObjectMetadata
+		if err := yaml.Unmarshal([]byte(document), &object); err != nil {
+			t.Fatal(err)
+		}
+		if object.Kind == "Deployment" && selector.Matches(labels.Set(object.Labels)) {
+			return
+		}
+	}
+	t.Errorf("%s matches no Deployment of the install", selector)
 }
