@@ -3,7 +3,7 @@
 
 IMG ?= funnel-operator/manager:dev
 ATTACHER_IMG ?= funnel-operator/attacher:dev
-GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w"
+GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X github.com/sfunnel-io/funnel-operator/internal/version.release=$(VERSION)"
 CONTROLLER_GEN := go tool controller-gen
 TOOL := go tool -modfile=hack/tools/go.mod
 SHELL := /usr/bin/env bash
@@ -86,7 +86,7 @@ build: ## All binaries, static, into bin/; kubectl finds its plugin in the PATH.
 	$(GO_BUILD) -o bin/kubectl-funnel ./cmd/kubectl-funnel
 
 .PHONY: images
-images: build ## Both images as OCI tarballs into bin/, with lists of what is in them and from what they were built. ARCHES="amd64 arm64" for both.
+images: build ## Both images as OCI tarballs into bin/, with lists of what is in them and from what they were built. ARCHES="amd64 arm64" for both, VERSION=v1.2.3.
 	hack/images.sh
 
 .PHONY: generate

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/status"
+	"github.com/sfunnel-io/funnel-operator/internal/version"
 )
 
 // applyErrors counts failed writes by what was to be written.
@@ -39,19 +39,10 @@ func init() {
 
 // buildInfo is a constant with the labels that tell builds apart.
 func buildInfo() prometheus.Collector {
-	version, revision := "unknown", "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
-		for _, setting := range info.Settings {
-			if setting.Key == "vcs.revision" {
-				revision = setting.Value
-			}
-		}
-	}
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "sfunnel_build_info",
 		Help:        "Always 1; its labels say which build runs.",
-		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
+		ConstLabels: prometheus.Labels{"version": version.String(), "revision": version.Revision(), "goversion": runtime.Version()},
 	}, func() float64 { return 1 })
 }
 

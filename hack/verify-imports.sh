@@ -41,6 +41,7 @@ others=$(grep "^$module/.*internal" <<<"$imports" || true)
 [[ -z $others ]] || { failed=1; echo "./test/example must import nothing that other modules can't: $others" >&2; }
 only_standard ./internal/rules 'internal/rules'
 only_standard ./internal/report 'internal/report'
+only_standard ./internal/version 'internal/version'
 only_standard ./internal/classifier 'internal/(rules|classifier)'
 uses=$(go list -f '{{$who := .ImportPath}}{{range .Deps}}{{$who}} {{.}}{{"\n"}}{{end}}' ./api/... ./internal/... ./bpf/...)
 found=$(grep -E " $module/(controllers|cmd)(/|$)" <<<"$uses" || true)

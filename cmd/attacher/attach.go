@@ -10,6 +10,7 @@ import (
 	"github.com/sfunnel-io/funnel-operator/internal/attach"
 	"github.com/sfunnel-io/funnel-operator/internal/datapath"
 	"github.com/sfunnel-io/funnel-operator/internal/report"
+	"github.com/sfunnel-io/funnel-operator/internal/version"
 )
 
 // attachCommand attaches the rules and leaves a report, whatever happens. With
@@ -46,7 +47,7 @@ func (a *attachment) run(ctx context.Context, args []string) error {
 		a.explain()
 	}
 	interfaces, err := attach.Attach(ctx, attach.Options{
-		Netns: a.netns, Sets: a.sets(a.interfaces), Directions: a.input.directions, Version: version(),
+		Netns: a.netns, Sets: a.sets(a.interfaces), Directions: a.input.directions, Version: version.String(),
 		Flows: a.choices.flows, DropFlows: a.dropFlows, Attempts: a.attempts, Delay: a.delay, Waiting: a.waiting,
 	})
 	if err != nil {
@@ -126,7 +127,7 @@ func (a *attachment) tell(interfaces []attach.Attached) {
 
 // explain prints what is about to be attached.
 func (a *attachment) explain() {
-	a.note("attacher %s, kernel %s", version(), kernelRelease())
+	a.note("attacher %s, kernel %s", version.String(), kernelRelease())
 	for _, p := range a.policies {
 		a.note("policy %q: digest %s, priority %d, interfaces %q", p.name, p.digest, p.priority, p.interfaces)
 		for _, r := range p.ingress {

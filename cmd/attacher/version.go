@@ -2,24 +2,12 @@
 
 package main
 
-import (
-	"runtime/debug"
-)
-
-// version is the module's version as the Go tool chain stamps it: a release, or
-// a time and commit.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
-		return "devel"
-	}
-	return info.Main.Version
-}
+import "github.com/sfunnel-io/funnel-operator/internal/version"
 
 func versionCommand(args []string, o outside) int {
 	if len(args) > 0 {
 		return o.bad("version takes no argument, found %q", args[0])
 	}
-	o.print("attacher %s", version())
+	o.print("attacher %s", version.String())
 	return exitDone
 }

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 
 	"github.com/sfunnel-io/funnel-operator/internal/cli"
+	"github.com/sfunnel-io/funnel-operator/internal/version"
 )
 
 // The exit codes.
@@ -45,6 +46,7 @@ func run(ctx context.Context, args []string, o outside) int {
 			"lint":    func(rest []string) int { return lintCommand(rest, o) },
 			"refresh": func(rest []string) int { return refreshCommand(ctx, rest, o) },
 			"status":  func(rest []string) int { return statusCommand(ctx, rest, o) },
+			"version": func(rest []string) int { return versionCommand(rest, o) },
 		},
 		Help:    o.help,
 		Unknown: func(command string) int { return o.wrong("unknown command %q; see kubectl funnel help", command) },
@@ -57,6 +59,14 @@ func run(ctx context.Context, args []string, o outside) int {
 
 func (o outside) help() int {
 	fmt.Fprint(o.stdout, usage)
+	return exitDone
+}
+
+func versionCommand(args []string, o outside) int {
+	if len(args) > 0 {
+		return o.wrong("version: unexpected %q", args)
+	}
+	fmt.Fprintf(o.stdout, "kubectl-funnel %s\n", version.String())
 	return exitDone
 }
 
@@ -100,6 +110,7 @@ Usage:
         brings pods that run without the current rules these rules, by an ephemeral
         container in each, with your permissions (list pods, list funnelpolicies, patch
         pods/ephemeralcontainers); stops at the first failure
+  kubectl funnel version
 
 Flags:
   -f FILE             a file with YAML documents, a folder with such files (.yaml, .yml

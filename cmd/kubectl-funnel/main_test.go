@@ -141,6 +141,15 @@ func TestWrongUseIsRefused(t *testing.T) {
 	}
 }
 
+func TestVersion(t *testing.T) {
+	if got := runWith("", "version"); got.code != exitDone || !strings.HasPrefix(got.stdout, "kubectl-funnel ") {
+		t.Errorf("got %v", got)
+	}
+	if got := runWith("", "version", "x"); got.code != exitWrong || !strings.Contains(got.stderr, `version: unexpected ["x"]`) {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestHelpFitsAScreen(t *testing.T) {
 	for _, line := range []string{"", "help", "inject --help"} {
 		if got := runWith("", strings.Fields(line)...); got.code != exitDone || got.stdout != usage {

@@ -36,6 +36,26 @@ func TestSameCommitGivesSameImages(t *testing.T) {
 	t.Logf("%s%s", mustRead(t, filepath.Join(one, "manager.digest")), mustRead(t, filepath.Join(one, "attacher.digest")))
 	listsWhatIsLinked(t, one)
 	statesWhatWasBuilt(t, one)
+	saysWhatItIs(t, one)
+}
+
+// saysWhatItIs asks a program which build it is.
+func saysWhatItIs(t *testing.T, dir string) {
+	t.Helper()
+	said, err := exec.Command(filepath.Join(dir, "attacher"), "version").Output()
+	if want := "attacher " + headOf(t, dir) + "\n"; string(said) != want || err != nil {
+		t.Errorf("it says %q, %v, want %q", said, err, want)
+	}
+}
+
+// headOf is the commit of the checkout that a folder is in.
+func headOf(t *testing.T, dir string) string {
+	t.Helper()
+	commit, err := exec.Command("git", "-C", dir, "rev-parse", "HEAD").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(commit))
 }
 
 // buildFrom clones the checkout into a folder and runs hack/images.sh there. It returns
@@ -113,18 +133,14 @@ func statesWhatWasBuilt(t *testing.T, dir string) {
 		}
 	}
 	mustDecode(t, mustRead(t, filepath.Join(dir, "manager.provenance.json")), &statement)
-	commit, err := exec.Command("git", "-C", dir, "rev-parse", "HEAD").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
 	digest := strings.TrimSpace(string(mustRead(t, filepath.Join(dir, "manager.digest"))))
 	subject := statement.Subject[0]
 	if got := subject.Name + "@sha256:" + subject.Digest["sha256"]; got != digest {
 		t.Errorf("the statement is about %s, the image is %s", got, digest)
 	}
 	definition := statement.Predicate.BuildDefinition
-	if got := definition.ResolvedDependencies[0].Digest["gitCommit"]; got != strings.TrimSpace(string(commit)) {
-		t.Errorf("built from %q, want %s", got, commit)
+	if got := definition.ResolvedDependencies[0].Digest["gitCommit"]; got != headOf(t, dir) {
+		t.Errorf("built from %q, want %s", got, headOf(t, dir))
 	}
 	for _, dependency := range definition.ResolvedDependencies[1:] {
 		if len(dependency.Digest["dirHash"]) != 64 || !strings.HasPrefix(dependency.URI, "pkg:golang/"+dependency.Name+"@v") {

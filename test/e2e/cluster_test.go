@@ -37,10 +37,12 @@ type cluster struct {
 	kubeconfig string
 	api        client.Client
 	core       corev1.CoreV1Interface // for what pods say
+	installed  []release              // of the operator, one after the other
 }
 
-// startCluster starts three nodes and installs nothing.
-func startCluster() *cluster {
+// startCluster starts three nodes, which have the suite's images and more, and installs
+// nothing.
+func startCluster(more ...string) *cluster {
 	GinkgoHelper()
 	phase("start a cluster of 3 nodes")
 	c := &cluster{name: "e2e", namespace: "demo", mode: "nftables"}
@@ -51,8 +53,9 @@ func startCluster() *cluster {
 			mustRun(program("cluster"), "down", "-name", c.name)
 		}
 	})
-	_, err := run(program("cluster"), "up", "-name", c.name, "-nodes", "3", "-proxy-mode", c.mode, "-families", "4,6",
-		"-outside", fmt.Sprint(outsideClients), image("pause"), image("echo"), image("manager"), image("attacher"))
+	up := []string{"up", "-name", c.name, "-nodes", "3", "-proxy-mode", c.mode, "-families", "4,6",
+		"-outside", fmt.Sprint(outsideClients), image("pause"), image("echo"), image("manager"), image("attacher")}
+	_, err := run(program("cluster"), append(up, more...)...)
 	ours = err == nil // up that fails takes back what it did, or another's cluster is up
 	Expect(err).NotTo(HaveOccurred())
 	c.kubeconfig = strings.TrimSpace(mustRun(program("cluster"), "kubeconfig", "-name", c.name))

@@ -18,15 +18,26 @@ const installVariable = "E2E_INSTALL"
 
 const operatorNamespace = "sfunnel-system"
 
-// installOperator installs it and waits until it runs.
+// A release is a build of the operator: the checkout that its manifests are in, and its
+// images, by digest.
+type release struct{ checkout, manager, attacher string }
+
+// installOperator installs what the suite built, and waits until it runs.
 func (c *cluster) installOperator() {
+	GinkgoHelper()
+	c.install(built.release)
+}
+
+// install installs a release, over another one if there is one, and waits until it runs.
+func (c *cluster) install(r release) {
 	GinkgoHelper()
 	how := os.Getenv(installVariable)
 	if how == "helm" {
-		c.installRelease()
+		c.installChart(r)
 	} else {
-		c.apply(mustRun("hack/render.sh", append([]string{built.manager, built.attacher}, strings.Fields(how)...)...))
+		c.apply(mustRun(filepath.Join(r.checkout, "hack/render.sh"), append([]string{r.manager, r.attacher}, strings.Fields(how)...)...))
 	}
+	c.installed = append(c.installed, r)
 	c.operatorRuns()
 }
 
@@ -35,14 +46,30 @@ func (c *cluster) operatorRuns() {
 	c.kubectl("-n", operatorNamespace, "rollout", "status", "deployment/sfunnel-manager", "--timeout="+soon.String())
 }
 
-// installRelease installs the chart.
-func (c *cluster) installRelease() {
+// attachers are the images of the init container that were installed, one after the other.
+func (c *cluster) attachers() (images []string) {
+	for _, r := range c.installed {
+		images = append(images, r.attacher)
+	}
+	return images
+}
+
+// installChart installs or upgrades a release by its chart.
+func (c *cluster) installChart(r release) {
 	GinkgoHelper()
 	helm := filepath.Join(strings.TrimSpace(mustRun("hack/helm/build.sh")), "helm")
-	_, err := runWith([]string{"KUBECONFIG=" + c.kubeconfig}, "", helm, "install", "sfunnel", "charts/funnel-operator",
+	_, err := runWith([]string{"KUBECONFIG=" + c.kubeconfig}, "", helm, "upgrade", "--install", "sfunnel", filepath.Join(r.checkout, "charts/funnel-operator"),
 		"--namespace", operatorNamespace, "--create-namespace", "--wait=false",
-		"--set", "images.manager="+built.manager, "--set", "images.attacher="+built.attacher)
+		"--set", "images.manager="+r.manager, "--set", "images.attacher="+r.attacher)
 	Expect(err).NotTo(HaveOccurred())
+}
+
+// undeploy removes the operator and returns what that says.
+func (c *cluster) undeploy() string {
+	GinkgoHelper()
+	said, err := runWith([]string{"KUBECONFIG=" + c.kubeconfig, "PATH=" + filepath.Dir(built.kubectl) + ":" + os.Getenv("PATH")}, "", "hack/undeploy.sh")
+	Expect(err).NotTo(HaveOccurred())
+	return said
 }
 
 // injectsByItself reports whether the API server injects pods by itself: there is no

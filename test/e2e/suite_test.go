@@ -40,10 +40,9 @@ func TestEndToEnd(t *testing.T) {
 
 // built is what the suite built: programs and images.
 var built struct {
-	dir      string // NAME, NAME.tar and NAME.digest, as hack/images.sh writes them
-	kubectl  string
-	manager  string // images by digest
-	attacher string
+	release
+	dir     string // NAME, NAME.tar and NAME.digest, as hack/images.sh writes them
+	kubectl string
 }
 
 // image is the tarball of that name.
@@ -58,7 +57,7 @@ var _ = BeforeSuite(func() {
 	os.Setenv("ATTACHER_IMG", "localhost/funnel-operator/attacher:e2e")
 	mustRun("hack/images.sh", built.dir, "test")
 	mustRun("go", "build", "-o", program("cluster"), "./hack/cluster")
-	built.manager, built.attacher = digestOf("manager"), digestOf("attacher")
+	built.release = release{".", digestOf(built.dir, "manager"), digestOf(built.dir, "attacher")}
 
 	phase("build Kubernetes")
 	built.kubectl = filepath.Join(strings.TrimSpace(mustRun("hack/kube/build.sh")), "kubectl")
@@ -98,8 +97,10 @@ var _ = ReportAfterSuite("times", func(Report) {
 // program is the path of a program that the suite built.
 func program(name string) string { return filepath.Join(built.dir, name) }
 
-func digestOf(name string) string {
-	content, err := os.ReadFile(filepath.Join(built.dir, name+".digest"))
+// digestOf names an image in a folder by its digest.
+func digestOf(dir, name string) string {
+	GinkgoHelper()
+	content, err := os.ReadFile(filepath.Join(dir, name+".digest"))
 	Expect(err).NotTo(HaveOccurred())
 	return strings.TrimSpace(string(content))
 }

@@ -30,6 +30,7 @@ var _ = Describe("With faults all around, and under load", Ordered, Label("fault
 	var c *cluster
 	var load *tally
 	var chance *rand.Rand
+	var before release
 	well := func() { c.well(siteApps...) }
 	runs := func() {
 		for _, app := range siteApps {
@@ -42,7 +43,10 @@ var _ = Describe("With faults all around, and under load", Ordered, Label("fault
 		seed := number(faults.SeedVariable, rand.Uint64())
 		fmt.Printf("%s=%d\n", faults.SeedVariable, seed)
 		chance = rand.New(rand.NewPCG(seed, 0))
-		c = startCluster()
+		phase("build the commit before")
+		var images []string
+		before, images = buildCommitBefore()
+		c = startCluster(images...)
 		load = c.startTally()
 		c.deploySite()
 	})
@@ -63,8 +67,8 @@ var _ = Describe("With faults all around, and under load", Ordered, Label("fault
 	})
 
 	It("policies come, servers get rules, and then clients", func() {
-		phase("install the operator")
-		c.installOperator()
+		phase("install the operator of the commit before")
+		c.install(before)
 		c.suffer(load, &trial{fault: "policies come, servers and clients are rolled"}, well, func() int {
 			c.applySite()
 			c.rollSite()
@@ -74,6 +78,15 @@ var _ = Describe("With faults all around, and under load", Ordered, Label("fault
 			concurrently(func() { c.roll("client") }, func() { c.roll("loaded") })
 			return 1
 		})
+	})
+
+	It("the operator is upgraded, and no pod notices", func() {
+		lives := c.lives()
+		c.suffer(load, &trial{fault: "the operator is upgraded from the commit before"}, well, func() int {
+			c.installOperator()
+			return 1
+		})
+		Expect(c.lives()).To(Equal(lives))
 	})
 
 	It("a policy is deleted and made again", func() {
@@ -161,6 +174,15 @@ var _ = Describe("With faults all around, and under load", Ordered, Label("fault
 
 	It("all pods are rolled while rules change", func() {
 		c.suffer(load, &trial{fault: fmt.Sprint("rules change while ", manyPods, " pods are rolled")}, well, c.rollMany)
+	})
+
+	It("the operator is removed, and no pod notices", func() {
+		lives, said := c.lives(), ""
+		c.suffer(load, &trial{fault: "the operator is removed"}, func() { c.forgotten(said) }, func() int {
+			said = c.undeploy()
+			return 1
+		})
+		Expect(c.lives()).To(Equal(lives))
 	})
 
 	AfterEach(func() {

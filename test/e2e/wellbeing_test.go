@@ -58,7 +58,8 @@ func (c *cluster) tryPod() error {
 	if err := c.api.Create(GinkgoT().Context(), p, client.DryRunAll); err != nil {
 		return err
 	}
-	if len(p.Spec.InitContainers) != 1 || p.Spec.InitContainers[0].Image != built.attacher {
+	attachers := c.attachers()
+	if len(p.Spec.InitContainers) != 1 || p.Spec.InitContainers[0].Image != attachers[len(attachers)-1] {
 		return fmt.Errorf("not injected: %+v", p.Spec.InitContainers)
 	}
 	return nil
