@@ -33,6 +33,8 @@ func TestInstallIsComplete(t *testing.T) {
 		"CustomResourceDefinition funnelpolicies.sfunnel.io",
 		"MutatingWebhookConfiguration sfunnel",
 		"Namespace sfunnel-system",
+		"ValidatingAdmissionPolicy sfunnel-manager",
+		"ValidatingAdmissionPolicyBinding sfunnel-manager",
 		"sfunnel-system/Deployment sfunnel-manager",
 		"sfunnel-system/NetworkPolicy sfunnel-manager",
 		"sfunnel-system/PodDisruptionBudget sfunnel-manager",

@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -42,6 +43,7 @@ func TestInstallOnARealServer(t *testing.T) {
 
 	t.Run("its pods comply with PodSecurity restricted, which is enforced", func(t *testing.T) { podSecurity(t, c) })
 	t.Run("it injects pods and publishes rules", func(t *testing.T) { injection(t, c) })
+	t.Run("its token writes no ConfigMaps of others", func(t *testing.T) { othersConfigMaps(t, c) })
 	t.Run("metrics are for authorised clients", func(t *testing.T) { metrics(t, c, one) })
 	t.Run("applied again, it changes nothing", func(t *testing.T) { again(t, c) })
 	t.Run("no error is logged", func(t *testing.T) { quiet(t, one, two) })
@@ -62,6 +64,41 @@ func quiet(t *testing.T, managers ...*manager) {
 			}
 		}
 	}
+}
+
+// othersConfigMaps does with the manager's rights what its code never does.
+func othersConfigMaps(t *testing.T, c *cluster) {
+	config := rest.CopyConfig(c.config)
+	config.Impersonate.UserName = "system:serviceaccount:" + own + ":sfunnel-manager"
+	token, err := client.New(config, client.Options{})
+	must(t, err)
+	labelled := map[string]string{v1alpha1.LabelPolicy: "web"}
+	others := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "coredns"}, Data: map[string]string{"Corefile": "."}}
+	must(t, c.Create(t.Context(), others))
+
+	const denied = "touches no ConfigMap that lacks the label"
+	eventually(t, "the limit holds", func(ctx context.Context) error {
+		err := token.Patch(ctx, others.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"data":{"Corefile":"mine"}}`)))
+		if err == nil || !strings.Contains(err.Error(), denied) {
+			return fmt.Errorf("it may: %v", err)
+		}
+		return nil
+	})
+	label := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"`+v1alpha1.LabelPolicy+`":"web"}}}`))
+	if err := token.Patch(t.Context(), others.DeepCopy(), label); err == nil || !strings.Contains(err.Error(), denied) {
+		t.Errorf("it takes one over: %v", err)
+	}
+	if err := token.Delete(t.Context(), others); err == nil || !strings.Contains(err.Error(), denied) {
+		t.Errorf("it deletes one: %v", err)
+	}
+	plain := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "plain"}}
+	if err := token.Create(t.Context(), plain.DeepCopy()); err == nil || !strings.Contains(err.Error(), "writes no ConfigMap without the label") {
+		t.Errorf("it makes one without the label: %v", err)
+	}
+	plain.Labels = labelled
+	must(t, token.Create(t.Context(), plain))
+	must(t, token.Delete(t.Context(), plain))
+	must(t, c.Delete(t.Context(), others))
 }
 
 func permitted(t *testing.T, managers ...*manager) {
