@@ -110,6 +110,20 @@ func TestWithoutWebhookItsPermissionIsGone(t *testing.T) {
 	}
 }
 
+// The manager is told who injects, since it can't see admission policies.
+func TestOverlaysTellTheManagerWhoInjects(t *testing.T) {
+	for name, want := range map[string][]string{
+		"ha": nil, "no-webhook": {"--webhook=false"}, "admission-policy": {"--webhook=false", "--admission-policies"},
+	} {
+		var manager appsv1.Deployment
+		overlay(t, "overlays/"+name).into(t, "Deployment", "sfunnel-manager", &manager)
+		got := slices.DeleteFunc(manager.Spec.Template.Spec.Containers[0].Args, func(arg string) bool { return strings.Contains(arg, "attacher") })
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+}
+
 // The policies are asked about the pods that the webhook is asked about.
 func TestAdmissionPoliciesMatchWhatTheWebhookMatches(t *testing.T) {
 	var webhook admissionregistrationv1.MutatingWebhookConfiguration

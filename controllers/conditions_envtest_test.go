@@ -26,7 +26,10 @@ var _ = Describe("Conditions", Ordered, func() {
 	cilium := types.NamespacedName{Namespace: metav1.NamespaceDefault, Name: "cilium-config"}
 	var o *operator
 	BeforeAll(func() {
-		o, _ = startOperator(withoutPolling, func(r *FunnelPolicyReconciler) { r.CiliumConfig = cilium })
+		webhookConfigured()
+		o, _ = startOperator(withoutPolling, func(r *FunnelPolicyReconciler) {
+			r.CiliumConfig, r.WebhookConfiguration = cilium, configuration().Name
+		})
 	})
 
 	DescribeTable("say why", func(kind, want string, arrange func(s shop) *v1alpha1.FunnelPolicy, says ...string) {
@@ -255,6 +258,16 @@ var _ = Describe("Conditions", Ordered, func() {
 		Eventually(condition(p, "Warnings")).Should(Equal("True/SocketLoadBalancing"))
 		Expect(message(p, "Warnings")()).To(ContainSubstring("socketLB.hostNamespaceOnly=true"))
 		produced["SocketLoadBalancing"] = true
+	})
+
+	It("tell that nobody injects", func() {
+		Expect(api.Delete(suite, configuration())).To(Succeed())
+		o.untilNobodyInjects()
+		s := newShop()
+		s.pod("web-1")
+		p := plain(s)
+		Eventually(condition(p, "Attached")).Should(Equal("False/NobodyInjects"))
+		produced["NobodyInjects"] = true
 	})
 
 	It("leave out no reason of the API", func() {

@@ -60,6 +60,13 @@ type FunnelPolicyReconciler struct {
 	// which endpoints have gone. Default 10 seconds.
 	SettleFor time.Duration
 
+	// Injector is who injects new pods. Default: status.Admission.
+	Injector status.Injector
+	// WebhookConfiguration is the name of the MutatingWebhookConfiguration without which
+	// nobody does. The cache must be limited to it, as WebhookCertificate.LimitCache does.
+	// Empty: there is none, or whether it is there is not known.
+	WebhookConfiguration string
+
 	// CiliumConfig is the ConfigMap by which Cilium says how it balances. Default
 	// kube-system/cilium-config. It is read live, for policies with clients, at most
 	// every ListSlowly.

@@ -8,7 +8,9 @@ import (
 	"maps"
 	"slices"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -40,10 +42,26 @@ func (r *FunnelPolicyReconciler) gather(ctx context.Context, p *v1alpha1.FunnelP
 	return facts, err
 }
 
-// namespace reads the labels that decide about injection.
+// namespace reads what decides about injection.
 func (r *FunnelPolicyReconciler) namespace(ctx context.Context, name string) (status.Namespace, error) {
 	labels, err := r.namespaceLabels(ctx, name)
-	return status.Namespace{Name: name, Injection: labels[v1alpha1.LabelInjection], Enforce: labels[status.LabelEnforce]}, err
+	if err != nil {
+		return status.Namespace{}, err
+	}
+	injector, err := r.injector(ctx)
+	return status.Namespace{Name: name, Injector: injector, Injection: labels[v1alpha1.LabelInjection], Enforce: labels[status.LabelEnforce]}, err
+}
+
+// injector is who injects new pods now.
+func (r *FunnelPolicyReconciler) injector(ctx context.Context) (status.Injector, error) {
+	if r.WebhookConfiguration == "" {
+		return r.Injector, nil
+	}
+	err := r.Get(ctx, types.NamespacedName{Name: r.WebhookConfiguration}, &admissionregistrationv1.MutatingWebhookConfiguration{})
+	if apierrors.IsNotFound(err) {
+		return status.Nobody, nil
+	}
+	return r.Injector, err
 }
 
 func (r *FunnelPolicyReconciler) namespaceLabels(ctx context.Context, name string) (map[string]string, error) {

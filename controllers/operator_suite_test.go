@@ -51,12 +51,14 @@ func startOperator(edits ...func(*FunnelPolicyReconciler)) (o *operator, stop fu
 	for _, edit := range edits {
 		edit(o.FunnelPolicyReconciler)
 	}
+	cached := CacheOptions()
+	(&WebhookCertificate{Configuration: o.WebhookConfiguration}).LimitCache(&cached)
 	logged := rest.CopyConfig(operatorUser())
 	logged.Wrap(o.requests.wrap)
 	anyName := true
 	mgr, err := ctrl.NewManager(logged, ctrl.Options{
 		Scheme:     scheme,
-		Cache:      CacheOptions(),
+		Cache:      cached,
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: &anyName},
 	})

@@ -64,7 +64,7 @@ func (r *FunnelPolicyReconciler) count(ctx context.Context, facts *status.Facts,
 	for _, pod := range pods {
 		facts.Pods.Add(pod)
 	}
-	now := present{of: basis(p, facts.Namespace), injected: identity(pods), count: len(pods)}
+	now := present{of: basis(facts), injected: identity(pods), count: len(pods)}
 	known.others.see(now.count, r.Clock.Now(), r.soon())
 	if known.others.dueIn(r.Clock.Now(), now, r.ListAtMost) == 0 {
 		if err := r.listAgain(ctx, facts, selector, now, &known.others); err != nil {
@@ -86,9 +86,7 @@ func (r *FunnelPolicyReconciler) listAgain(ctx context.Context, facts *status.Fa
 	if err != nil {
 		return err
 	}
-	none := facts.Pods.Counts().Matched+others.Counts().Matched == 0
-	unseen := none || others.Count(status.Missing) > 0 || !facts.Namespace.Enabled()
-	*last = last.next(others, at, now, r.pace(unseen, last.at == 0 && r.settled(facts.Policy)))
+	*last = last.next(others, at, now, r.pace(facts, others, last.at == 0 && r.settled(facts.Policy)))
 	return nil
 }
 
@@ -120,9 +118,16 @@ type present struct {
 	count        int // of the injected pods
 }
 
-// basis is equal while the policy selects the same and its namespace did not change.
-func basis(p *v1alpha1.FunnelPolicy, namespace status.Namespace) uint64 {
-	return hashOf(fmt.Sprint(p.UID, p.Spec.PodSelector.String(), namespace))
+// basis is equal while the policy selects the same, nothing changed in who injects its
+// pods, and the same ones that nobody did are seen as endpoints.
+func basis(facts *status.Facts) uint64 {
+	of := hashOf(fmt.Sprint(facts.Policy.UID, facts.Policy.Spec.PodSelector.String(), facts.Namespace))
+	if facts.Coverage != nil {
+		for _, name := range facts.Coverage.NotInjected {
+			of += hashOf(name)
+		}
+	}
+	return of
 }
 
 // identity is equal for the same pods in any order.
@@ -181,12 +186,16 @@ const never = 365 * 24 * time.Hour
 // pace is how often pods that were not injected are listed.
 type pace struct{ first, longest time.Duration }
 
-// pace begins fast while a rollout may be replacing what is missing. When no
-// pod can come unseen, one more list is enough, for pods that were created while
-// the policy was; none is needed where that is long ago.
-func (r *FunnelPolicyReconciler) pace(unseen, settled bool) pace {
+// pace begins fast while a rollout may be replacing what is missing, and where pods
+// come that are not injected. While nobody injects that holds for all policies, and most
+// have all their pods: it is slow. When no pod can come unseen, one more list is enough,
+// for pods that were created while the policy was; none is needed where that is long ago.
+func (r *FunnelPolicyReconciler) pace(facts *status.Facts, others *status.Census, settled bool) pace {
+	none := facts.Pods.Counts().Matched+others.Counts().Matched == 0
 	switch {
-	case unseen:
+	case !none && others.Count(status.Missing) == 0 && facts.Namespace.Injector == status.Nobody:
+		return pace{first: r.ListSlowly, longest: r.ListSlowly}
+	case none, others.Count(status.Missing) > 0, !facts.Namespace.Injects():
 		return pace{first: r.ListAtMost, longest: r.ListSlowly}
 	case settled:
 		return pace{}

@@ -9,11 +9,13 @@ import (
 	"strings"
 	"time"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -55,7 +57,7 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return err
 	}
 	changed := builder.WithPredicates(contentChanged)
-	return ctrl.NewControllerManagedBy(mgr).
+	controlled := ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.FunnelPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.FunnelPolicy{}, mapped(r.neighbours), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(policyOfConfigMap), builder.WithPredicates(contentChanged, r.byOthers())).
@@ -65,8 +67,12 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&discoveryv1.EndpointSlice{}, later(mapped(r.policiesOfEndpoints)), changed).
 		Watches(&corev1.Service{}, mapped(r.policiesOfService), changed).
 		WatchesMetadata(&corev1.Namespace{}, mapped(r.policiesOfNamespace), changed).
-		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers}).
-		Complete(r)
+		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers})
+	if r.WebhookConfiguration != "" {
+		controlled = controlled.Watches(&admissionregistrationv1.MutatingWebhookConfiguration{},
+			putOff(mapped(r.allPolicies), r.sometime), builder.WithPredicates(comesOrGoes))
+	}
+	return controlled.Complete(r)
 }
 
 func (r *FunnelPolicyReconciler) fillIn(mgr ctrl.Manager) {
@@ -158,25 +164,38 @@ var lowPriority = -10
 // later makes h enqueue a moment later and behind others, so that many pods that change
 // together make one reconcile of their policy.
 func later(h handler.EventHandler) handler.EventHandler {
+	return putOff(h, func() time.Duration { return aMoment })
+}
+
+// sometime is some time soon, for what concerns all policies.
+func (r *FunnelPolicyReconciler) sometime() time.Duration {
+	return wait.Jitter(aMoment, float64(r.ListSlowly/10)/float64(aMoment))
+}
+
+// putOff makes h enqueue later by that time, and behind others.
+func putOff(h handler.EventHandler, by func() time.Duration) handler.EventHandler {
 	return handler.Funcs{
-		CreateFunc:  func(ctx context.Context, e event.CreateEvent, q requests) { h.Create(ctx, e, delayed{q}) },
-		UpdateFunc:  func(ctx context.Context, e event.UpdateEvent, q requests) { h.Update(ctx, e, delayed{q}) },
-		DeleteFunc:  func(ctx context.Context, e event.DeleteEvent, q requests) { h.Delete(ctx, e, delayed{q}) },
-		GenericFunc: func(ctx context.Context, e event.GenericEvent, q requests) { h.Generic(ctx, e, delayed{q}) },
+		CreateFunc:  func(ctx context.Context, e event.CreateEvent, q requests) { h.Create(ctx, e, delayed{q, by}) },
+		UpdateFunc:  func(ctx context.Context, e event.UpdateEvent, q requests) { h.Update(ctx, e, delayed{q, by}) },
+		DeleteFunc:  func(ctx context.Context, e event.DeleteEvent, q requests) { h.Delete(ctx, e, delayed{q, by}) },
+		GenericFunc: func(ctx context.Context, e event.GenericEvent, q requests) { h.Generic(ctx, e, delayed{q, by}) },
 	}
 }
 
 type requests = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// delayed is a queue to which adding takes a moment.
-type delayed struct{ requests }
+// delayed is a queue to which adding takes a while.
+type delayed struct {
+	requests
+	by func() time.Duration
+}
 
 func (d delayed) Add(request reconcile.Request) {
 	if queue, ok := d.requests.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
-		queue.AddWithOpts(priorityqueue.AddOpts{After: aMoment, Priority: &lowPriority}, request)
+		queue.AddWithOpts(priorityqueue.AddOpts{After: d.by(), Priority: &lowPriority}, request)
 		return
 	}
-	d.AddAfter(request, aMoment)
+	d.AddAfter(request, d.by())
 }
 
 // policiesOfPod are those that select the pod, and clients of those.
@@ -261,6 +280,17 @@ func (r *FunnelPolicyReconciler) clientsOfConfigMap(obj client.Object) ([]*v1alp
 		return nil, nil
 	}
 	return r.policies.clientsOf(types.NamespacedName{Namespace: obj.GetNamespace(), Name: name})
+}
+
+// comesOrGoes lets pass objects that are made or deleted while the controller runs.
+var comesOrGoes = predicate.Funcs{
+	CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
+	UpdateFunc: func(event.UpdateEvent) bool { return false },
+}
+
+// allPolicies are all, whatever the object.
+func (r *FunnelPolicyReconciler) allPolicies(client.Object) ([]*v1alpha1.FunnelPolicy, error) {
+	return r.policies.all(), nil
 }
 
 // policiesOfNamespace are those in it.

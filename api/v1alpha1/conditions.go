@@ -80,6 +80,7 @@ const (
 	ReasonRefreshForbidden    = "RefreshForbidden"
 	ReasonHostNetworkPods     = "HostNetworkPods"
 	ReasonNamespaceNotEnabled = "NamespaceNotEnabled"
+	ReasonNobodyInjects       = "NobodyInjects"
 	ReasonPodSecurityForbids  = "PodSecurityForbids"
 
 	// Coverage

@@ -102,6 +102,8 @@ func advice(p *v1alpha1.FunnelPolicy, c *metav1.Condition) string {
 		return fmt.Sprintf("%s logs -l '%s' -c %s --prefix --ignore-errors", kubectl, injectedOf(p), v1alpha1.InitContainerName)
 	case v1alpha1.ReasonPodsPending, v1alpha1.ReasonHostNetworkPods:
 		return strings.TrimSuffix(fmt.Sprintf("%s describe pods -l '%s'", kubectl, selectedBy(p)), " -l ''")
+	case v1alpha1.ReasonNobodyInjects:
+		return "apply the operator's install again (docs/install.md), then roll out what Attached names"
 	}
 	if found := command.FindStringSubmatch(c.Message); found != nil {
 		return found[1]

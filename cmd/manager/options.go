@@ -31,8 +31,10 @@ type options struct {
 	profiles    string
 	keepDeleted time.Duration
 	webhook     webhookOptions
-	inject      inject.Options
-	log         logOptions
+	// admissionPolicies inject pods, and the webhook does not.
+	admissionPolicies bool
+	inject            inject.Options
+	log               logOptions
 }
 
 type webhookOptions struct {
@@ -59,6 +61,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	flags.StringVar(&opts.probes, "health-probe-bind-address", ":8081", `Where /healthz and /readyz answer; "0" for nowhere.`)
 	flags.StringVar(&opts.profiles, "pprof-bind-address", nowhere, `Where the Go runtime's profiles are served, without TLS and to everybody who can connect, such as 127.0.0.1:6060; "0" for nowhere.`)
 	flags.BoolVar(&opts.webhook.serve, "webhook", true, "Inject pods, as a webhook of the API server. When false, admission policies or the pods' manifests have to (docs/install.md).")
+	flags.BoolVar(&opts.admissionPolicies, "admission-policies", false, "With -webhook=false: admission policies inject pods. When false, too, their manifests have to, and conditions say so.")
 	flags.IntVar(&opts.webhook.port, "webhook-port", 9443, "The port on which the webhook answers.")
 	flags.StringVar(&opts.webhook.certDir, "webhook-cert-dir", "", "A directory with tls.crt and tls.key that somebody else renews, and who then also writes the caBundle. When not given the manager keeps a certificate of its own.")
 	flags.StringVar(&opts.inject.Image, "attacher-image", "", "The image of the injected init container, best by digest (registry.example/attacher@sha256:…). Required.")

@@ -51,7 +51,7 @@ func TestHelpNamesEveryFlagAndEndsWith0(t *testing.T) {
 	if code != 0 {
 		t.Errorf("status %d", code)
 	}
-	for _, flag := range []string{"attacher-cpu", "attacher-image", "attacher-image-pull-policy", "attacher-memory", "health-probe-bind-address", "kubeconfig",
+	for _, flag := range []string{"admission-policies", "attacher-cpu", "attacher-image", "attacher-image-pull-policy", "attacher-memory", "health-probe-bind-address", "kubeconfig",
 		"keep-deleted-rules", "leader-elect", "log-format", "log-level", "metrics-bind-address", "namespace", "pprof-bind-address", "require-attacher-digest", "webhook", "webhook-cert-dir", "webhook-port"} {
 		if !strings.Contains(stderr, "\n  -"+flag+" ") && !strings.Contains(stderr, "\n  -"+flag+"\n") {
 			t.Errorf("the help does not name %s", flag)

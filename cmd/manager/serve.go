@@ -21,6 +21,7 @@ import (
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/controllers"
+	"github.com/sfunnel-io/funnel-operator/internal/status"
 )
 
 // The names of the operator's own objects, as in config/.
@@ -140,13 +141,26 @@ func setup(mgr ctrl.Manager, opts options, source certificates) error {
 			return err
 		}
 	}
-	if err := (&controllers.FunnelPolicyReconciler{KeepDeleted: opts.keepDeleted}).SetupWithManager(mgr); err != nil {
+	if err := reconciler(opts, source).SetupWithManager(mgr); err != nil {
 		return err
 	}
 	if err := mgr.Add(giveBack{}); err != nil {
 		return err
 	}
 	return mgr.AddHealthzCheck("ping", healthz.Ping)
+}
+
+// reconciler knows who injects pods. Whether the webhook's configuration is there it asks
+// where the manager keeps it: who renews the certificate themselves need not let it.
+func reconciler(opts options, source certificates) *controllers.FunnelPolicyReconciler {
+	r := &controllers.FunnelPolicyReconciler{KeepDeleted: opts.keepDeleted}
+	switch {
+	case opts.webhook.serve && source.own != nil:
+		r.WebhookConfiguration = source.own.Configuration
+	case !opts.webhook.serve && !opts.admissionPolicies:
+		r.Injector = status.Manifests
+	}
+	return r
 }
 
 func addWebhook(mgr ctrl.Manager, opts options) error {

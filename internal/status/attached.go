@@ -13,17 +13,34 @@ import (
 // what it forbids.
 const LabelEnforce = "pod-security.kubernetes.io/enforce"
 
-// Namespace is what matters here of a namespace's labels.
+// Injector is who injects new pods.
+type Injector uint8
+
+const (
+	// Admission is the operator's webhook, or admission policies: in namespaces that are
+	// enabled.
+	Admission Injector = iota
+	// Manifests are the pods' own, whatever labels their namespace has.
+	Manifests
+	// Nobody is there while the webhook's configuration is not.
+	Nobody
+)
+
+// Namespace is what matters here of a namespace's labels, and who injects pods in it.
 type Namespace struct {
-	Name string
+	Name     string
+	Injector Injector
 	// Injection is the value of v1alpha1.LabelInjection.
 	Injection string
 	// Enforce is the value of LabelEnforce.
 	Enforce string
 }
 
-// Enabled reports whether new pods of the namespace are injected.
-func (n Namespace) Enabled() bool { return n.Injection == v1alpha1.InjectionEnabled }
+// Injects reports whether no new pod of the namespace comes without injection unless it
+// opted out.
+func (n Namespace) Injects() bool { return n.Injector == Admission && n.enabled() }
+
+func (n Namespace) enabled() bool { return n.Injection == v1alpha1.InjectionEnabled }
 
 // forbids reports whether the namespace refuses the capabilities that attaching
 // takes. Without the label the cluster's default decides, which can't be seen.
@@ -73,8 +90,11 @@ func (c *Census) problems(n Namespace, refused, notYet string) []problem {
 		}
 	}
 	rollOut := func(state State) string {
-		if notYet != "" {
+		switch {
+		case notYet != "":
 			return notYet
+		case state == Missing && n.Injector == Manifests:
+			return "Run: kubectl funnel inject -f FILES --image ATTACHER | kubectl apply -f - (FILES: the manifests of these pods and of all policies that select them)."
 		}
 		return fmt.Sprintf("Run: %s.", c.renewals[state])
 	}
@@ -88,9 +108,11 @@ func (c *Census) problems(n Namespace, refused, notYet string) []problem {
 	add(refused != "" && c.queued.total > 0, v1alpha1.ReasonRefreshForbidden,
 		"The operator may not refresh %s: %s: %s. Grant it with config/overlays/in-place, or refresh them yourself. Run: %s.",
 		counted(c.queued.total, "pod"), c.queued, refused, c.refreshCommand(n))
-	add(!n.Enabled() && missing > 0, v1alpha1.ReasonNamespaceNotEnabled,
+	add(n.Injector == Nobody && missing > 0, v1alpha1.ReasonNobodyInjects,
+		"Nobody injects pods: the webhook's configuration is not there. %s", installAgain)
+	add(n.Injector != Manifests && !n.enabled() && missing > 0, v1alpha1.ReasonNamespaceNotEnabled,
 		"The namespace is not enabled for injection. Run: %s.", n.enableCommand())
-	add(n.forbids() && (missing > 0 || matched == 0 && n.Enabled()), v1alpha1.ReasonPodSecurityForbids,
+	add(n.forbids() && (missing > 0 || matched == 0 && (n.Injector == Manifests || n.Injects())), v1alpha1.ReasonPodSecurityForbids,
 		"The namespace enforces PodSecurity %s, which forbids the capabilities that attaching takes, so that injected pods are refused. Run: %s.", n.Enforce, n.permitCommand())
 	add(c.barred.total > 0, v1alpha1.ReasonHostNetworkPods,
 		"Can't be injected: %s: %s. Change that or keep them out of spec.podSelector.", counted(c.barred.total, "pod"), c.barred)
@@ -136,10 +158,15 @@ func (c *Census) optedOut() string {
 	return fmt.Sprintf("Opted out by the label %s: %s.", v1alpha1.LabelInject, counted(c.counts[OptedOut], "pod"))
 }
 
+// installAgain is what brings the webhook's configuration back.
+const installAgain = "Apply the operator's install again."
+
 // caution tells what would go wrong with the next pod.
 func (n Namespace) caution() string {
 	switch {
-	case !n.Enabled():
+	case n.Injector == Nobody:
+		return "New pods are not injected, because the webhook's configuration is not there. " + installAgain
+	case n.Injector == Admission && !n.enabled():
 		return fmt.Sprintf("New pods are not injected, because the namespace is not enabled. Run: %s.", n.enableCommand())
 	case n.forbids():
 		return fmt.Sprintf("New pods are refused, because the namespace enforces PodSecurity %s. Run: %s.", n.Enforce, n.permitCommand())

@@ -17,6 +17,8 @@ import (
 var (
 	enabled    = Namespace{Name: testNamespace, Injection: v1alpha1.InjectionEnabled, Enforce: "privileged"}
 	unlabelled = Namespace{Name: testNamespace}
+	inFiles    = Namespace{Name: testNamespace, Injector: Manifests}
+	notAsked   = Namespace{Name: testNamespace, Injection: v1alpha1.InjectionEnabled, Enforce: "privileged", Injector: Nobody}
 	restricted = Namespace{Name: testNamespace, Injection: v1alpha1.InjectionEnabled, Enforce: "restricted"}
 )
 
@@ -24,6 +26,8 @@ func TestAttached(t *testing.T) {
 	const restart = "Run: kubectl -n shop rollout restart deployment/web."
 	const enable = "Run: kubectl label namespace shop sfunnel.io/injection=enabled --overwrite."
 	const permit = "Run: kubectl label namespace shop pod-security.kubernetes.io/enforce=privileged --overwrite."
+	const inject = "Run: kubectl funnel inject -f FILES --image ATTACHER | kubectl apply -f - (FILES: the manifests of these pods and of all policies that select them)."
+	const install = "Apply the operator's install again."
 	for _, test := range []struct {
 		name      string
 		namespace Namespace
@@ -44,6 +48,16 @@ func TestAttached(t *testing.T) {
 			no("PodsNotInjected", "Not injected: 1 pod: b. "+restart)},
 		{"not injected, namespace not enabled", unlabelled, []*corev1.Pod{pod("b")},
 			no("NamespaceNotEnabled", "The namespace is not enabled for injection. "+enable+" Not injected: 1 pod: b. "+restart)},
+		{"not injected, as the manifests are", inFiles, []*corev1.Pod{pod("a", current), pod("b")},
+			no("PodsNotInjected", "Not injected: 1 pod: b. "+inject)},
+		{"manifests inject, whatever the label", inFiles, []*corev1.Pod{pod("a", current)},
+			yes("Attached", "1 pod with the current rules.")},
+		{"manifests inject, and the namespace refuses", Namespace{Name: testNamespace, Injector: Manifests, Enforce: "restricted"}, nil,
+			no("PodSecurityForbids", "The namespace enforces PodSecurity restricted, which forbids the capabilities that attaching takes, so that injected pods are refused. "+permit)},
+		{"not injected, because nobody does", notAsked, []*corev1.Pod{pod("b")},
+			no("NobodyInjects", "Nobody injects pods: the webhook's configuration is not there. "+install+" Not injected: 1 pod: b. "+restart)},
+		{"nobody would inject the next", notAsked, []*corev1.Pod{pod("a", current)},
+			yes("Attached", "1 pod with the current rules. New pods are not injected, because the webhook's configuration is not there. "+install)},
 		{"not injected, namespace refuses", restricted, []*corev1.Pod{pod("b")},
 			no("PodSecurityForbids", "The namespace enforces PodSecurity restricted, which forbids the capabilities that attaching takes, so that injected pods are refused. "+permit+" Not injected: 1 pod: b. "+restart)},
 		{"attached before the namespace was restricted", restricted, []*corev1.Pod{pod("a", current)},

@@ -18,6 +18,9 @@ import (
 type Coverage struct {
 	// Service in front of them.
 	Service types.NamespacedName
+	// NotInjected are the pods without injection among the ready endpoints.
+	NotInjected []string
+
 	ready   int
 	without sample
 	leaving int // that end, and may not run the rules
@@ -43,6 +46,9 @@ func Covers(service types.NamespacedName, slices []discoveryv1.EndpointSlice, po
 				c.ready++
 				if why := lacks(service.Namespace, e, policy, digest, pod); why != "" {
 					c.without.add(withDetail(name, why))
+					if why == notInjected {
+						c.NotInjected = append(c.NotInjected, name)
+					}
 				}
 			case ptr.Deref(e.Conditions.Terminating, false):
 				seen[name] = true
@@ -90,6 +96,9 @@ func noPod(namespace string, e *discoveryv1.Endpoint) string {
 	return ""
 }
 
+// notInjected is what lacks says of a pod that was not.
+const notInjected = "not injected"
+
 // lacks says why an endpoint does not run the rules, "" when it does.
 func lacks(namespace string, e *discoveryv1.Endpoint, policy, digest string, pod func(string) *corev1.Pod) string {
 	if why := noPod(namespace, e); why != "" {
@@ -97,13 +106,13 @@ func lacks(namespace string, e *discoveryv1.Endpoint, policy, digest string, pod
 	}
 	p := pod(e.TargetRef.Name)
 	if p == nil {
-		return "not injected"
+		return notInjected
 	}
 	switch seen := observe(p, policy, digest); seen.state {
 	case Attached, Gone: // who goes will soon not be ready
 		return ""
 	case Missing:
-		return "not injected"
+		return notInjected
 	default:
 		return seen.state.String()
 	}

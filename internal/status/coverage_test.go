@@ -64,6 +64,17 @@ func TestCoverage(t *testing.T) {
 	}
 }
 
+// TestEndpointsTellOfPodsThatWereNotInjected: neither of those that opted out nor of others'.
+func TestEndpointsTellOfPodsThatWereNotInjected(t *testing.T) {
+	pods := map[string]*corev1.Pod{"attached": pod("attached", current), "out": pod("out", label("sfunnel.io/inject", "false")), "half": pod("half", label(v1alpha1.LabelInjected, "true"))}
+	foreign := discoveryv1.EndpointSlice{Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"192.0.2.1"}}}}
+	c := Covers(types.NamespacedName{Namespace: testNamespace, Name: "web"}, []discoveryv1.EndpointSlice{ready("attached", "out", "half", "unknown"), ready("unknown"), foreign},
+		testPolicy, currentDigest, func(name string) *corev1.Pod { return pods[name] })
+	if diff := cmp.Diff([]string{"half", "unknown"}, c.NotInjected); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestEndpointsThatEndAreLookedAt: with the rules they harm nobody.
 func TestEndpointsThatEndAreLookedAt(t *testing.T) {
 	pods := map[string]*corev1.Pod{
