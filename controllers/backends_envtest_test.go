@@ -57,6 +57,30 @@ var _ = Describe("A backend", Ordered, func() {
 		Eventually(func() string { return rulesOf(p).Data[v1alpha1.FileIngress] }).Should(ContainSubstring("dport 1181 "))
 	})
 
+	It("takes the numbers of a named port from pods that its Service leads to alone", func() {
+		s := newShop()
+		service := s.service("collector", func(s *corev1.Service) {
+			s.Spec.Selector["component"] = "server"
+			s.Spec.Ports[0].TargetPort = intstr.FromString("bgp")
+		})
+		component := func(name string, number int32) func(*corev1.Pod) {
+			return func(p *corev1.Pod) {
+				p.Labels["component"] = name
+				p.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "bgp", ContainerPort: number}}
+			}
+		}
+		p := s.policy("collector", behind("collector"))
+		s.pod("worker", injected("collector"), component("worker", 1180))
+		s.pod("server", injected("collector"), component("server", 1179))
+		digestOf(p)
+		Eventually(func() int32 { return podCounts(p)().Matched }).Should(BeEquivalentTo(2))
+		Expect(rulesOf(p).Data[v1alpha1.FileIngress]).To(Equal("tcp dport 1179 actions unfunnel tcp inline dport 8080\n"))
+
+		By("the Service leading to the others")
+		change(service, func() { service.Spec.Selector["component"] = "worker" })
+		Eventually(func() string { return rulesOf(p).Data[v1alpha1.FileIngress] }).Should(Equal("tcp dport 1180 actions unfunnel tcp inline dport 8080\n"))
+	})
+
 	It("keeps the numbers of a named port while it has no pod, until its Service leads elsewhere", func() {
 		s := newShop()
 		named := func(number int32) func(*corev1.Pod) {

@@ -130,8 +130,8 @@ func namesTargets(s *corev1.Service) bool {
 	return slices.ContainsFunc(s.Spec.Ports, func(port corev1.ServicePort) bool { return port.TargetPort.Type == intstr.String })
 }
 
-// namedPorts are those of the injected pods that the policy selects, from the
-// cache. Pods that wait for their rules are among them; those that were not
+// namedPorts are those of the injected pods that the policy selects and the Service leads
+// to, from the cache. Pods that wait for their rules are among them; those that were not
 // injected have no rules. Where there is no pod for a while, as between those of a
 // workload that is recreated, the numbers before hold for the same Service.
 func (r *FunnelPolicyReconciler) namedPorts(p *v1alpha1.FunnelPolicy, s *corev1.Service) (map[string][]uint16, error) {
@@ -144,9 +144,9 @@ func (r *FunnelPolicyReconciler) namedPorts(p *v1alpha1.FunnelPolicy, s *corev1.
 		return nil, err
 	}
 	pods = slices.DeleteFunc(pods, func(pod *corev1.Pod) bool {
-		return pod.DeletionTimestamp != nil || status.Finished(pod)
+		return pod.DeletionTimestamp != nil || status.Finished(pod) || !policy.LeadsTo(s, pod)
 	})
-	of := fmt.Sprint(p.UID, "/", p.Generation, " ", s.UID)
+	of := fmt.Sprint(p.UID, "/", p.Generation, " ", s.UID, " ", s.Spec.Selector)
 	for i := range s.Spec.Ports {
 		to := &s.Spec.Ports[i]
 		of += fmt.Sprint(" ", to.Port, to.Protocol, to.TargetPort.String())

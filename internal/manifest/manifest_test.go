@@ -4,6 +4,7 @@ package manifest
 
 import (
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -242,5 +243,39 @@ func compareGolden(t *testing.T, golden, got string) {
 	}
 	if diff := cmp.Diff(string(mustFile(t, golden)), got); diff != "" {
 		t.Errorf("%s (-update writes it):\n%s", golden, diff)
+	}
+}
+
+// A pod that the policy selects and its backend's Service does not lead to has no say in
+// what a named port is.
+func TestNamedPortsAreThoseOfPodsBehindTheService(t *testing.T) {
+	pod := func(component string, number int) string {
+		return fmt.Sprintf(`---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: %s, labels: {app: web, component: %[1]s}}
+spec: {containers: [{name: web, image: web, ports: [{name: http, containerPort: %d}]}]}
+`, component, number)
+	}
+	s, err := Parse("x", `apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: web}
+spec: {clusterIP: 10.96.0.1, selector: {app: web, component: server}, ports: [{port: 80, targetPort: http}]}
+---
+apiVersion: sfunnel.io/v1alpha1
+kind: FunnelPolicy
+metadata: {namespace: shop, name: web}
+spec: {podSelector: {matchLabels: {app: web}}, backend: {service: web, through: {port: 80}, ports: [{port: 8443}]}}
+`+pod("server", 8080)+pod("worker", 9090))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := Read([]*Stream{s}, "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := w.cluster(w.Policies[0].FunnelPolicy).NamedPorts
+	if diff := cmp.Diff(map[string][]uint16{"TCP/http": {8080}}, got); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -129,7 +129,10 @@ func selects(p *v1alpha1.FunnelPolicy, pod *corev1.Pod) bool {
 func (w *World) cluster(p *v1alpha1.FunnelPolicy) policy.Cluster {
 	namespace := map[string]string{corev1.LabelMetadataName: p.Namespace} // which every server gives it
 	maps.Copy(namespace, w.namespaces[p.Namespace])
-	in := policy.Cluster{Services: w.services, NamedPorts: w.namedPorts(p), Labels: namespace}
+	in := policy.Cluster{Services: w.services, Labels: namespace}
+	if b := p.Spec.Backend; b != nil {
+		in.NamedPorts = w.namedPorts(p, w.services[types.NamespacedName{Namespace: p.Namespace, Name: b.Service}])
+	}
 	name := policy.BackendName(p)
 	for _, other := range w.Policies {
 		if other.Namespace == name.Namespace && other.Name == name.Name {
@@ -139,10 +142,11 @@ func (w *World) cluster(p *v1alpha1.FunnelPolicy) policy.Cluster {
 	return in
 }
 
-func (w *World) namedPorts(p *v1alpha1.FunnelPolicy) map[string][]uint16 {
+// namedPorts are those of the pods behind the backend's Service; none without it.
+func (w *World) namedPorts(p *v1alpha1.FunnelPolicy, s *corev1.Service) map[string][]uint16 {
 	return policy.NumbersOf(func(yield func(*corev1.Pod) bool) {
 		for _, pod := range w.pods {
-			if pod.Namespace == p.Namespace && selects(p, pod) && !yield(pod) {
+			if s != nil && pod.Namespace == p.Namespace && selects(p, pod) && policy.LeadsTo(s, pod) && !yield(pod) {
 				return
 			}
 		}

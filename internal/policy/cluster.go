@@ -18,9 +18,9 @@ import (
 type Cluster struct {
 	// Services are those that exist of References.
 	Services map[types.NamespacedName]*corev1.Service
-	// NamedPorts are the numbers, ascending, that pods which a backend policy
-	// selects give to a named container port, by PortKey. Pods that have not started
-	// count too: they wait for these rules.
+	// NamedPorts are the numbers, ascending, that pods which a backend policy selects and
+	// its Service leads to give to a named container port, by PortKey. Pods that have not
+	// started count too: they wait for these rules.
 	NamedPorts map[string][]uint16
 	// Backend is the policy that a client policy refers to, nil when there is none.
 	Backend *v1alpha1.FunnelPolicy
@@ -63,6 +63,12 @@ func Serving(pod *corev1.Pod) []corev1.Container {
 		}
 	}
 	return serving
+}
+
+// LeadsTo reports whether the Service may lead to the pod; one without a selector leads to
+// whatever somebody chose.
+func LeadsTo(s *corev1.Service, pod *corev1.Pod) bool {
+	return labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(pod.Labels))
 }
 
 // NumbersOf gathers NamedPorts of several pods for Cluster.NamedPorts.
