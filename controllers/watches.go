@@ -58,8 +58,8 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	changed := builder.WithPredicates(contentChanged)
 	controlled := ctrl.NewControllerManagedBy(mgr).
-		For(&v1alpha1.FunnelPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&v1alpha1.FunnelPolicy{}, mapped(r.neighbours), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.FunnelPolicy{}, builder.WithPredicates(specChanged)).
+		Watches(&v1alpha1.FunnelPolicy{}, mapped(r.neighbours), builder.WithPredicates(specChanged)).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(policyOfConfigMap), builder.WithPredicates(contentChanged, r.byOthers())).
 		Watches(&corev1.ConfigMap{}, mapped(r.clientsOfConfigMap), changed).
 		Watches(&corev1.Pod{}, later(mapped(r.policiesOfPod)), changed).
@@ -98,6 +98,14 @@ func (r *FunnelPolicyReconciler) fillIn(mgr ctrl.Manager) {
 	r.SettleFor = cmp.Or(r.SettleFor, 10*time.Second)
 	r.LookAgain = cmp.Or(r.LookAgain, time.Minute)
 	r.podsPerPage = cmp.Or(r.podsPerPage, 500)
+}
+
+// specChanged lets pass policies but as their status changed. One that was deleted and made
+// again while the watch was interrupted is an update, and may have the same generation.
+var specChanged = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() || e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration()
+	},
 }
 
 // contentChanged lets pass what changed in the cut object. Most updates of pods,

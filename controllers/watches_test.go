@@ -8,13 +8,30 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
+
+func TestPoliciesThatAreMadeAgainAreLookedAt(t *testing.T) {
+	made := func(uid types.UID, generation int64) *v1alpha1.FunnelPolicy {
+		return &v1alpha1.FunnelPolicy{ObjectMeta: metav1.ObjectMeta{UID: uid, Generation: generation}}
+	}
+	for name, row := range map[string]struct {
+		after *v1alpha1.FunnelPolicy
+		want  bool
+	}{"status": {made("a", 1), false}, "edited": {made("a", 2), true}, "made again": {made("b", 1), true}} {
+		if got := specChanged.Update(event.UpdateEvent{ObjectOld: made("a", 1), ObjectNew: row.after}); got != row.want {
+			t.Errorf("%s: passes: %v", name, got)
+		}
+	}
+}
 
 // An edit that comes last is reconciled before all that pods asked for.
 func TestEditsGoBeforePods(t *testing.T) {
