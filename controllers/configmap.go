@@ -277,10 +277,12 @@ func applyFailed(p *v1alpha1.FunnelPolicy, err error) status.Failure {
 		"Writing ConfigMap %s failed: %v.", v1alpha1.ConfigMapName(p.Name), err)}
 }
 
-// lookAgain is when to look whether a foreign ConfigMap is gone: it is not
-// watched.
-func (r *FunnelPolicyReconciler) lookAgain(c status.ConfigMap) time.Duration {
-	if c.Failure.Reason == v1alpha1.ReasonConfigMapNotOwned {
+// lookAgain is when to look whether a foreign ConfigMap is gone, that for pods or the
+// external one: it is not watched.
+func (r *FunnelPolicyReconciler) lookAgain(facts status.Facts) time.Duration {
+	const foreign = v1alpha1.ReasonConfigMapNotOwned
+	if facts.ConfigMap.Failure.Reason == foreign ||
+		slices.ContainsFunc(facts.Program.Warnings, func(w policy.Warning) bool { return w.Reason == foreign }) {
 		return r.LookAgain
 	}
 	return 0

@@ -158,6 +158,18 @@ var _ = Describe("Rules", Ordered, func() {
 		digestOf(p)
 	})
 
+	It("for clients outside the cluster are published when somebody else's ConfigMap is gone", func() {
+		s := newShop()
+		s.service("collector")
+		theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "collector-external"}}
+		Expect(api.Create(suite, theirs)).To(Succeed())
+		p := s.policy("collector", behind("collector"))
+		Eventually(condition(p, v1alpha1.ConditionWarnings)).Should(Equal("True/ConfigMapNotOwned"))
+		Expect(api.Delete(suite, theirs)).To(Succeed())
+		Eventually(condition(p, v1alpha1.ConditionWarnings)).ShouldNot(Equal("True/ConfigMapNotOwned"))
+		Expect(externalOf(p).Labels).To(HaveKeyWithValue(v1alpha1.LabelPolicy, "collector"))
+	})
+
 	It("never go into a ConfigMap that took the place of the one that was seen", func() {
 		s := newShop()
 		p := s.policy("collector", ingress("nonsense")) // so that the operator itself writes nothing
