@@ -226,11 +226,7 @@ func (r *FunnelPolicyReconciler) write(ctx context.Context, p *v1alpha1.FunnelPo
 	if holds(have, want) || last.kept(have, want) {
 		return nil
 	}
-	err := r.apply(ctx, p, name, have, want, last)
-	if err != nil && !last.hidden {
-		applyErrors.WithLabelValues("configmap").Inc()
-	}
-	return err
+	return countFailure("configmap", r.apply(ctx, p, name, have, want, last))
 }
 
 // apply writes a ConfigMap of the policy. One that is there is only replaced while

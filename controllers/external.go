@@ -69,9 +69,8 @@ func (r *FunnelPolicyReconciler) removeExternal(ctx context.Context, facts *stat
 	if err != nil || have == nil || !owned(have) {
 		return nil, err
 	}
-	refused = client.IgnoreNotFound(r.Delete(ctx, have, client.Preconditions{UID: &have.UID, ResourceVersion: &have.ResourceVersion}))
-	if refused != nil {
-		applyErrors.WithLabelValues("configmap").Inc()
+	err = r.Delete(ctx, have, client.Preconditions{UID: &have.UID, ResourceVersion: &have.ResourceVersion})
+	if refused = countFailure("configmap", client.IgnoreNotFound(err)); refused != nil {
 		notDone(facts, "removing", name, refused)
 	}
 	return refused, nil

@@ -88,7 +88,7 @@ type FunnelPolicyReconciler struct {
 }
 
 // Reconcile does what one policy needs, or what its ConfigMap needs when the
-// policy is gone.
+// policy is gone; nothing in a namespace that is being deleted.
 func (r *FunnelPolicyReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	known := r.memory.of(req.NamespacedName)
 	known.Lock()
@@ -96,14 +96,28 @@ func (r *FunnelPolicyReconciler) Reconcile(ctx context.Context, req ctrl.Request
 
 	var p v1alpha1.FunnelPolicy
 	err := r.Get(ctx, req.NamespacedName, &p)
-	switch {
-	case apierrors.IsNotFound(err):
-		return r.reconcileDeleted(ctx, req.NamespacedName, known)
-	case err != nil:
+	gone := apierrors.IsNotFound(err)
+	if err != nil && !gone {
 		return ctrl.Result{}, err
 	}
-	known.orphanedAt = 0
-	return r.reconcilePolicy(ctx, &p, known)
+	ends, err := r.ends(ctx, req.Namespace)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	var result ctrl.Result
+	switch {
+	case gone && ends:
+		r.memory.forget(req.NamespacedName)
+	case gone:
+		result, err = r.reconcileDeleted(ctx, req.NamespacedName, known)
+	case !ends:
+		known.orphanedAt = 0
+		result, err = r.reconcilePolicy(ctx, &p, known)
+	}
+	if ending(err) {
+		return ctrl.Result{}, nil // the namespace's event follows, and all others'
+	}
+	return result, err
 }
 
 // reconcilePolicy publishes what can be published and tells what came of it. A
@@ -146,23 +160,24 @@ func (r *FunnelPolicyReconciler) reconcilePolicy(ctx context.Context, p *v1alpha
 }
 
 // publishAll writes both ConfigMaps. refused is as publish has it. That somebody was faster
-// is an error: one must look again before telling.
+// is an error: one must look again before telling. So is that the namespace ends: there is
+// nobody to tell.
 func (r *FunnelPolicyReconciler) publishAll(ctx context.Context, facts *status.Facts, known *known) (refused, err error) {
 	var inPods, external error
 	facts.ConfigMap, inPods, err = r.publish(ctx, *facts, known)
-	if err = cmp.Or(err, conflict(inPods)); err != nil {
+	if err = cmp.Or(err, overtaken(inPods)); err != nil {
 		return nil, err
 	}
 	external, err = r.publishExternal(ctx, facts, known)
-	if err = cmp.Or(err, conflict(external)); err != nil {
+	if err = cmp.Or(err, overtaken(external)); err != nil {
 		return nil, err
 	}
 	return errors.Join(inPods, external), nil
 }
 
-// conflict is err if it says that another write came first.
-func conflict(err error) error {
-	if apierrors.IsConflict(err) {
+// overtaken is err if it says that another write came first, or the namespace's deletion.
+func overtaken(err error) error {
+	if apierrors.IsConflict(err) || ending(err) {
 		return err
 	}
 	return nil

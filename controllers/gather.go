@@ -52,6 +52,21 @@ func (r *FunnelPolicyReconciler) namespace(ctx context.Context, name string) (st
 	return status.Namespace{Name: name, Injector: injector, Injection: labels[v1alpha1.LabelInjection], Enforce: labels[status.LabelEnforce]}, err
 }
 
+// ends reports whether the namespace is being deleted, or gone from the cache before what is in
+// it: nothing can be made there, and nothing needs to be. One that is not in the cache yet is
+// an event when it is.
+func (r *FunnelPolicyReconciler) ends(ctx context.Context, namespace string) (bool, error) {
+	n, err := r.getNamespace(ctx, namespace)
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	return err == nil && n.DeletionTimestamp != nil, err
+}
+
+// ending reports whether a write was refused because its namespace ends, which the cache may
+// not know yet.
+func ending(err error) bool { return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) }
+
 // injector is who injects new pods now.
 func (r *FunnelPolicyReconciler) injector(ctx context.Context) (status.Injector, error) {
 	if r.WebhookConfiguration == "" {
@@ -65,10 +80,18 @@ func (r *FunnelPolicyReconciler) injector(ctx context.Context) (status.Injector,
 }
 
 func (r *FunnelPolicyReconciler) namespaceLabels(ctx context.Context, name string) (map[string]string, error) {
+	n, err := r.getNamespace(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return n.Labels, nil
+}
+
+func (r *FunnelPolicyReconciler) getNamespace(ctx context.Context, name string) (*metav1.PartialObjectMetadata, error) {
 	n := &metav1.PartialObjectMetadata{}
 	n.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 	if err := r.Get(ctx, types.NamespacedName{Name: name}, n); err != nil {
 		return nil, fmt.Errorf("get Namespace %s: %w", name, err)
 	}
-	return n.Labels, nil
+	return n, nil
 }

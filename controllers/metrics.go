@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -23,6 +24,15 @@ var applyErrors = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "sfunnel_apply_errors_total",
 	Help: "Failed writes of rules ConfigMaps, of FunnelPolicy statuses, and of refresh containers of pods.",
 }, []string{"object"})
+
+// countFailure counts a write that failed, and passes on the error. It is none when the object has
+// gone, when somebody was faster (it is tried again at once), or when all of the namespace goes.
+func countFailure(object string, err error) error {
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && !ending(err) {
+		applyErrors.WithLabelValues(object).Inc()
+	}
+	return err
+}
 
 // refreshes counts what was done to bring running pods new rules.
 var refreshes = prometheus.NewCounter(prometheus.CounterOpts{

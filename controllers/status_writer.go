@@ -37,8 +37,7 @@ func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, 
 	case apierrors.IsConflict(err): // the policy changed meanwhile, or the cache is behind
 		return r.StatusAtMost, nil
 	case err != nil:
-		applyErrors.WithLabelValues("status").Inc()
-		return 0, client.IgnoreNotFound(err)
+		return 0, client.IgnoreNotFound(countFailure("status", err))
 	}
 	known.podsChangedAt = 0
 	known.status = written{from: fingerprintOf(facts.Policy.ResourceVersion), to: fingerprintOf(version)}

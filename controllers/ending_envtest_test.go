@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+)
+
+// Here a namespace that is deleted ends for ever: nobody removes what is in it.
+var _ = Describe("In a namespace that is being deleted", Ordered, func() {
+	var o *operator
+	BeforeAll(func() { o, _ = startOperator(withoutPolling) })
+
+	failures := func() float64 {
+		return metric("sfunnel_apply_errors_total", "configmap") + metric("sfunnel_apply_errors_total", "status")
+	}
+	end := func(s shop) {
+		GinkgoHelper()
+		namespace := &corev1.Namespace{}
+		namespace.Name = string(s)
+		Expect(api.Delete(suite, namespace)).To(Succeed())
+		Eventually(func() (bool, error) { return o.ends(suite, string(s)) }).Should(BeTrue())
+	}
+
+	It("nothing is written, and nothing fails", func() {
+		s := newShop()
+		p := s.policy("policy")
+		digestOf(p)
+		waits := s.policy("waits", ingress("nonsense"))
+		s.pod("web-1", injected("waits"))
+		Eventually(condition(waits, v1alpha1.ConditionAccepted)).Should(HavePrefix("False"))
+		o.untilQuiet()
+		before, writes := failures(), len(o.requests.writing(string(s)))
+
+		end(s)
+		Expect(api.Delete(suite, rulesOf(p))).To(Succeed())
+		Expect(api.Delete(suite, waits)).To(Succeed())
+		Eventually(func() bool { return o.remembers(waits) }).Should(BeFalse())
+		for _, policy := range []*v1alpha1.FunnelPolicy{p, waits} {
+			Expect(o.Reconcile(suite, reconcile.Request{NamespacedName: keyOf(policy)})).To(BeZero())
+		}
+		o.untilQuiet()
+		Expect(o.requests.writing(string(s))).To(HaveLen(writes))
+		Expect(failures()).To(Equal(before))
+	})
+
+	It("a write that was under way is no failure", func() {
+		s := newShop()
+		p := s.policy("policy", ingress("nonsense"))
+		Eventually(condition(p, v1alpha1.ConditionAccepted)).Should(HavePrefix("False"))
+		end(s)
+		before := failures()
+		err := o.write(suite, p, "policy-funnel", nil, content{}, &written{})
+		Expect(ending(err)).To(BeTrue(), "%v", err)
+		Expect(overtaken(err)).To(Equal(err))
+		Expect(failures()).To(Equal(before))
+	})
+
+	It("nor is one to what somebody else deleted or changed", func() {
+		s := newShop()
+		p := s.policy("policy")
+		digestOf(p)
+		o.untilQuiet()
+		before, stale := failures(), p.DeepCopy()
+		change(p, func() { p.Labels = map[string]string{"edited": "yes"} })
+		_, err := o.updateStatus(suite, stale, v1alpha1.FunnelPolicyStatus{})
+		Expect(apierrors.IsConflict(countFailure("status", err))).To(BeTrue(), "%v", err)
+		Expect(api.Delete(suite, p, client.GracePeriodSeconds(0))).To(Succeed())
+		_, err = o.updateStatus(suite, p, v1alpha1.FunnelPolicyStatus{})
+		Expect(apierrors.IsNotFound(countFailure("status", err))).To(BeTrue(), "%v", err)
+		Expect(failures()).To(Equal(before))
+	})
+})
