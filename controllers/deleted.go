@@ -5,22 +5,28 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"slices"
+	"iter"
+	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/status"
 )
 
 // reconcileDeleted lets a ConfigMap outlive its policy: a pod that mounts it must
 // be able to start again when its node does. It goes when the policy has been
-// gone for KeepDeleted and a live list shows no unfinished pod that mounts it.
+// gone for KeepDeleted and neither the cache nor a live list, which those of a namespace
+// share, shows an unfinished pod that mounts it.
 //
 // The waiting begins anew when the controller restarts, which errs on the safe
 // side.
@@ -41,15 +47,19 @@ func (r *FunnelPolicyReconciler) reconcileDeleted(ctx context.Context, of types.
 		known.orphanedAt = momentOf(now)
 	}
 	if rest := r.KeepDeleted - known.orphanedAt.until(now); rest > 0 {
-		return ctrl.Result{RequeueAfter: rest}, nil
+		return ctrl.Result{RequeueAfter: spread(rest)}, nil
 	}
 	removed, err := r.remove(ctx, of, left)
 	if err != nil || removed {
 		return ctrl.Result{}, err
 	}
 	known.orphanedAt = momentOf(now)
-	return ctrl.Result{RequeueAfter: r.KeepDeleted}, nil
+	return ctrl.Result{RequeueAfter: spread(r.KeepDeleted)}, nil
 }
+
+// spread is that time, or a bit more: policies that are deleted together are not all looked
+// after in the same second.
+func spread(d time.Duration) time.Duration { return wait.Jitter(d, 0.1) }
 
 // remove deletes the ConfigMap unless it is still needed. It decides by what the
 // API server says, not by the cache, and deletes only what it saw.
@@ -100,7 +110,7 @@ func (r *FunnelPolicyReconciler) releaseWaiting(ctx context.Context, of types.Na
 		r.memory.forget(of)
 		return ctrl.Result{}, nil
 	}
-	return ctrl.Result{RequeueAfter: r.KeepDeleted}, err
+	return ctrl.Result{RequeueAfter: spread(r.KeepDeleted)}, err
 }
 
 // gone reports whether the API server knows no policy of that name.
@@ -109,25 +119,85 @@ func (r *FunnelPolicyReconciler) gone(ctx context.Context, of types.NamespacedNa
 	return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 }
 
-// mounted reports whether an unfinished pod mounts the ConfigMap, injected or
-// not: manifests may name it too.
-func (r *FunnelPolicyReconciler) mounted(ctx context.Context, c types.NamespacedName) (found bool, err error) {
-	err = r.eachPod(ctx, c.Namespace, labels.Everything(), func(pod *corev1.Pod) bool {
-		found = slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return brings(v, c.Name) })
-		return !found
-	})
-	if err != nil {
-		return false, fmt.Errorf("list pods that may mount ConfigMap %s: %w", c.Name, err)
+// mounted reports whether an unfinished pod mounts the ConfigMap. Injected pods tell that
+// from the cache. Manifests may name it, too: only where no injected pod does, all pods are
+// looked at live.
+func (r *FunnelPolicyReconciler) mounted(ctx context.Context, c types.NamespacedName) (bool, error) {
+	found, err := r.pods.mounting(c)
+	if err != nil || found {
+		return found, err
 	}
-	return found, nil
+	l := r.memory.look(c.Namespace)
+	l.Lock()
+	defer l.Unlock()
+	if now := r.Clock.Now(); l.at == 0 || l.at.until(now) > r.KeepDeleted/10 {
+		if l.mounted, err = r.look(ctx, c.Namespace); err != nil {
+			return false, fmt.Errorf("list pods that may mount ConfigMaps of policies: %w", err)
+		}
+		l.at = momentOf(now)
+	}
+	return l.mounted[fingerprintOf(c.Name)], nil
 }
 
-// brings reports whether the volume holds files of the ConfigMap.
-func brings(v corev1.Volume, configMap string) bool {
-	if v.ConfigMap != nil && v.ConfigMap.Name == configMap {
+// look is one live look at the pods of a namespace, for all of its policies that are gone. It
+// is good for a tenth of the time that their ConfigMaps are kept.
+type look struct {
+	sync.Mutex
+	at      moment
+	mounted map[fingerprint]bool // by the ConfigMap's name
+}
+
+// look lists what unfinished pods mount of ConfigMaps that may be policies'.
+func (r *FunnelPolicyReconciler) look(ctx context.Context, namespace string) (map[fingerprint]bool, error) {
+	found := map[fingerprint]bool{}
+	err := r.eachPod(ctx, namespace, labels.Everything(), func(pod *corev1.Pod) bool {
+		for name := range configMaps(pod) {
+			if strings.HasSuffix(name, v1alpha1.ConfigMapSuffix) {
+				found[fingerprintOf(name)] = true
+			}
+		}
 		return true
-	}
-	return v.Projected != nil && slices.ContainsFunc(v.Projected.Sources, func(s corev1.VolumeProjection) bool {
-		return s.ConfigMap != nil && s.ConfigMap.Name == configMap
 	})
+	return found, err
+}
+
+// mounting reports whether an unfinished one mounts the ConfigMap.
+func (p pods) mounting(c types.NamespacedName) (bool, error) {
+	candidates, err := p.in(c.Namespace, func(packed *metav1.PartialObjectMetadata) bool {
+		return strings.Contains(packed.GetSelfLink(), c.Name) // before it is unpacked
+	})
+	if err != nil {
+		return false, fmt.Errorf("list injected pods: %w", err)
+	}
+	for _, packed := range candidates {
+		pod, err := unpackPod(packed)
+		if err != nil {
+			return false, err
+		}
+		for name := range configMaps(pod) {
+			if name == c.Name && !status.Finished(pod) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// configMaps are the names of those whose files the pod's volumes hold.
+func configMaps(pod *corev1.Pod) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, v := range pod.Spec.Volumes {
+			if v.ConfigMap != nil && !yield(v.ConfigMap.Name) {
+				return
+			}
+			if v.Projected == nil {
+				continue
+			}
+			for _, s := range v.Projected.Sources {
+				if s.ConfigMap != nil && !yield(s.ConfigMap.Name) {
+					return
+				}
+			}
+		}
+	}
 }

@@ -3,6 +3,8 @@
 package controllers
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -109,6 +111,43 @@ var _ = Describe("Rules of a deleted policy", Ordered, func() {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(removed).To(BeFalse())
 		Expect(rulesOf(p)).NotTo(BeNil())
+	})
+
+	It("are looked for once, when many policies of a namespace are deleted together", func() {
+		s := newShop()
+		var policies []*v1alpha1.FunnelPolicy
+		for i := range 20 {
+			policies = append(policies, s.policy(fmt.Sprintf("policy-%02d", i)))
+		}
+		for _, p := range policies {
+			digestOf(p)
+		}
+		s.pod("web-1", injected("policy-00"))
+		Eventually(func() int32 { return podCounts(policies[0])().Matched }).Should(BeEquivalentTo(1))
+		o.untilQuiet()
+		var waits []time.Duration
+		for _, p := range policies {
+			Expect(api.Delete(suite, p)).To(Succeed())
+			Eventually(func() bool { return o.orphaned(p) }).Should(BeTrue())
+			result, err := o.Reconcile(suite, reconcile.Request{NamespacedName: keyOf(p)})
+			Expect(err).NotTo(HaveOccurred())
+			waits = append(waits, result.RequeueAfter)
+		}
+		Expect(slices.Max(waits)-slices.Min(waits)).To(BeNumerically(">", 10*time.Second), "not all at once")
+
+		before := len(o.requests.reading("/namespaces/" + string(s) + "/pods"))
+		o.clock.advance(11 * time.Minute)
+		look(rulesOf(policies[0])) // which an injected pod mounts, as the cache shows
+		Eventually(func() bool { return o.orphanedAt(policies[0]) > momentOf(time.Now().Add(9*time.Minute)) }).Should(BeTrue())
+		Expect(o.requests.reading("/namespaces/" + string(s) + "/pods")).To(HaveLen(before))
+		for _, p := range policies[1:] {
+			look(rulesOf(p))
+		}
+		for _, p := range policies[1:] {
+			Eventually(func() bool { return o.remembers(p) }).Should(BeFalse())
+		}
+		Expect(o.requests.reading("/namespaces/" + string(s) + "/pods")).To(HaveLen(before + 1))
+		Expect(rulesOf(policies[0])).NotTo(BeNil())
 	})
 
 	It("are found again after a restart, which begins the ten minutes anew", func() {

@@ -72,8 +72,8 @@ type FunnelPolicyReconciler struct {
 	// every ListSlowly.
 	CiliumConfig types.NamespacedName
 
-	// podsPerPage bounds how many pods are in memory at a time when they are listed
-	// live. Default 500.
+	// podsPerPage bounds how many pods each worker has in memory when it lists them
+	// live. Default 100: 16 such pages of ordinary pods, 25 KiB each, are 40 MiB.
 	podsPerPage int64
 
 	// started is when the controller was set up.

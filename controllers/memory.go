@@ -20,6 +20,7 @@ type memory struct {
 	policies map[types.NamespacedName]*known
 	programs map[types.NamespacedName]compiled
 	sweeps   map[string]*sweep // by namespace
+	looks    map[string]*look  // by namespace
 	// configMaps are the versions that we wrote last, by namespace and name.
 	configMaps map[fingerprint]fingerprint
 	// ports are the numbers that named ports had last, by policy.
@@ -91,16 +92,7 @@ func put[K comparable, V any](into *map[K]V, key K, value V) {
 	(*into)[key] = value
 }
 
-func (m *memory) of(name types.NamespacedName) *known {
-	m.Lock()
-	defer m.Unlock()
-	k, ok := m.policies[name]
-	if !ok {
-		k = &known{}
-		put(&m.policies, name, k)
-	}
-	return k
-}
+func (m *memory) of(name types.NamespacedName) *known { return of(m, &m.policies, name) }
 
 // wrote notes what a write of ours made.
 func (m *memory) wrote(name types.NamespacedName, version string) {
@@ -182,13 +174,18 @@ func (m *memory) keepNamedPorts(name types.NamespacedName, n portNumbers) {
 	put(&m.ports, name, n)
 }
 
-func (m *memory) sweep(namespace string) *sweep {
+func (m *memory) sweep(namespace string) *sweep { return of(m, &m.sweeps, namespace) }
+
+func (m *memory) look(namespace string) *look { return of(m, &m.looks, namespace) }
+
+// of is what the memory has at the key, which is made when it is not there.
+func of[K comparable, V any](m *memory, in *map[K]*V, key K) *V {
 	m.Lock()
 	defer m.Unlock()
-	s, ok := m.sweeps[namespace]
+	v, ok := (*in)[key]
 	if !ok {
-		s = &sweep{}
-		put(&m.sweeps, namespace, s)
+		v = new(V)
+		put(in, key, v)
 	}
-	return s
+	return v
 }

@@ -97,7 +97,7 @@ func (r *FunnelPolicyReconciler) fillIn(mgr ctrl.Manager) {
 	r.StatusAtMost = cmp.Or(r.StatusAtMost, time.Second)
 	r.SettleFor = cmp.Or(r.SettleFor, 10*time.Second)
 	r.LookAgain = cmp.Or(r.LookAgain, time.Minute)
-	r.podsPerPage = cmp.Or(r.podsPerPage, 500)
+	r.podsPerPage = cmp.Or(r.podsPerPage, 100)
 }
 
 // specChanged lets pass policies but as their status changed. One that was deleted and made
