@@ -82,7 +82,7 @@ func (w *podWebhook) Handle(ctx context.Context, req admission.Request) admissio
 	if err := w.decoder.DecodeRaw(req.Object, pod); err != nil {
 		return admission.Errored(http.StatusBadRequest, err)
 	}
-	if mirrored(pod) || inject.OptedOut(pod) {
+	if inject.IsStatic(pod) || inject.OptedOut(pod) {
 		return admission.Allowed("")
 	}
 	policies, err := w.policiesFor(ctx, req.Namespace, pod)
@@ -107,13 +107,6 @@ func (w *podWebhook) Handle(ctx context.Context, req admission.Request) admissio
 func (w *podWebhook) concerns(req admission.Request) bool {
 	return req.Operation == admissionv1.Create && req.SubResource == "" &&
 		req.Namespace != metav1.NamespaceSystem && req.Namespace != w.namespace
-}
-
-// mirrored says whether the pod stands for a static one, which its node starts
-// from a file whatever the API server holds.
-func mirrored(pod *corev1.Pod) bool {
-	_, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]
-	return mirror
 }
 
 // policiesFor names the policies of the namespace that select the pod. A pod

@@ -79,6 +79,13 @@ func platformFaults(pod *corev1.Pod) []string {
 	return faults
 }
 
+// IsStatic reports whether the pod stands for a static one, which its node starts from a
+// file whatever the API server holds.
+func IsStatic(pod *corev1.Pod) bool {
+	_, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]
+	return mirror
+}
+
 // IsWindows reports whether the pod says that it is for nodes with Windows.
 func IsWindows(pod *corev1.Pod) bool {
 	return pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows ||

@@ -64,6 +64,8 @@ func TestAttached(t *testing.T) {
 			yes("Attached", "1 pod with the current rules. New pods are refused, because the namespace enforces PodSecurity restricted. "+permit)},
 		{"nodes with Windows", enabled, []*corev1.Pod{pod("b", func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{corev1.LabelOSStable: "windows"} })},
 			no("HostNetworkPods", "Can't be injected: 1 pod: b (Windows). Change that or keep them out of spec.podSelector.")},
+		{"static, which deleting does not replace", enabled, []*corev1.Pod{pod("b", func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"} })},
+			no("HostNetworkPods", "Can't be injected: 1 pod: b (static: its node makes it from a file). Change that or keep them out of spec.podSelector.")},
 		{"host network", enabled, []*corev1.Pod{pod("a", current), pod("b", hostNetwork)},
 			no("HostNetworkPods", "Can't be injected: 1 pod: b (hostNetwork: true). Change that or keep them out of spec.podSelector.")},
 		{"pending", enabled, []*corev1.Pod{pod("a", current), pod("b", initStatus(waiting("ErrImagePull"), none))},

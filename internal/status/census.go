@@ -143,6 +143,8 @@ func (c *Census) Counts() v1alpha1.PodCounts {
 // if it would not.
 func barrier(pod *corev1.Pod) string {
 	switch {
+	case inject.IsStatic(pod):
+		return "static: its node makes it from a file"
 	case pod.Spec.HostNetwork:
 		return "hostNetwork: true"
 	case pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers:
