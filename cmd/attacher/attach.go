@@ -47,7 +47,7 @@ func (a *attachment) run(ctx context.Context, args []string) error {
 		a.explain()
 	}
 	interfaces, err := attach.Attach(ctx, attach.Options{
-		Netns: a.netns, Sets: a.sets(a.interfaces), Directions: a.input.directions, Version: version.String(),
+		Netns: a.netns, Sets: a.sets(a.interfaces), Directions: a.input.directions, Whole: a.pod, Version: version.String(),
 		Flows: a.choices.flows, DropFlows: a.dropFlows, Attempts: a.attempts, Delay: a.delay, Waiting: a.waiting,
 	})
 	if err != nil {

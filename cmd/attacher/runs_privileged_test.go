@@ -43,6 +43,39 @@ func TestAPodReportsWhatItAttached(t *testing.T) {
 	}
 }
 
+// TestAPodKeepsNoRulesOnOtherInterfaces: the folder is all that holds there. A flow of the
+// interface that was taken away goes on.
+func TestAPodKeepsNoRulesOnOtherInterfaces(t *testing.T) {
+	client, server := inlineHosts(t)
+	server.put(t, inlineServer, "", nil)
+	sh(t, "ip -n %s link add net1 type veth peer name net1p", client.name)
+	named := func(name, egress string) string {
+		return tree(t, map[string]string{"web/settings": settingsOf("web", `,"interfaces":["`+name+`"]`), "web/egress.rules": egress})
+	}
+	log := filepath.Join(t.TempDir(), "report")
+	run := func(root string, flags ...string) ran {
+		return client.attacher(t, "SFUNNEL_POD=1 SFUNNEL_REPORT="+log, append([]string{"--rules", root}, flags...)...)
+	}
+	if got := run(named("eth0", inlineClient)); got.code != exitDone {
+		t.Fatalf("got %v", got)
+	}
+	c := client.dial(t, server)
+	got := run(named("net1", otherRule))
+	want := "eth0: 0 ingress and 0 egress rules attached\nnet1: 0 ingress and 1 egress rules attached\n"
+	if lines := strings.SplitAfter(got.stdout, "\n"); got.code != exitDone || len(lines) != 3 || lines[1]+lines[0] != want {
+		t.Errorf("got %v", got)
+	}
+	if err := ask(c, "still there"); err != nil {
+		t.Errorf("a flow of before: %v", err)
+	}
+	if r := readReport(t, log); !r.KeepsFlows || len(r.Interfaces) != 2 {
+		t.Errorf("report %+v", r)
+	}
+	if got := run(named("net1", otherRule), "--drop-flows"); got.code != exitDone || client.programs(t) != "" {
+		t.Errorf("flows given up: %v, left %q", got, client.programs(t))
+	}
+}
+
 func TestAPodReservesRoom(t *testing.T) {
 	client, _ := pair(t)
 	log := filepath.Join(t.TempDir(), "report")

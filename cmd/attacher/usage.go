@@ -53,7 +53,8 @@ But the variable wins over DIR/ruleset. With DIRECTION=both it holds for both.
 Further variables:
   CLEAN=1             detach instead of attach; ingress unless DIRECTION is set
   DEBUG=1             say on the standard error what is done
-  SFUNNEL_POD=1       refuse the host's network; write a report
+  SFUNNEL_POD=1       refuse the host's network; write a report; take ours away from
+                      interfaces that these rules do not name
   SFUNNEL_REPORT      where the report goes; with SFUNNEL_POD=1 /dev/termination-log
   SFUNNEL_REPORT_MAX  its largest size in bytes
 

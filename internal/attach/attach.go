@@ -26,6 +26,10 @@ type Options struct {
 	// is listed is replaced, or removed when it has no rules any more; ours in
 	// others stays. Empty: both.
 	Directions []rules.Direction
+	// Whole says that Sets is all that is to be in the namespace: ours on an
+	// interface that no set is for is treated as that of a set without rules.
+	// Otherwise it is left alone, so that several calls can see to one interface each.
+	Whole bool
 	// Flows is for how many flows sets that don't say want room, as
 	// datapath.Config has it. A table that is kept keeps its size.
 	Flows int
@@ -77,8 +81,8 @@ type Attached struct {
 // done for its interface is taken back, and the error says so. And when everything is in place,
 // a failure to remove what an earlier run left, or to describe it, takes nothing back.
 //
-// Interfaces are those that the sets name. Ours on other interfaces is left
-// alone.
+// Interfaces are those that the sets name, and with Options.Whole those that have
+// something of ours.
 func Attach(ctx context.Context, o Options) ([]Attached, error) {
 	var attached []Attached
 	err := inNamespace(o.Netns, func() (err error) {
@@ -128,6 +132,9 @@ func (o Options) targets(ctx context.Context) ([]target, error) {
 			return nil, err
 		}
 		targets, err := plan(devices, o.sized())
+		if err == nil && o.Whole {
+			return withLeft(targets, devices)
+		}
 		var absent *MissingError
 		if !errors.As(err, &absent) || attempt >= o.Attempts {
 			return targets, err

@@ -189,6 +189,39 @@ func TestRulesOfSeveralSetsMeetPerInterface(t *testing.T) {
 	})
 }
 
+// TestWholeTakesOursFromOtherInterfaces: without it several calls see to one interface each.
+func TestWholeTakesOursFromOtherInterfaces(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
+		newNamespace(t)
+		ethernet(t, "eth0", "10.0.0.1/24")
+		ethernet(t, "net1", "10.0.1.1/24")
+		before := routes(t)
+		all := options(t, unfunnelText, funnelText, "net1")
+		all.Sets[0].Reserve = true
+		mustAttach(t, all)
+		eth0 := options(t, unfunnelText, "", "eth0")
+		mustAttach(t, eth0)
+		const here, there = "eth0:clsact eth0:ingress", " net1:clsact net1:ingress net1:egress sfna sfnb"
+		checkState(t, "one interface each", here+there)
+
+		eth0.Whole, eth0.Directions = true, []rules.Direction{rules.Ingress}
+		mustAttach(t, eth0)
+		checkState(t, "only ingress", here+" net1:clsact net1:egress sfna sfnb")
+		eth0.Directions = nil
+		got := mustAttach(t, eth0)
+		checkState(t, "the whole", here+" net1:clsact")
+		if len(got) != 2 || got[0].Name != "eth0" || got[1].Name != "net1" || got[1].Ingress+got[1].Egress != 0 || got[1].RemembersFlows {
+			t.Errorf("got %+v", got)
+		}
+		if after := routes(t); !slices.Equal(after, before) {
+			t.Errorf("routes %v, before %v", after, before)
+		}
+		if got := mustAttach(t, eth0); len(got) != 1 {
+			t.Errorf("again: %+v", got)
+		}
+	})
+}
+
 // ingressQdisc puts the qdisc there that keeps clsact out.
 func ingressQdisc(t *testing.T, l netlink.Link) {
 	t.Helper()

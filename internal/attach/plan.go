@@ -65,6 +65,28 @@ func plan(devices []device, sets []Set) ([]target, error) {
 	return targets, checkStack(devices, chosen)
 }
 
+// withLeft adds, without rules, the devices that have programs of ours and are no
+// targets any more.
+func withLeft(targets []target, devices []device) ([]target, error) {
+	all := slices.Clip(targets)
+	for _, d := range devices {
+		if d.ours() || slices.ContainsFunc(targets, func(t target) bool { return t.index == d.index }) {
+			continue
+		}
+		for _, h := range []Hook{Ingress, Egress} {
+			found, err := listHook(d, h)
+			if err != nil {
+				return nil, fmt.Errorf("list %s: %w", d.name, err)
+			}
+			if len(found) > 0 {
+				all = append(all, target{device: d})
+				break
+			}
+		}
+	}
+	return all, nil
+}
+
 // merge joins the rules that hold for a device; false when no set is for it.
 func merge(d device, sets []Set) (target, bool) {
 	t := target{device: d}
