@@ -60,8 +60,12 @@ func (w *World) Lint() []Finding {
 		found = append(found, slices.Concat(faults, w.advice(p, program))...)
 		programs[p.Namespace] = append(programs[p.Namespace], policy.Compiled{Policy: p.FunnelPolicy, Program: program})
 	}
+	conflicts := map[string]map[string]policy.Conflict{}
+	for namespace, compiled := range programs {
+		conflicts[namespace] = policy.Conflicts(compiled)
+	}
 	for _, p := range w.Policies {
-		if c, yields := policy.Conflicts(programs[p.Namespace])[p.Name]; yields {
+		if c, yields := conflicts[p.Namespace][p.Name]; yields {
 			found = append(found, p.Object.finding(Fault, "spec", v1alpha1.ReasonConflicted+": "+c.Message))
 		}
 	}

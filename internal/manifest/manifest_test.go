@@ -180,6 +180,29 @@ func TestLintGolden(t *testing.T) {
 	compareGolden(t, "testdata/lint.golden", b.String())
 }
 
+// TestLintComparesPoliciesOnce: each with each, which allocations tell without a clock.
+func TestLintComparesPoliciesOnce(t *testing.T) {
+	allocations := func(policies int) float64 {
+		var b strings.Builder
+		for i := range policies {
+			fmt.Fprintf(&b, "---\napiVersion: sfunnel.io/v1alpha1\nkind: FunnelPolicy\nmetadata: {name: p%d}\n"+
+				"spec: {podSelector: {matchLabels: {app: p%d}}, rules: {text: {ingress: tcp dport 22 drop}}}\n", i, i)
+		}
+		s, err := Parse("x.yaml", b.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := Read([]*Stream{s}, "default")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return testing.AllocsPerRun(1, func() { w.Lint() })
+	}
+	if few, many := allocations(20), allocations(40); many > 4*few {
+		t.Errorf("%.0f allocations for 20 policies, %.0f for 40", few, many)
+	}
+}
+
 func TestSamplesAreFreeOfFaults(t *testing.T) {
 	files, _ := filepath.Glob("../../config/samples/*.yaml")
 	for _, file := range files {
