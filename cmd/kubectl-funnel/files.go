@@ -26,23 +26,47 @@ func (l *list) Set(s string) error {
 	return nil
 }
 
+// faults are what the input says wrong; other errors are of how it is named.
+type faults struct{ error }
+
+// fail says why there is no output.
+func (o outside) fail(err error) int {
+	if !errors.As(err, &faults{}) {
+		return o.wrong("%v", err)
+	}
+	fmt.Fprintln(o.stderr, err)
+	return exitFound
+}
+
 // read parses the files, all of a folder's in the order of their names.
 func (o outside) read(names []string) ([]*manifest.Stream, error) {
 	if len(names) == 0 {
 		return nil, errors.New("name the input by -f FILE, - for the standard input")
 	}
 	var streams []*manifest.Stream
-	var faults []error
+	var absent, wrong []error
 	for _, name := range names {
 		files, err := expand(name)
-		faults = append(faults, err)
+		absent = append(absent, err)
 		for _, file := range files {
-			s, err := o.readFile(file)
-			faults = append(faults, err)
+			text, err := o.readFile(file)
+			absent = append(absent, err)
+			s, err := manifest.Parse(file, string(text))
+			wrong = append(wrong, err)
 			streams = append(streams, s)
 		}
 	}
-	return streams, errors.Join(faults...)
+	if err := errors.Join(absent...); err != nil {
+		return nil, err
+	}
+	return streams, asFaults(errors.Join(wrong...))
+}
+
+func asFaults(err error) error {
+	if err == nil {
+		return nil
+	}
+	return faults{err}
 }
 
 // expand lists the files of a folder.
@@ -63,30 +87,20 @@ func expand(name string) ([]string, error) {
 	return files, err
 }
 
-func (o outside) readFile(file string) (*manifest.Stream, error) {
-	var text []byte
-	var err error
+func (o outside) readFile(file string) ([]byte, error) {
 	if file == "-" {
-		text, err = io.ReadAll(o.stdin)
-	} else {
-		text, err = os.ReadFile(file)
+		return io.ReadAll(o.stdin)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return manifest.Parse(file, string(text))
+	return os.ReadFile(file)
 }
 
-// world reads the files and what they say about a cluster. A policy that can't be
-// read is an error, so that pods are not injected without it.
+// world reads the files and what they say about a cluster. What can't be read is an
+// error, so that pods are not injected without a policy.
 func (o outside) world(names []string, namespace string) ([]*manifest.Stream, *manifest.World, error) {
 	streams, err := o.read(names)
 	if err != nil {
 		return nil, nil, err
 	}
-	w, err := manifest.Read(streams, namespace)
-	if err == nil {
-		err = w.Unreadable()
-	}
-	return streams, w, err
+	w := manifest.Read(streams, namespace)
+	return streams, w, asFaults(w.Unreadable())
 }

@@ -38,18 +38,14 @@ func injectCommand(args []string, o outside) int {
 		return o.wrong("%v", err)
 	}
 	streams, w, err := o.world(files, *namespace)
+	if err == nil && len(policies) == 0 {
+		err = asFaults(w.Refused()) // whom they select is not known
+	}
+	if err == nil {
+		err = asFaults(manifest.Inject(streams, selector(w, policies, *namespace), opts))
+	}
 	if err != nil {
-		return o.wrong("%v", err)
-	}
-	if len(policies) == 0 {
-		if err := w.Refused(); err != nil { // whom they select is not known
-			fmt.Fprintln(o.stderr, err)
-			return exitFound
-		}
-	}
-	if err := manifest.Inject(streams, selector(w, policies, *namespace), opts); err != nil {
-		fmt.Fprintln(o.stderr, err)
-		return exitFound
+		return o.fail(err)
 	}
 	write(o.stdout, streams)
 	return exitDone

@@ -25,14 +25,10 @@ func lintCommand(args []string, o outside) int {
 	}
 	streams, err := o.read(files)
 	if err != nil {
-		return o.wrong("%v", err)
-	}
-	w, err := manifest.Read(streams, *namespace)
-	if err != nil {
-		return o.wrong("%v", err)
+		return o.fail(err)
 	}
 	code := exitDone
-	for _, f := range w.Lint() {
+	for _, f := range manifest.Read(streams, *namespace).Lint() {
 		fmt.Fprintln(o.stdout, f)
 		if f.Severity == manifest.Fault {
 			code = exitFound

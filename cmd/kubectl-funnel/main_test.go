@@ -123,8 +123,6 @@ func TestWrongUseIsRefused(t *testing.T) {
 		"inject --image a -f - --frob":                   "inject: flag provided but not defined: -frob",
 		"inject --image a -f absent.yaml":                "open absent.yaml: no such file or directory",
 		"render -f -":                                    "render: the input has no FunnelPolicy",
-		"inject -f testdata/unreadable.yaml --image a":   "testdata/unreadable.yaml:5: fault: FunnelPolicy unreadable: spec.podSelector.matchLabels.app: ",
-		"render -f testdata/unreadable.yaml":             "testdata/unreadable.yaml:5: fault: FunnelPolicy unreadable: spec.podSelector.matchLabels.app: ",
 		"render -f - -o yaml":                            `render: output "yaml": want configmap`,
 		"render -f - x":                                  `render: unexpected ["x"]`,
 		"render -f testdata/shop.yaml --address web":     `--address "web": want [NAMESPACE/]SERVICE=IP`,
@@ -147,6 +145,24 @@ func TestVersion(t *testing.T) {
 	}
 	if got := runWith("", "version", "x"); got.code != exitWrong || !strings.Contains(got.stderr, `version: unexpected ["x"]`) {
 		t.Errorf("got %v", got)
+	}
+}
+
+// TestFaultsOfTheInputAreToldFromWrongUse: by the exit status, and each with its place.
+func TestFaultsOfTheInputAreToldFromWrongUse(t *testing.T) {
+	const policy = "testdata/unreadable.yaml:5: fault: FunnelPolicy unreadable: spec.podSelector.matchLabels.app: "
+	for input, want := range map[string]string{
+		"-f testdata/unreadable.yaml":      policy,
+		"-f -":                             "-:2: fault: Pod a: spec: want v1.PodSpec, found number",
+		"-f - -f testdata/unreadable.yaml": policy,
+		"-f testdata/broken.txt":           "testdata/broken.txt: in the document at line 1: yaml: ",
+	} {
+		for _, command := range []string{"lint", "render", "inject --image a"} {
+			got := runWith("{apiVersion: v1, kind: Pod, metadata: {name: a},\nspec: 3}\n", strings.Fields(command+" "+input)...)
+			if got.code != exitFound || !strings.Contains(got.stdout+got.stderr, want) || command != "lint" && got.stdout != "" {
+				t.Errorf("%s %s: got %v", command, input, got)
+			}
+		}
 	}
 }
 

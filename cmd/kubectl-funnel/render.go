@@ -47,7 +47,7 @@ func renderCommand(args []string, o outside) int {
 		err = errors.New("render: the input has no FunnelPolicy")
 	}
 	if err != nil {
-		return o.wrong("%v", err)
+		return o.fail(err)
 	}
 	return o.render(w, *output)
 }

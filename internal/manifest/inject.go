@@ -31,9 +31,12 @@ func Inject(streams []*Stream, policies func(*corev1.Pod) []string, opts inject.
 }
 
 func (o *Object) inject(policies func(*corev1.Pod) []string, opts inject.Options) error {
-	pod, err := o.Pod()
-	if err != nil || pod == nil {
-		return err
+	pod, fault := o.pod()
+	if fault != nil {
+		return errors.New(fault.String())
+	}
+	if pod == nil {
+		return nil
 	}
 	names := policies(pod)
 	if err := inject.Pod(pod, names, opts); err != nil {

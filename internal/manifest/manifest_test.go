@@ -97,9 +97,8 @@ func TestInjectNamesThePlaceOfEachFault(t *testing.T) {
 	for text, want := range map[string]string{
 		"kind: Pod\napiVersion: v1\nmetadata: {name: a}\nspec:\n  hostNetwork: true\n  containers: []": "x.yaml:5: Pod a: spec.hostNetwork: a FunnelPolicy selects the pod, " +
 			"and its rules would hold for the whole node: use the pod network" + optOut,
-		"kind: Job\napiVersion: batch/v1\nmetadata: {name: a}\nspec: {}": "x.yaml:1: Job a: spec.template is missing",
-		"kind: Job\napiVersion: batch/v1\nmetadata: {name: a}\nspec: {template: {spec: {containers: 3}}}": "x.yaml:1: Job a: spec.template: json: cannot unmarshal " +
-			"number into Go struct field PodSpec.spec.containers of type []v1.Container",
+		"kind: Job\napiVersion: batch/v1\nmetadata: {name: a}\nspec: {template: {spec: {containers: 3}}}": "x.yaml:4: fault: Job a: " +
+			"spec.template.spec.containers: want []v1.Container, found number",
 		"kind: Pod\napiVersion: v1\nx: &m {name: a}\nmetadata: *m\nspec: {containers: []}": "x.yaml:1: Pod a: metadata: write it out here: an alias can't be edited",
 		"kind: Job\napiVersion: batch/v1\nmetadata: {name: a}\nx: &m {labels: {app: web}}\nspec: {template: {metadata: {<<: *m}, spec: {containers: []}}}": "x.yaml:1: Job a: " +
 			"labels: write it out here, instead of what is merged (<<): that would hide it",
@@ -113,6 +112,37 @@ func TestInjectNamesThePlaceOfEachFault(t *testing.T) {
 		err = Inject([]*Stream{s}, func(*corev1.Pod) []string { return []string{"web"} }, options)
 		if err == nil || err.Error() != want {
 			t.Errorf("%s\n got %v\nwant %s", text, err, want)
+		}
+	}
+}
+
+// TestWhatCantBeReadIsAFaultWithItsPlace, and the rest is read.
+func TestWhatCantBeReadIsAFaultWithItsPlace(t *testing.T) {
+	const rest = "\n---\nkind: Pod\napiVersion: v1\nmetadata: {name: rest}\nspec: {containers: []}\n"
+	for text, want := range map[string]string{
+		"kind: Deployment\napiVersion: apps/v1\nmetadata: {name: a}\nspec: {replicas: 1}":                                                                     "", // a patch
+		"kind: Job\napiVersion: batch/v1\nmetadata: {name: a}\nspec: {}":                                                                                      "",
+		"kind: Job\napiVersion: batch/v1\nmetadata: {name: a}\nspec: 3":                                                                                       "x.yaml:4: fault: Job a: spec: want map[string]json.RawMessage, found number",
+		"kind: Job\napiVersion: batch/v1\nmetadata: {name: a}\nspec:\n  template: x":                                                                          "x.yaml:5: fault: Job a: spec.template: want v1.Pod, found string",
+		"kind: Pod\napiVersion: v1\nmetadata: {name: a}\nspec:\n  containers:\n  - ports: []\n  - ports:\n    - containerPort: 80\n    - containerPort: '80'": "x.yaml:9: fault: Pod a: spec.containers[1].ports[1].containerPort: want int32, found string",
+		"kind: Pod\napiVersion: v1\nmetadata: {name: a}\nspec:\n  containers:\n  - args:\n    - {x:\n       1}":                                               "x.yaml:7: fault: Pod a: spec.containers[0].args[0]: want string, found object",
+		"kind: Pod\napiVersion: v1\nmetadata:\n  name: a\n  labels:\n    app: 1\nspec: {containers: []}":                                                      "x.yaml:6: fault: Pod a: metadata.labels.app: want string, found number",
+		"kind: Pod\napiVersion: v1\nmetadata: {name: a}\nspec:\n  containers:\n  - livenessProbe: {httpGet: {port: 1.5}}":                                     "x.yaml:5: fault: Pod a: spec.containers.livenessProbe.httpGet.port: want int32, found number 1.5",
+		"kind: Pod\napiVersion: v1\nmetadata: {name: a}\nspec:\n  containers:\n  - resources: {limits: {cpu: lots}}":                                          "x.yaml:1: fault: Pod a: quantities must match",
+		"kind: Service\napiVersion: v1\nmetadata: {name: a}\nspec:\n  ports:\n  - {port: http}":                                                               "x.yaml:6: fault: Service a: spec.ports[0].port: want int32, found string",
+		"kind: Namespace\napiVersion: v1\nmetadata: {name: a, labels: []}":                                                                                    "x.yaml:3: fault: Namespace a: metadata.labels: want map[string]string, found array",
+	} {
+		s, err := Parse("x.yaml", text+rest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := Read([]*Stream{s}, "default")
+		got := ""
+		if err := w.Unreadable(); err != nil {
+			got = err.Error()
+		}
+		if !strings.HasPrefix(got, want) || (want == "") != (got == "") || len(w.pods) != 1 {
+			t.Errorf("%s\n got %v, and %d pods\nwant %s", text, got, len(w.pods), want)
 		}
 	}
 }
@@ -192,10 +222,7 @@ func TestLintComparesPoliciesOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w, err := Read([]*Stream{s}, "default")
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := Read([]*Stream{s}, "default")
 		return testing.AllocsPerRun(1, func() { w.Lint() })
 	}
 	if few, many := allocations(20), allocations(40); many > 4*few {
@@ -221,11 +248,7 @@ func mustRead(t *testing.T, file string) (*Stream, *World) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := Read([]*Stream{s}, "default")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, w
+	return s, Read([]*Stream{s}, "default")
 }
 
 // mustInject injects all pods but those that opted out, for the policy web.

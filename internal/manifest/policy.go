@@ -41,10 +41,10 @@ type Policy struct {
 }
 
 // readPolicy adds a policy, or why it can't be read.
-func (w *World) readPolicy(o *Object, namespace string) error {
+func (w *World) readPolicy(o *Object, namespace string) []Finding {
 	p := Policy{FunnelPolicy: &v1alpha1.FunnelPolicy{}, Object: o}
-	if err := o.into(&p.content); err != nil {
-		return err
+	if fault := o.into(&p.content); fault != nil {
+		return []Finding{*fault}
 	}
 	if metadata, ok := p.content["metadata"].(map[string]any); ok && o.Namespace == "" {
 		metadata["namespace"] = namespace
@@ -63,12 +63,11 @@ func (w *World) readPolicy(o *Object, namespace string) error {
 	if len(why) == 0 {
 		why = []Finding{o.finding(Fault, "", err.Error())}
 	}
-	w.unreadable = append(w.unreadable, why...)
-	return nil
+	return why
 }
 
-// Unreadable says why policies can't be read: values are of wrong types. It is nil
-// when all could be.
+// Unreadable says why policies, Services or pods can't be read: values are of wrong
+// types. It is nil when all could be.
 func (w *World) Unreadable() error {
 	var faults []error
 	for _, f := range w.unreadable {

@@ -5,7 +5,6 @@ package manifest
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	yamlnode "go.yaml.in/yaml/v3"
 	corev1 "k8s.io/api/core/v1"
@@ -30,9 +29,9 @@ func (o *Object) template() (path []string, ok bool) {
 	return path, ok
 }
 
-// Pod is the pod that the object is or makes; nil when it makes none. A
-// template's pod has the namespace of the object and no name.
-func (o *Object) Pod() (*corev1.Pod, error) {
+// pod is the pod that the object is or makes; nil when it makes none, as a patch
+// without a template. A template's pod has the namespace of the object and no name.
+func (o *Object) pod() (*corev1.Pod, *Finding) {
 	path, ok := o.template()
 	if !ok {
 		return nil, nil
@@ -41,15 +40,15 @@ func (o *Object) Pod() (*corev1.Pod, error) {
 	for i, key := range path {
 		var fields map[string]json.RawMessage
 		if err := json.Unmarshal(part, &fields); err != nil {
-			return nil, fmt.Errorf("%v: %s: %w", o, strings.Join(path[:i], "."), err)
+			return nil, o.unreadable(path[:i], part, err)
 		}
 		if part = fields[key]; part == nil {
-			return nil, fmt.Errorf("%v: %s is missing", o, strings.Join(path[:i+1], "."))
+			return nil, nil
 		}
 	}
 	pod := &corev1.Pod{}
 	if err := json.Unmarshal(part, pod); err != nil {
-		return nil, fmt.Errorf("%v: %s: %w", o, strings.Join(path, "."), err)
+		return nil, o.unreadable(path, part, err)
 	}
 	pod.Namespace = o.Namespace
 	return pod, nil

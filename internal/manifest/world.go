@@ -4,7 +4,6 @@ package manifest
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -22,7 +21,7 @@ import (
 // World is what streams say about a cluster.
 type World struct {
 	Policies   []Policy
-	unreadable []Finding // why a server refuses policies that are not among Policies
+	unreadable []Finding // what is in none of these, because values are of wrong types
 	services   map[types.NamespacedName]*corev1.Service
 	namespaces map[string]map[string]string // labels by name
 	pods       []*corev1.Pod
@@ -31,27 +30,25 @@ type World struct {
 
 // Read collects what matters here of the streams. Objects without a namespace
 // belong to that one.
-func Read(streams []*Stream, namespace string) (*World, error) {
+func Read(streams []*Stream, namespace string) *World {
 	w := &World{services: map[types.NamespacedName]*corev1.Service{}, namespaces: map[string]map[string]string{}}
-	var faults []error
 	for _, s := range streams {
 		for _, o := range s.Objects {
-			if err := w.read(o, namespace); err != nil {
-				faults = append(faults, err)
-			}
+			w.unreadable = append(w.unreadable, w.read(o, namespace)...)
 		}
 	}
-	return w, errors.Join(faults...)
+	return w
 }
 
-func (w *World) read(o *Object, namespace string) error {
+// read adds an object, or says why it can't be read.
+func (w *World) read(o *Object, namespace string) []Finding {
 	switch o.Kind {
 	case v1alpha1.GroupVersion.WithKind("FunnelPolicy"):
 		return w.readPolicy(o, namespace)
 	case corev1.SchemeGroupVersion.WithKind("Service"):
 		s := &corev1.Service{}
-		if err := o.into(s); err != nil {
-			return err
+		if fault := o.into(s); fault != nil {
+			return []Finding{*fault}
 		}
 		s.Namespace = cmp.Or(s.Namespace, namespace)
 		setDefaults(s)
@@ -59,22 +56,27 @@ func (w *World) read(o *Object, namespace string) error {
 		return nil
 	case corev1.SchemeGroupVersion.WithKind("Namespace"):
 		n := &corev1.Namespace{}
-		err := o.into(n)
+		if fault := o.into(n); fault != nil {
+			return []Finding{*fault}
+		}
 		w.namespaces[n.Name] = n.Labels
-		return err
+		return nil
 	}
-	pod, err := o.Pod()
-	if err == nil && pod != nil {
+	pod, fault := o.pod()
+	if fault != nil {
+		return []Finding{*fault}
+	}
+	if pod != nil {
 		pod.Namespace = cmp.Or(pod.Namespace, namespace)
 		w.pods, w.makers = append(w.pods, pod), append(w.makers, o)
 	}
-	return err
+	return nil
 }
 
 // into reads the object; fields that the kind does not have are none of ours.
-func (o *Object) into(v any) error {
+func (o *Object) into(v any) *Finding {
 	if err := json.UnmarshalCaseSensitivePreserveInts(o.json, v); err != nil {
-		return fmt.Errorf("%v: %w", o, err)
+		return o.unreadable(nil, o.json, err)
 	}
 	return nil
 }
