@@ -45,12 +45,8 @@ func (o *Object) inject(policies func(*corev1.Pod) []string, opts inject.Options
 	if inject.OptedOut(pod) || len(names) == 0 {
 		return nil
 	}
-	template, err := o.templateNode()
-	if err != nil {
-		return err
-	}
 	o.in.edited = true
-	if err := graft(template, pod); err != nil {
+	if err := o.graft(pod); err != nil {
 		return fmt.Errorf("%v: %w", o, err)
 	}
 	return nil
@@ -74,17 +70,29 @@ func (o *Object) denied(err error) error {
 
 // graft puts our label, init container and volume of the injected pod into the
 // template, each where the pod has it.
-func graft(template *yamlnode.Node, pod *corev1.Pod) error {
-	metadata, err := mapping(template, "metadata")
+func (o *Object) graft(pod *corev1.Pod) error {
+	template, err := o.templateNode()
 	if err != nil {
 		return err
 	}
-	labels, err := mapping(metadata, "labels")
+	metadata, err := o.mapping(template, "metadata")
+	if err != nil {
+		return err
+	}
+	labels, err := o.mapping(metadata, "labels")
 	if err != nil {
 		return err
 	}
 	set(labels, v1alpha1.LabelInjected, &yamlnode.Node{Kind: yamlnode.ScalarNode, Tag: "!!str", Style: yamlnode.DoubleQuotedStyle, Value: v1alpha1.InjectedTrue})
-	spec, err := mapping(template, "spec")
+	spec, err := o.mapping(template, "spec")
+	if err != nil {
+		return err
+	}
+	for _, field := range []string{"initContainers", "volumes"} {
+		if list := child(spec, field); list != nil {
+			err = errors.Join(err, about(field, o.alone(list)))
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -154,7 +162,7 @@ func resolved(n *yamlnode.Node) *yamlnode.Node {
 }
 
 // mapping is the mapping at a key, a new one when there is none.
-func mapping(n *yamlnode.Node, key string) (*yamlnode.Node, error) {
+func (o *Object) mapping(n *yamlnode.Node, key string) (*yamlnode.Node, error) {
 	value := child(n, key)
 	switch {
 	case value == nil && child(n, "<<") != nil:
@@ -164,10 +172,8 @@ func mapping(n *yamlnode.Node, key string) (*yamlnode.Node, error) {
 		set(n, key, value)
 	case value.Kind != yamlnode.MappingNode:
 		return nil, fmt.Errorf("%s: write it out here: an alias can't be edited", key)
-	case value.Anchor != "":
-		return nil, fmt.Errorf("%s: write it out here, without the anchor &%s: what refers to it would change, too", key, value.Anchor)
 	}
-	return value, nil
+	return value, about(key, o.alone(value))
 }
 
 // set gives a key a value, in its place or at the end.

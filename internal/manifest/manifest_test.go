@@ -92,8 +92,17 @@ func TestInjectDoesWhatInjectPodDoes(t *testing.T) {
 	}
 }
 
+// TestAnchorsWithoutAliasMayBeEdited: nothing refers to them.
+func TestAnchorsWithoutAliasMayBeEdited(t *testing.T) {
+	got := mustInject(t, "kind: Job\napiVersion: batch/v1\nmetadata: {name: a}\nspec: &s {template: &t {metadata: &m {labels: &l {a: b}}, spec: {volumes: &v [], containers: []}}}\n")
+	if strings.Count(got, "&") != 5 || !strings.Contains(got, "sfunnel.io/injected") {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestInjectNamesThePlaceOfEachFault(t *testing.T) {
 	const optOut = `, or opt the pod out with the label sfunnel.io/inject: "false"`
+	const job = "kind: Job\napiVersion: batch/v1\nmetadata: {name: a}\n"
 	for text, want := range map[string]string{
 		"kind: Pod\napiVersion: v1\nmetadata: {name: a}\nspec:\n  hostNetwork: true\n  containers: []": "x.yaml:5: Pod a: spec.hostNetwork: a FunnelPolicy selects the pod, " +
 			"and its rules would hold for the whole node: use the pod network" + optOut,
@@ -104,6 +113,12 @@ func TestInjectNamesThePlaceOfEachFault(t *testing.T) {
 			"labels: write it out here, instead of what is merged (<<): that would hide it",
 		"kind: Pod\napiVersion: v1\nmetadata: {name: a, labels: &l {app: web}, annotations: *l}\nspec: {containers: []}": "x.yaml:1: Pod a: " +
 			"labels: write it out here, without the anchor &l: what refers to it would change, too",
+		job + "spec: {template: &t {spec: {containers: []}}}\nx: *t":                     "x.yaml:1: Job a: template: write it out here, without the anchor &t: what refers to it would change, too",
+		job + "spec: &s {template: {spec: {containers: []}}}\nx: *s":                     "x.yaml:1: Job a: spec: write it out here, without the anchor &s: what refers to it would change, too",
+		job + "spec: {template: {spec: {containers: [], volumes: &v []}}}\nx: *v":        "x.yaml:1: Job a: volumes: write it out here, without the anchor &v: what refers to it would change, too",
+		job + "spec: {template: {spec: {initContainers: &i [], containers: []}}}\nx: *i": "x.yaml:1: Job a: initContainers: write it out here, without the anchor &i: what refers to it would change, too",
+		"apiVersion: v1\nkind: List\nitems:\n- &p {apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: []}}\n- {apiVersion: v1, kind: ConfigMap, x: *p}": "x.yaml:4: Pod a: " +
+			"write it out here, without the anchor &p: what refers to it would change, too",
 	} {
 		s, err := Parse("x.yaml", text)
 		if err != nil {

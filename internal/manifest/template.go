@@ -5,6 +5,7 @@ package manifest
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	yamlnode "go.yaml.in/yaml/v3"
 	corev1 "k8s.io/api/core/v1"
@@ -54,16 +55,41 @@ func (o *Object) pod() (*corev1.Pod, *Finding) {
 	return pod, nil
 }
 
-// templateNode is the node of the template; an error when an alias stands on the
-// way, as an edit there would change its anchor, too.
+// templateNode is the node of the template; an error when an edit there would change
+// something else, too.
 func (o *Object) templateNode() (*yamlnode.Node, error) {
 	path, _ := o.template()
 	n := o.node
+	err := o.alone(n)
 	for _, key := range path {
+		if err != nil {
+			break
+		}
 		n = child(n, key)
 		if n == nil || n.Kind != yamlnode.MappingNode {
-			return nil, fmt.Errorf("%v: %s: write it out here: an alias or another kind of value can't be edited", o, key)
+			return nil, fmt.Errorf("%s: write it out here: an alias or another kind of value can't be edited", key)
 		}
+		err = about(key, o.alone(n))
 	}
-	return n, nil
+	return n, err
+}
+
+// alone is an error when something of the document refers to the node.
+func (o *Object) alone(n *yamlnode.Node) error {
+	if n.Anchor == "" || !refersTo(o.in.root, n) {
+		return nil
+	}
+	return fmt.Errorf("write it out here, without the anchor &%s: what refers to it would change, too", n.Anchor)
+}
+
+func refersTo(in, n *yamlnode.Node) bool {
+	return in.Alias == n || slices.ContainsFunc(in.Content, func(c *yamlnode.Node) bool { return refersTo(c, n) })
+}
+
+// about puts a key in front of an error.
+func about(key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", key, err)
 }
