@@ -9,9 +9,7 @@ import (
 	"context"
 	"io"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
 
 	"github.com/sfunnel-io/funnel-operator/internal/cli"
 )
@@ -46,18 +44,19 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], outside{os.Getenv, os.Stdin, os.Stdout, os.Stderr})
-	stop()
-	os.Exit(code)
+	os.Exit(run(context.Background(), os.Args[1:], outside{os.Getenv, os.Stdin, os.Stdout, os.Stderr}))
 }
 
 // run does what the arguments say and returns the exit code.
 func run(ctx context.Context, args []string, o outside) int {
 	program := cli.Program{
 		Commands: map[string]func([]string) int{
-			"attach":  func(rest []string) int { return attachCommand(ctx, rest, o) },
-			"detach":  func(rest []string) int { return detachCommand(rest, o) },
+			"attach": func(rest []string) int {
+				return cli.Heeding(ctx, func(ctx context.Context) int { return attachCommand(ctx, rest, o) })
+			},
+			"detach": func(rest []string) int { // it is short, and done whole
+				return cli.Heeding(ctx, func(context.Context) int { return detachCommand(rest, o) })
+			},
 			"check":   func(rest []string) int { return checkCommand(rest, o) },
 			"show":    func(rest []string) int { return showCommand(rest, o) },
 			"version": func(rest []string) int { return versionCommand(rest, o) },

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 
 	"github.com/sfunnel-io/funnel-operator/internal/cli"
 	"github.com/sfunnel-io/funnel-operator/internal/version"
@@ -31,21 +30,22 @@ type outside struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	code := run(ctx, os.Args[1:], outside{os.Stdin, os.Stdout, os.Stderr})
-	stop()
-	os.Exit(code)
+	os.Exit(run(context.Background(), os.Args[1:], outside{os.Stdin, os.Stdout, os.Stderr}))
 }
 
 // run does what the arguments say and returns the exit code.
 func run(ctx context.Context, args []string, o outside) int {
 	program := cli.Program{
 		Commands: map[string]func([]string) int{
-			"inject":  func(rest []string) int { return injectCommand(rest, o) },
-			"render":  func(rest []string) int { return renderCommand(rest, o) },
-			"lint":    func(rest []string) int { return lintCommand(rest, o) },
-			"refresh": func(rest []string) int { return refreshCommand(ctx, rest, o) },
-			"status":  func(rest []string) int { return statusCommand(ctx, rest, o) },
+			"inject": func(rest []string) int { return injectCommand(rest, o) },
+			"render": func(rest []string) int { return renderCommand(rest, o) },
+			"lint":   func(rest []string) int { return lintCommand(rest, o) },
+			"refresh": func(rest []string) int {
+				return cli.Heeding(ctx, func(ctx context.Context) int { return refreshCommand(ctx, rest, o) })
+			},
+			"status": func(rest []string) int {
+				return cli.Heeding(ctx, func(ctx context.Context) int { return statusCommand(ctx, rest, o) })
+			},
 			"version": func(rest []string) int { return versionCommand(rest, o) },
 		},
 		Help:    o.help,

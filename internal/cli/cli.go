@@ -3,7 +3,13 @@
 // Package cli is what the command lines of our programs have in common.
 package cli
 
-import "slices"
+import (
+	"context"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+)
 
 // Program is what a command line can ask for. Each function returns the exit
 // status.
@@ -24,6 +30,14 @@ func (p Program) Run(command string, args []string) int {
 		return run(args)
 	}
 	return p.Unknown(command)
+}
+
+// Heeding runs a command that ends in order when the context does: at the first SIGINT or
+// SIGTERM. Others are ended by the signal itself, also while they read.
+func Heeding(ctx context.Context, run func(context.Context) int) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return run(ctx)
 }
 
 // IsHelp reports whether an argument asks for help.
