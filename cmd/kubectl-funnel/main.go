@@ -108,8 +108,8 @@ Usage:
         what is wrong with the policies of a cluster, and the next command
   kubectl funnel refresh POLICY|pod/NAME… [-n NAMESPACE] [--dry-run]
         brings pods that run without the current rules these rules, by an ephemeral
-        container in each, with your permissions (list pods, list funnelpolicies, patch
-        pods/ephemeralcontainers); stops at the first failure
+        container in each, with your permissions (get and list pods, list funnelpolicies,
+        patch pods/ephemeralcontainers); stops at the first failure
   kubectl funnel version
 
 Flags:

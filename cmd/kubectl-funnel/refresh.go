@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
 )
 
@@ -51,6 +52,11 @@ func (r *refresh) choose(names []string, atMost, flows string) error {
 	if len(names) == 0 {
 		return errors.New("refresh: name a POLICY, or pods as pod/NAME")
 	}
+	for _, name := range names {
+		if _, _, known := named(name); !known {
+			return fmt.Errorf("refresh: %q: want POLICY or pod/NAME", name)
+		}
+	}
 	if r.flows = inject.Flows(flows); !slices.Contains([]inject.Flows{inject.KeepFlows, inject.RefuseFlows, inject.DropFlows}, r.flows) {
 		return fmt.Errorf("refresh: --flows %q: want keep, refuse or drop", flows)
 	}
@@ -63,6 +69,20 @@ func (r *refresh) choose(names []string, atMost, flows string) error {
 	}
 	r.maxUnavailable = &limit
 	return nil
+}
+
+// named splits NAME, POLICY-KIND/NAME or pod/NAME; kind is empty, "fp" or "pod".
+func named(arg string) (kind, name string, known bool) {
+	kind, name, typed := strings.Cut(arg, "/")
+	switch {
+	case !typed:
+		return "", arg, true
+	case slices.Contains([]string{"po", "pod", "pods"}, kind):
+		return "pod", name, true
+	case slices.Contains([]string{"fp", "funnelpolicy", "funnelpolicies"}, strings.TrimSuffix(kind, "."+v1alpha1.GroupVersion.Group)):
+		return "fp", name, true
+	}
+	return "", "", false
 }
 
 // permission explains a refusal of the API server.

@@ -5,10 +5,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
+	"github.com/sfunnel-io/funnel-operator/internal/status"
 )
 
 // cluster is one namespace of a cluster, with the user's permissions.
@@ -34,6 +36,7 @@ func connect(config clientcmd.ClientConfig) (cluster, error) {
 	if err != nil {
 		return cluster{}, err
 	}
+	rest.QPS, rest.Burst = 50, 100 // of reads of single pods; the client's own pace is for controllers
 	api, err := dynamic.NewForConfig(rest)
 	return cluster{api, namespace}, err
 }
@@ -56,11 +59,10 @@ func (c cluster) policies(ctx context.Context) (map[string]*v1alpha1.FunnelPolic
 	return byName, nil
 }
 
-// pods are the injected ones of the namespace, by name.
+// pods are those of the namespace, by name.
 func (c cluster) pods(ctx context.Context) (map[string]*corev1.Pod, error) {
 	var list corev1.PodList
-	injected := metav1.ListOptions{LabelSelector: v1alpha1.LabelInjected + "=" + v1alpha1.InjectedTrue}
-	if err := c.list(ctx, podResource, injected, &list); err != nil {
+	if err := c.list(ctx, podResource, metav1.ListOptions{}, &list); err != nil {
 		return nil, err
 	}
 	byName := map[string]*corev1.Pod{}
@@ -68,6 +70,19 @@ func (c cluster) pods(ctx context.Context) (map[string]*corev1.Pod, error) {
 		byName[list.Items[i].Name] = &list.Items[i]
 	}
 	return byName, nil
+}
+
+// pod is one of the namespace, nil when it is gone.
+func (c cluster) pod(ctx context.Context, name string) (*corev1.Pod, error) {
+	got, err := c.api.Resource(podResource).Namespace(c.namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, permission(err, c.namespace)
+	}
+	pod := &corev1.Pod{}
+	return pod, runtime.DefaultUnstructuredConverter.FromUnstructured(got.UnstructuredContent(), pod)
 }
 
 // list reads objects of the namespace into a list of their kind.
@@ -96,24 +111,23 @@ func (r *refresh) find(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	pods, err := r.cluster.pods(ctx)
-	if err != nil {
+	if r.pods, err = r.cluster.pods(ctx); err != nil {
 		return err
 	}
 	r.want = map[string]map[string]string{}
 	for _, name := range names {
-		kind, rest, typed := strings.Cut(name, "/")
-		if !typed {
-			kind, rest = "", name
-		}
-		policy, pod := policies[rest], pods[rest]
+		kind, rest, _ := named(name)
+		policy, pod := policies[rest], r.pods[rest]
+		injected := pod != nil && pod.Labels[v1alpha1.LabelInjected] == v1alpha1.InjectedTrue
 		switch {
 		case policy != nil && kind != "pod":
-			err = r.wantPolicy(policy, pods)
-		case pod != nil && (kind == "" || kind == "pod"):
+			err = r.wantPolicy(policy)
+		case injected && kind != "fp":
 			err = r.wantPod(pod, policies)
 		case kind == "pod":
 			err = fmt.Errorf("namespace %s has no injected pod %s: what is not injected needs to be replaced", r.cluster.namespace, rest)
+		case kind == "fp":
+			err = fmt.Errorf("namespace %s has no FunnelPolicy %s", r.cluster.namespace, rest)
 		default:
 			err = fmt.Errorf("namespace %s has neither a FunnelPolicy nor an injected pod %s", r.cluster.namespace, rest)
 		}
@@ -124,8 +138,9 @@ func (r *refresh) find(ctx context.Context, names []string) error {
 	return nil
 }
 
-// wantPolicy wants the policy's rules in all pods that it selects.
-func (r *refresh) wantPolicy(p *v1alpha1.FunnelPolicy, pods map[string]*corev1.Pod) error {
+// wantPolicy wants the policy's rules in all pods that it selects, but for those that are
+// not to have any.
+func (r *refresh) wantPolicy(p *v1alpha1.FunnelPolicy) error {
 	digest, err := digestOf(p)
 	if err != nil {
 		return err
@@ -137,15 +152,16 @@ func (r *refresh) wantPolicy(p *v1alpha1.FunnelPolicy, pods map[string]*corev1.P
 	if r.maxUnavailable == nil && p.Spec.InPlace != nil {
 		r.maxUnavailable = p.Spec.InPlace.MaxUnavailable
 	}
-	for name, pod := range pods {
-		if selector.Matches(labelsOf(pod)) {
+	for name, pod := range r.pods {
+		state := status.Observe(pod, p.Name, digest).State
+		if selector.Matches(labels.Set(pod.Labels)) && state != status.Gone && state != status.OptedOut {
 			r.add(name, p.Name, digest)
 		}
 	}
 	return nil
 }
 
-// wantPod wants the rules of all policies whose rules the pod mounts.
+// wantPod wants the rules of all policies whose rules the pod mounts, and that exist.
 func (r *refresh) wantPod(pod *corev1.Pod, policies map[string]*v1alpha1.FunnelPolicy) error {
 	for _, name := range inject.Policies(pod) {
 		p := policies[name]
@@ -157,6 +173,9 @@ func (r *refresh) wantPod(pod *corev1.Pod, policies map[string]*v1alpha1.FunnelP
 			return err
 		}
 		r.add(pod.Name, name, digest)
+	}
+	if r.want[pod.Name] == nil {
+		return fmt.Errorf("namespace %s has no FunnelPolicy whose rules pod %s mounts", r.cluster.namespace, pod.Name)
 	}
 	return nil
 }

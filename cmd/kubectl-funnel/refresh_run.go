@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
@@ -30,6 +29,10 @@ type refresh struct {
 	flows          inject.Flows
 	dry            bool
 
+	// pods are those of the namespace as they were last read, and changing the ones to
+	// read again.
+	pods     map[string]*corev1.Pod
+	changing map[string]bool
 	// want holds, by pod, the digests that it should run, by policy.
 	want map[string]map[string]string
 	// told is what was last said of each pod, and begun the container that it was given.
@@ -46,8 +49,6 @@ func (r *refresh) add(pod, policy, digest string) {
 	r.want[pod][policy] = digest
 }
 
-func labelsOf(pod *corev1.Pod) labels.Set { return pod.Labels }
-
 // verdict is what is to be done about one pod.
 type verdict int
 
@@ -60,7 +61,7 @@ const (
 
 // run refreshes until nothing is left to do, and returns the exit code.
 func (r *refresh) run(ctx context.Context) int {
-	r.told, r.begun, r.bad = map[string]string{}, map[string]string{}, map[string]bool{}
+	r.told, r.begun, r.bad, r.changing = map[string]string{}, map[string]string{}, map[string]bool{}, map[string]bool{}
 	for {
 		left, err := r.step(ctx)
 		if err != nil {
@@ -81,17 +82,19 @@ func (r *refresh) run(ctx context.Context) int {
 	return r.summary()
 }
 
-// step looks at all pods, gives containers to as many as may have them, and returns
+// step looks at the pods, reads those anew that change, gives containers to as many as may have them, and returns
 // how many are still to be looked at.
 func (r *refresh) step(ctx context.Context) (left int, err error) {
-	pods, err := r.cluster.pods(ctx)
-	if err != nil {
-		return 0, err
-	}
 	var next []*corev1.Pod
 	running := 0
 	for _, name := range slices.Sorted(maps.Keys(r.want)) {
-		v, text := r.judge(name, pods[name])
+		if r.changing[name] {
+			if r.pods[name], err = r.cluster.pod(ctx, name); err != nil {
+				return 0, err
+			}
+		}
+		v, text := r.judge(name, r.pods[name])
+		r.changing[name] = v == waiting
 		if text != "" {
 			r.tell(name, text)
 		}
@@ -99,7 +102,7 @@ func (r *refresh) step(ctx context.Context) (left int, err error) {
 		case waiting:
 			running++
 		case ready:
-			next = append(next, pods[name])
+			next = append(next, r.pods[name])
 		case lost:
 			r.bad[name] = true
 		}
@@ -144,6 +147,8 @@ func (r *refresh) judge(name string, pod *corev1.Pod) (verdict, string) {
 		case seen.State == status.Gone:
 			return done, "is gone"
 		case seen.State == status.Attached, seen.State == status.OptedOut:
+		case seen.State == status.Missing:
+			return lost, "was not injected: replace it"
 		case seen.State != status.Outdated:
 			return lost, strings.TrimSuffix(fmt.Sprintf("%s: %s", seen.State, seen.Detail), ": ")
 		case seen.Refreshing:
@@ -191,6 +196,7 @@ func (r *refresh) begin(ctx context.Context, pod *corev1.Pod) error {
 		r.tell(pod.Name, strings.Replace(adding(c), "added", "would get", 1))
 		return nil
 	}
+	r.changing[pod.Name] = true
 	switch err := r.cluster.add(ctx, pod, c); {
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err): // it changed: look again
 		return nil
@@ -224,8 +230,6 @@ func (r *refresh) tell(pod, text string) {
 // summary counts what came of it.
 func (r *refresh) summary() int {
 	switch {
-	case r.dry && len(r.bad) == 0:
-		return exitDone
 	case r.stopped():
 		left := len(r.want) - len(r.bad)
 		for name := range r.want {
@@ -239,7 +243,7 @@ func (r *refresh) summary() int {
 		fmt.Fprintf(r.stderr, "kubectl funnel: refresh: %d of %d pods are without the current rules\n", len(r.bad), len(r.want))
 		return exitFound
 	case len(r.want) == 0:
-		fmt.Fprintln(r.stdout, "There is no injected pod to refresh.")
+		fmt.Fprintln(r.stdout, "There is no pod to refresh.")
 	}
 	return exitDone
 }

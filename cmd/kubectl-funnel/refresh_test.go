@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -25,14 +26,15 @@ import (
 )
 
 // fleet is an API server with the policy web, whose current digest is "new", and
-// pods, and a kubelet that lets each refresh container end as outcome says when the
-// pods are listed next.
+// pods, and a kubelet that lets each refresh container end as outcome says when a pod
+// is read next.
 type fleet struct {
 	lock      sync.Mutex
 	pods      []*corev1.Pod
 	outcome   func(pod string) report.Report
 	forbidden bool
 	most      int // how many refresh containers ran at a time
+	lists     int // how often all pods were read
 }
 
 // with adds a pod that started with these rules and mounts those of these policies.
@@ -48,6 +50,16 @@ func (f *fleet) with(name, digest string, policies ...string) *fleet {
 	started := report.Report{Result: report.Attached, Digests: map[string]string{"web": digest}, KeepsFlows: strings.HasPrefix(name, "inline")}
 	pod.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: v1alpha1.InitContainerName, State: terminated(started)}}
 	f.pods = append(f.pods, pod)
+	return f
+}
+
+// without adds a pod that was not injected, with these labels besides.
+func (f *fleet) without(name string, labels map[string]string) *fleet {
+	f.with(name, "", "web")
+	pod := f.pods[len(f.pods)-1]
+	pod.Spec, pod.Status = corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web"}}}, corev1.PodStatus{}
+	delete(pod.Labels, v1alpha1.LabelInjected)
+	maps.Copy(pod.Labels, labels)
 	return f
 }
 
@@ -89,12 +101,19 @@ func (f *fleet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case patch:
 		f.patch(w, r, name)
 	case r.URL.Path == pods:
-		f.tick()
+		f.lists++
 		list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}}
 		for _, p := range f.pods {
 			list.Items = append(list.Items, *p)
 		}
 		answer(w, list)
+	case strings.HasPrefix(r.URL.Path, pods):
+		f.tick()
+		for _, p := range f.pods {
+			if p.Name == name {
+				answer(w, p)
+			}
+		}
 	default:
 		p := v1alpha1.FunnelPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", Generation: 1}}
 		p.Spec.PodSelector.MatchLabels = map[string]string{"app": "web"}
@@ -171,13 +190,21 @@ func TestRefreshTellsOfEachPod(t *testing.T) {
 			ran{exitFound, "pod/a: can't be refreshed, replace it: " + inject.ErrNotMounted.Error() + "\n", "kubectl funnel: refresh: 1 of 1 pods are without the current rules\n"}},
 		"forbidden": {(&fleet{forbidden: true}).with("a", "old", "web"), "web",
 			ran{exitFound, "", "kubectl funnel: refresh: pods \"a\" is forbidden: User \"me\" cannot patch resource \"pods/ephemeralcontainers\"\nrefresh needs the permission to patch pods/ephemeralcontainers in namespace shop, as kubectl debug does\n"}},
-		"no such policy":    {&fleet{}, "blog", ran{exitWrong, "", "kubectl funnel: namespace shop has neither a FunnelPolicy nor an injected pod blog\n"}},
-		"no such pod":       {&fleet{}, "pod/web", ran{exitWrong, "", "kubectl funnel: namespace shop has no injected pod web: what is not injected needs to be replaced\n"}},
-		"not published yet": {&fleet{}, "later", ran{exitWrong, "", "kubectl funnel: FunnelPolicy shop/later: the operator has not published its current rules yet; see kubectl funnel status -n shop later\n"}},
-		"no name":           {&fleet{}, "", ran{exitWrong, "", "kubectl funnel: refresh: name a POLICY, or pods as pod/NAME\n"}},
-		"no pods":           {&fleet{}, "web", ran{exitDone, "There is no injected pod to refresh.\n", ""}},
-		"bad pace":          {&fleet{}, "web --max-unavailable 0", ran{exitWrong, "", "kubectl funnel: refresh: --max-unavailable \"0\": want a number from 1, or a percentage\n"}},
-		"bad flows":         {&fleet{}, "web --flows lose", ran{exitWrong, "", "kubectl funnel: refresh: --flows \"lose\": want keep, refuse or drop\n"}},
+		"no such policy":         {&fleet{}, "blog", ran{exitWrong, "", "kubectl funnel: namespace shop has neither a FunnelPolicy nor an injected pod blog\n"}},
+		"no such pod":            {&fleet{}, "pod/web", ran{exitWrong, "", "kubectl funnel: namespace shop has no injected pod web: what is not injected needs to be replaced\n"}},
+		"not published yet":      {&fleet{}, "later", ran{exitWrong, "", "kubectl funnel: FunnelPolicy shop/later: the operator has not published its current rules yet; see kubectl funnel status -n shop later\n"}},
+		"no name":                {&fleet{}, "", ran{exitWrong, "", "kubectl funnel: refresh: name a POLICY, or pods as pod/NAME\n"}},
+		"no pods":                {&fleet{}, "web", ran{exitDone, "There is no pod to refresh.\n", ""}},
+		"no pods, only said":     {&fleet{}, "web --dry-run", ran{exitDone, "There is no pod to refresh.\n", ""}},
+		"by their kinds":         {(&fleet{}).with("web", "old", "web"), "fp/web pods/web funnelpolicies.sfunnel.io/web --dry-run", ran{exitDone, "pod/web: would get sfunnel-refresh-1\n", ""}},
+		"another kind":           {&fleet{}, "web deployment/web", ran{exitWrong, "", "kubectl funnel: refresh: \"deployment/web\": want POLICY or pod/NAME\n"}},
+		"a pod for a policy":     {(&fleet{}).with("a", "old", "web"), "fp/a", ran{exitWrong, "", "kubectl funnel: namespace shop has no FunnelPolicy a\n"}},
+		"of deleted policies":    {(&fleet{}).with("b", "old", "gone"), "pod/b", ran{exitWrong, "", "kubectl funnel: namespace shop has no FunnelPolicy whose rules pod b mounts\n"}},
+		"not injected, as a pod": {(&fleet{}).without("b", nil), "pod/b", ran{exitWrong, "", "kubectl funnel: namespace shop has no injected pod b: what is not injected needs to be replaced\n"}},
+		"not injected": {(&fleet{}).with("a", "old", "web").without("b", nil).without("c", map[string]string{v1alpha1.LabelInject: v1alpha1.InjectFalse}).without("d", map[string]string{"app": "db"}), "web",
+			ran{exitFound, "pod/b: was not injected: replace it\npod/a: added sfunnel-refresh-1\npod/a: runs the current rules\n", "kubectl funnel: refresh: 1 of 2 pods are without the current rules\n"}},
+		"bad pace":  {&fleet{}, "web --max-unavailable 0", ran{exitWrong, "", "kubectl funnel: refresh: --max-unavailable \"0\": want a number from 1, or a percentage\n"}},
+		"bad flows": {&fleet{}, "web --flows lose", ran{exitWrong, "", "kubectl funnel: refresh: --flows \"lose\": want keep, refuse or drop\n"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if name == "it stops at the first failure" {
@@ -195,7 +222,7 @@ func TestRefreshKeepsItsPace(t *testing.T) {
 	for i := range 6 {
 		f.with(fmt.Sprintf("web-%d", i), "old", "web")
 	}
-	if got := f.run(t, "web --max-unavailable 2"); got.code != exitDone || f.most != 2 {
-		t.Errorf("%d at a time: %v", f.most, got)
+	if got := f.run(t, "web --max-unavailable 2"); got.code != exitDone || f.most != 2 || f.lists != 1 {
+		t.Errorf("%d at a time, %d lists: %v", f.most, f.lists, got)
 	}
 }
