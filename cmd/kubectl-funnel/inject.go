@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
 	"github.com/sfunnel-io/funnel-operator/internal/manifest"
@@ -34,7 +35,7 @@ func injectCommand(args []string, o outside) int {
 		err = fmt.Errorf("inject: unexpected %q; files are named by -f", rest)
 	}
 	opts, optErr := injectOptions(image, pull, cpu, memory)
-	if err := cmp.Or(err, optErr); err != nil {
+	if err := cmp.Or(err, errors.Join(optErr, checkPolicies(policies))); err != nil {
 		return o.wrong("%v", err)
 	}
 	streams, w, err := o.world(files, *namespace)
@@ -66,6 +67,21 @@ func injectOptions(image, pull, cpu, memory string) (inject.Options, error) {
 	opts.CPU, faults[2] = amount("cpu", cpu)
 	opts.Memory, faults[3] = amount("memory", memory)
 	return opts, errors.Join(faults[:]...)
+}
+
+// longestName is how long a FunnelPolicy's name may be, as the schema of its kind says.
+const longestName = 52
+
+// checkPolicies refuses what is no policy's name: a server refuses what it would lead to
+// later, and in other words.
+func checkPolicies(names []string) error {
+	var faults []error
+	for _, name := range names {
+		if len(name) > longestName || len(validation.IsDNS1123Label(name)) > 0 {
+			faults = append(faults, fmt.Errorf("inject: --policy %q: want the name of a FunnelPolicy of the pods' namespace", name))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 func amount(name, text string) (resource.Quantity, error) {
