@@ -11,17 +11,17 @@ import (
 
 // detachCommand takes away what is ours.
 func detachCommand(args []string, o outside) int {
-	c, err := detachChoices(args, o)
+	c, err := detachChoices("detach", args, o)
 	if err != nil {
 		return o.bad("%s", oneLine(err))
 	}
 	return o.detach(c)
 }
 
-// cleanCommand is what the variable CLEAN asks for: like attaching a ruleset, it
-// is about ingress unless a direction is named.
+// cleanCommand is what the variable CLEAN asks for in place of attach, with the flags of
+// attach: like attaching a ruleset, it is about ingress unless a direction is named.
 func cleanCommand(args []string, o outside) int {
-	c, err := detachChoices(args, o)
+	c, err := detachChoices("attach", args, o)
 	if err != nil {
 		return o.bad("%s", oneLine(err))
 	}
@@ -31,8 +31,8 @@ func cleanCommand(args []string, o outside) int {
 	return o.detach(c)
 }
 
-func detachChoices(args []string, o outside) (choices, error) {
-	c, rest, err := readChoices("detach", args, o.getenv)
+func detachChoices(command string, args []string, o outside) (choices, error) {
+	c, rest, err := readChoices(command, args, o.getenv)
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("detach takes no argument, found %q", rest[0])
 	}

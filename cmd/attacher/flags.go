@@ -41,36 +41,50 @@ type raw struct {
 	dropFlows, listFlows                                                                     bool
 }
 
-// readChoices reads the flags of a command; rest are the arguments behind
-// them.
+// readChoices reads the flags of a command, and the variables that it looks at; rest are
+// the arguments behind them.
 func readChoices(command string, args []string, getenv func(string) string) (c choices, rest []string, err error) {
-	var r raw
+	r := raw{interfaces: getenv("IFACES"), attempts: "6", delay: "3", awaitAtMost: awaitAtMost}
 	flags := flag.NewFlagSet(command, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&r.netns, "netns", getenv("NETNS"), "")
-	flags.StringVar(&r.interfaces, "interface", getenv("IFACES"), "")
 	flags.StringVar(&r.direction, "direction", getenv("DIRECTION"), "")
-	flags.StringVar(&r.folder, "rules", "/etc/sfunnel", "")
-	flags.StringVar(&r.attempts, "attempts", withDefault(getenv("N_ATTEMPTS"), "6"), "")
-	flags.StringVar(&r.delay, "retry-delay", withDefault(getenv("RETRY_DELAY"), "3"), "")
-	flags.StringVar(&r.output, "o", "", "")
-	if command == "show" {
+	var named []string
+	flags.Func("interface", "", func(s string) error {
+		named = append(named, s)
+		r.interfaces = strings.Join(named, ",")
+		return nil
+	})
+	var errDrop error
+	switch command {
+	case "show":
+		flags.StringVar(&r.folder, "rules", rulesFolder, "")
+		flags.StringVar(&r.output, "o", "", "")
 		flags.BoolVar(&r.listFlows, "flows", false, "")
-	} else {
-		flags.StringVar(&r.flows, "flows", getenv("SFUNNEL_FLOWS"), "")
+	case "attach":
+		errDrop = r.attachFlags(flags, getenv)
 	}
-	r.awaitAtMost = awaitAtMost
-	if command == "attach" {
-		flags.StringVar(&r.await, "await", getenv("SFUNNEL_AWAIT"), "")
-		flags.StringVar(&r.awaitAtMost, "await-at-most", withDefault(getenv("SFUNNEL_AWAIT_AT_MOST"), awaitAtMost), "")
-	}
-	dropFlows, errDrop := isSet(getenv, "SFUNNEL_DROP_FLOWS")
-	flags.BoolVar(&r.dropFlows, "drop-flows", dropFlows, "")
 	if err := cmp.Or(flags.Parse(args), errDrop); err != nil {
 		return c, nil, err
 	}
 	c, err = r.understand()
 	return c, flags.Args(), err
+}
+
+// rulesFolder is where the rules are unless a flag says otherwise.
+const rulesFolder = "/etc/sfunnel"
+
+// attachFlags adds those that only attach has.
+func (r *raw) attachFlags(flags *flag.FlagSet, getenv func(string) string) error {
+	flags.StringVar(&r.folder, "rules", rulesFolder, "")
+	flags.StringVar(&r.attempts, "attempts", withDefault(getenv("N_ATTEMPTS"), r.attempts), "")
+	flags.StringVar(&r.delay, "retry-delay", withDefault(getenv("RETRY_DELAY"), r.delay), "")
+	flags.StringVar(&r.flows, "flows", getenv("SFUNNEL_FLOWS"), "")
+	flags.StringVar(&r.await, "await", getenv("SFUNNEL_AWAIT"), "")
+	flags.StringVar(&r.awaitAtMost, "await-at-most", withDefault(getenv("SFUNNEL_AWAIT_AT_MOST"), r.awaitAtMost), "")
+	dropFlows, err := isSet(getenv, "SFUNNEL_DROP_FLOWS")
+	flags.BoolVar(&r.dropFlows, "drop-flows", dropFlows, "")
+	return err
 }
 
 func withDefault(s, otherwise string) string {

@@ -21,17 +21,19 @@ func variables(text string) func(string) string {
 
 func TestFlagsWinOverVariables(t *testing.T) {
 	for name, c := range map[string]struct{ env, args, want string }{
-		"defaults":  {"", "", "/etc/sfunnel  [] [] 6 3s false"},
-		"variables": {"IFACES=eth0,net1 DIRECTION=both NETNS=blue N_ATTEMPTS=2 RETRY_DELAY=0.5", "", "/etc/sfunnel blue [eth0 net1] [ingress egress] 2 500ms false"},
+		"defaults":  {"", "", "/etc/sfunnel  [] [] 6 3s"},
+		"variables": {"IFACES=eth0,net1 DIRECTION=both NETNS=blue N_ATTEMPTS=2 RETRY_DELAY=0.5", "", "/etc/sfunnel blue [eth0 net1] [ingress egress] 2 500ms"},
 		"flags": {"IFACES=eth0 DIRECTION=both NETNS=blue N_ATTEMPTS=2 RETRY_DELAY=1",
-			"--interface net1,net2 --direction egress --netns /x --attempts 1 --retry-delay 2s --rules /r -o json", "/r /x [net1 net2] [egress] 1 2s true"},
-		"ingress": {"DIRECTION=ingress", "", "/etc/sfunnel  [] [ingress] 6 3s false"},
+			"--interface net1,net2 --direction egress --netns /x --attempts 1 --retry-delay 2s --rules /r", "/r /x [net1 net2] [egress] 1 2s"},
+		"ingress":  {"DIRECTION=ingress", "", "/etc/sfunnel  [] [ingress] 6 3s"},
+		"repeated": {"IFACES=eth0", "--interface net1 --interface net2,net3", "/etc/sfunnel  [net1 net2 net3] [] 6 3s"},
+		"none":     {"IFACES=eth0", "--interface=", "/etc/sfunnel  [] [] 6 3s"},
 	} {
 		got, _, err := readChoices("attach", strings.Fields(c.args), variables(c.env))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if s := fmt.Sprintf("%s %s %v %v %d %v %v", got.folder, got.netns, got.interfaces, got.directions, got.attempts, got.delay, got.json); s != c.want {
+		if s := fmt.Sprintf("%s %s %v %v %d %v", got.folder, got.netns, got.interfaces, got.directions, got.attempts, got.delay); s != c.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", name, s, c.want)
 		}
 	}
@@ -53,6 +55,32 @@ func TestBadFlagsAndVariablesAreAllNamed(t *testing.T) {
 	}
 	if _, _, err := readChoices("show", []string{"-o", "yaml"}, variables("")); err == nil || err.Error() != `output "yaml": want json` {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestCommandsTakeTheirOwnFlags and variables: what would do nothing is refused, or not looked at.
+func TestCommandsTakeTheirOwnFlags(t *testing.T) {
+	for line, want := range map[string]string{
+		"attach -o json":         "flag provided but not defined: -o",
+		"show --drop-flows":      "flag provided but not defined: -drop-flows",
+		"show --attempts 3":      "flag provided but not defined: -attempts",
+		"detach --rules /r":      "flag provided but not defined: -rules",
+		"detach --flows 7":       "flag provided but not defined: -flows",
+		"detach --retry-delay 1": "flag provided but not defined: -retry-delay",
+		"show --flows -o json --rules /r --interface eth0 --netns x --direction both": "",
+		"detach --interface eth0 --netns x --direction both":                          "",
+	} {
+		args := strings.Fields(line)
+		_, _, err := readChoices(args[0], args[1:], variables(""))
+		if got := fmt.Sprint(err); got != want && (want != "" || err != nil) {
+			t.Errorf("%s: got %v\nwant %s", line, err, want)
+		}
+	}
+	const others = "RETRY_DELAY=abc N_ATTEMPTS=0 SFUNNEL_FLOWS=no SFUNNEL_DROP_FLOWS=maybe SFUNNEL_AWAIT=x"
+	for _, command := range []string{"show", "detach"} {
+		if _, _, err := readChoices(command, nil, variables(others)); err != nil {
+			t.Errorf("%s: %v", command, err)
+		}
 	}
 }
 

@@ -27,11 +27,12 @@ Usage:
 Flags of attach, detach and show:
   --interface NAME[,NAME…]  interfaces for rules that name none   (IFACES)
                             default: every one that is up, has an address, is not
-                            loopback and not enslaved; detach, show: all
+                            loopback and not enslaved; detach, show: all. May
+                            be repeated
   --direction D             ingress, egress or both               (DIRECTION)
   --netns NS                a name, /path or process id           (NETNS)
 Flags of attach:
-  --rules DIR               where the rules are                   /etc/sfunnel
+  --rules DIR               where the rules are; show, too        /etc/sfunnel
   --attempts N              how often to look for an interface    (N_ATTEMPTS)  6
   --retry-delay SECONDS     that is not there yet                 (RETRY_DELAY) 3
   --flows N                 room for flows of an interface        (SFUNNEL_FLOWS) 8192
