@@ -76,7 +76,8 @@ func TestStatusPrintsAScreenPerPolicy(t *testing.T) {
 		"status good -context missing": {exitWrong, "", "kubectl funnel: invalid configuration: [context was not found for specified context: missing"},
 	} {
 		got := runWith("", strings.Fields(line)...)
-		if got.code != want.code || !strings.HasPrefix(got.stdout, want.stdout) || !strings.HasPrefix(got.stderr, want.stderr) {
+		if got.code != want.code || !strings.HasPrefix(got.stdout, want.stdout) || !strings.HasPrefix(got.stderr, want.stderr) ||
+			(want.stdout == "") != (got.stdout == "") || (want.stderr == "") != (got.stderr == "") {
 			t.Errorf("%s: %v", line, got)
 		}
 	}
