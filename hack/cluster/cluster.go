@@ -122,7 +122,8 @@ func (c *cluster) prepare(ctx context.Context) (err error) {
 func buildKubernetes(ctx context.Context, log io.Writer) (string, error) {
 	cmd := exec.CommandContext(ctx, "hack/kube/build.sh")
 	cmd.Stderr = log
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it cleans up
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) } // it cleans up, and ends its compiler
 	cmd.WaitDelay = 10 * time.Second
 	output, err := cmd.Output()
 	if err != nil {
@@ -225,8 +226,7 @@ func readState(dir string) (*state, error) {
 func (c *cluster) file(name string) string { return filepath.Join(c.dir, name) }
 
 // waitReady loads the images while the control plane starts, and waits for the
-// nodes. There is no time limit but the caller's patience with a machine that stays
-// alive: how long it takes depends on what else runs here.
+// nodes. How long that takes depends on what else runs here, so that its limits are wide.
 func (c *cluster) waitReady(ctx context.Context, machines map[string]*starting) error {
 	if err := loadImages(ctx, c.dir, c.Images); err != nil {
 		return err
@@ -247,8 +247,8 @@ func (c *cluster) waitReady(ctx context.Context, machines map[string]*starting) 
 	return nil
 }
 
-// wait runs kubectl wait again until it succeeds; it fails at once while the API
-// server is not up.
+// wait runs kubectl wait again until it succeeds, 600 times: for five minutes while the
+// API server is not up, when it fails at once, and for ten hours once it answers.
 func (c *cluster) wait(ctx context.Context, args []string, machines map[string]*starting) error {
 	args = append([]string{"--kubeconfig", c.file("admin.kubeconfig"), "wait", "--timeout=60s"}, args...)
 	var last string

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,7 +31,7 @@ func enter(dir string, args []string) error {
 		args = append(args[:1:1], args[2:]...)
 	}
 	if len(args) < 2 {
-		return errors.New("which machine and which command?")
+		return misuse("which machine and which command?")
 	}
 	s, err := readState(dir)
 	if err != nil {
@@ -69,7 +68,8 @@ func loadImages(ctx context.Context, dir string, images []string) error {
 }
 
 // importImage imports one tarball on one node, through standard input, since a node
-// does not see all of the host's files. It waits for a containerd that is starting.
+// does not see all of the host's files. It waits for a containerd that is starting, a minute
+// and the time that 120 attempts take.
 func (s *state) importImage(ctx context.Context, node, image string) error {
 	ctr := filepath.Join(s.Packages, "usr/bin/ctr")
 	line, err := s.inside(node, ctr, "--namespace=k8s.io", "images", "import", "-")

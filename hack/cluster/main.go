@@ -29,7 +29,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
+	"regexp"
 	"syscall"
 	"time"
 )
@@ -88,11 +88,42 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err := flags.Parse(args[1:]); err != nil {
 		return 2
 	}
-	if err := command(ctx, args[0], cfg, flags.Args(), options{*since, *away}, stdout, stderr); err != nil {
-		fmt.Fprintf(stderr, "cluster %s: %v\n", args[0], err)
-		return 1
+	err := misused(args[0], flags.Args())
+	if err == nil {
+		err = command(ctx, args[0], cfg, flags.Args(), options{*since, *away}, stdout, stderr)
 	}
-	return 0
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "cluster %s: %v\n", args[0], err)
+	if errors.As(err, new(misuse)) {
+		return 2
+	}
+	return 1
+}
+
+// misuse says what is wrong with a command line.
+type misuse string
+
+func (m misuse) Error() string { return string(m) }
+
+// misused looks at the arguments of a command.
+func misused(name string, args []string) error {
+	switch {
+	case len(args) > 0 && (name == "down" || name == "kubeconfig" || name == "snapshot"):
+		return misuse(fmt.Sprintf("takes no argument, found %q: a cluster is named by -name", args[0]))
+	case name == "proxy-mode" && len(args) != 1:
+		return misuse("which mode? iptables or nftables")
+	case name == "settled" && len(args) == 0:
+		return misuse("which Service?")
+	case name == "outage" && len(args) != 2:
+		return misuse("which machine and which program?")
+	case name == "kill" && len(args) != 2:
+		return misuse("which node and which container?")
+	case name == "reboot" && (len(args) != 1 || !isNode(args[0])):
+		return misuse("which node?")
+	}
+	return nil
 }
 
 // options are those that are no cluster's.
@@ -116,6 +147,9 @@ func command(ctx context.Context, name string, cfg Config, args []string, opts o
 		defer lock.Close()
 		return Up(ctx, lock, dir, cfg, stderr)
 	case "down":
+		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("there is no cluster %s in %s", cfg.Name, filepath.Dir(dir))
+		}
 		return Down(dir)
 	case "load":
 		return loadImages(ctx, dir, args)
@@ -125,34 +159,19 @@ func command(ctx context.Context, name string, cfg Config, args []string, opts o
 	case "exec":
 		return enter(dir, args)
 	case "proxy-mode":
-		if len(args) != 1 {
-			return errors.New("which mode? iptables or nftables")
-		}
 		return setProxyMode(ctx, dir, args[0])
 	case "settled":
-		if len(args) == 0 {
-			return errors.New("which Service?")
-		}
 		return settled(ctx, dir, args[0], args[1:])
 	case "outage":
-		if len(args) != 2 {
-			return errors.New("which machine and which program?")
-		}
 		return outage(ctx, dir, args[0], args[1], opts.away)
 	case "kill":
-		if len(args) != 2 {
-			return errors.New("which node and which container?")
-		}
 		return killContainer(ctx, dir, args[0], args[1])
 	case "reboot":
-		if len(args) != 1 || !isNode(args[0]) {
-			return errors.New("which node?")
-		}
 		return reboot(ctx, dir, args[0])
 	case "snapshot":
 		return printSnapshot(stdout, stderr, opts.since)
 	}
-	return fmt.Errorf("no such command; one of up, down, load, kubeconfig, exec, proxy-mode, settled, outage, kill, reboot, snapshot")
+	return misuse("no such command; one of up, down, load, kubeconfig, exec, proxy-mode, settled, outage, kill, reboot, snapshot")
 }
 
 // cacheDirectory is where everything is kept that is worth keeping outside the
@@ -165,10 +184,12 @@ func cacheDirectory() (string, error) {
 	return filepath.Join(home, ".cache", "funnel-operator"), err
 }
 
+var clusterName = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
+
 // directory is where the cluster of that name keeps its files.
 func directory(name string) (string, error) {
-	if name == "" || strings.ContainsAny(name, "/. ") {
-		return "", fmt.Errorf("-name %q: letters, digits and dashes only", name)
+	if !clusterName.MatchString(name) {
+		return "", misuse(fmt.Sprintf("-name %q: letters, digits and dashes only", name))
 	}
 	cache, err := cacheDirectory()
 	return filepath.Join(cache, "cluster-"+name), err
