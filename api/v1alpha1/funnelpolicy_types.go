@@ -75,14 +75,14 @@ type FunnelPolicySpec struct {
 	// +optional
 	Rules Rules `json:"rules,omitzero"`
 
-	// interfaces names the pod's interfaces that the rules hold on, as ip link
-	// shows them. When it is absent or empty they hold on every interface that is
-	// up and has an address, lo excepted.
+	// interfaces names the pod's interfaces that the rules hold on. Of eth0@if12,
+	// which ip link shows, the name is eth0. When it is absent or empty they hold on
+	// every interface that is up and has an address, lo excepted.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=63
-	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[^ \\t\\n/:]{1,15}$') && self != '.' && self != '..'",message="write the name of an interface as ip link shows it: 1 to 15 characters, without space, / or :"
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[^ \\t\\n/:@]{1,15}$') && self != '.' && self != '..'",message="write the name of an interface, which ip link shows up to the @: 1 to 15 characters, without space, /, : or @"
 	Interfaces []string `json:"interfaces,omitempty"`
 
 	// mtu says what happens about the bytes that a pushed header adds to a

@@ -13,7 +13,7 @@ const (
 	portMessage      = `write a port from 1 to 65535 ("443") or a range of them ("8000-8100")`
 	cidrMessage      = "write an address (10.0.0.1, 2001:db8::1) or a prefix (10.0.0.0/8, 2001:db8::/32)"
 	reversedMessage  = `the range of ports is reversed: write the lower port first ("8000-8100")`
-	interfaceMessage = "write the name of an interface as ip link shows it: 1 to 15 characters, without space, / or :"
+	interfaceMessage = "write the name of an interface, which ip link shows up to the @: 1 to 15 characters, without space, /, : or @"
 	formsMessage     = "give exactly one of backend (in front of these pods stands a Service), client (these pods are clients of such a Service) and rules"
 	throughMessage   = "write the number of a Service port (1 to 65535) or its name"
 	inlineMessage    = "encapsulation Inline carries TCP in TCP only: make through and all ports TCP, or use Auto, which pushes the others"
@@ -198,6 +198,7 @@ var _ = DescribeTable("refused, with the message",
 	Entry("interface with a slash", with("interfaces: [eth0, eth/1]"),
 		"spec.interfaces[1]: "+interfaceMessage),
 	Entry("interface name of 16 characters", with("interfaces: [abcdefghijklmnop]"), interfaceMessage),
+	Entry("interface with what ip link shows behind its name", with("interfaces: [eth0@if12]"), interfaceMessage),
 	Entry("interface without name", with(`interfaces: [""]`), interfaceMessage),
 	Entry("interface twice", with("interfaces: [eth0, eth0]"), `spec.interfaces[1]: Duplicate value: "eth0"`),
 	Entry("too many interfaces", with("interfaces: [a1, a2, a3, a4, a5, a6, a7, a8, a9, b1, b2, b3, b4, b5, b6, b7, b8]"), "spec.interfaces: Too many: 17: must have at most 16 items"),

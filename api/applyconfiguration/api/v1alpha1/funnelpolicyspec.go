@@ -26,9 +26,9 @@ type FunnelPolicySpecApplyConfiguration struct {
 	Client *ClientApplyConfiguration `json:"client,omitempty"`
 	// rules lists, per direction, what is done to the pods' packets.
 	Rules *RulesApplyConfiguration `json:"rules,omitempty"`
-	// interfaces names the pod's interfaces that the rules hold on, as ip link
-	// shows them. When it is absent or empty they hold on every interface that is
-	// up and has an address, lo excepted.
+	// interfaces names the pod's interfaces that the rules hold on. Of eth0@if12,
+	// which ip link shows, the name is eth0. When it is absent or empty they hold on
+	// every interface that is up and has an address, lo excepted.
 	Interfaces []string `json:"interfaces,omitempty"`
 	// mtu says what happens about the bytes that a pushed header adds to a
 	// packet. Warn: nothing is changed, and the condition MTUWarning tells where
