@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/policy"
 )
 
 // questions are the conditions in the order in which they are to be solved, each
@@ -115,11 +116,11 @@ func advice(p *v1alpha1.FunnelPolicy, c *metav1.Condition) string {
 		return fmt.Sprintf("%s get configmaps --show-labels", kubectl)
 	case v1alpha1.ReasonClientNotAllowed:
 		return fmt.Sprintf("kubectl get namespace %s --show-labels; kubectl -n %s get fp %s -o jsonpath='{.spec.backend.clients}'",
-			p.Namespace, backendNamespace(p), p.Spec.Client.PolicyRef.Name)
+			p.Namespace, policy.BackendName(p).Namespace, p.Spec.Client.PolicyRef.Name)
 	case v1alpha1.ReasonEndpointsNotCovered:
 		return fmt.Sprintf("%s get endpointslices,pods", kubectl)
 	case v1alpha1.ReasonBackendNotAttached, v1alpha1.ReasonNotABackend:
-		return fmt.Sprintf("kubectl funnel status -n %s %s", backendNamespace(p), p.Spec.Client.PolicyRef.Name)
+		return fmt.Sprintf("kubectl funnel status -n %s %s", policy.BackendName(p).Namespace, p.Spec.Client.PolicyRef.Name)
 	case v1alpha1.ReasonServiceNotFound, v1alpha1.ReasonPortNotFound, v1alpha1.ReasonAddressPending, v1alpha1.ReasonTrafficPolicyCluster:
 		return fmt.Sprintf("%s get services -o wide", kubectl)
 	case v1alpha1.ReasonApplyFailed:
@@ -144,11 +145,4 @@ func injectedOf(p *v1alpha1.FunnelPolicy) string {
 		return selected + "," + injected
 	}
 	return injected
-}
-
-func backendNamespace(p *v1alpha1.FunnelPolicy) string {
-	if ns := p.Spec.Client.PolicyRef.Namespace; ns != "" {
-		return ns
-	}
-	return p.Namespace
 }

@@ -84,18 +84,6 @@ func NumbersOf(pods iter.Seq[*corev1.Pod]) map[string][]uint16 {
 	return numbers
 }
 
-// BackendName is the policy that a client policy refers to; zero for others.
-func BackendName(p *v1alpha1.FunnelPolicy) types.NamespacedName {
-	if p.Spec.Client == nil {
-		return types.NamespacedName{}
-	}
-	name := types.NamespacedName{Namespace: p.Spec.Client.PolicyRef.Namespace, Name: p.Spec.Client.PolicyRef.Name}
-	if name.Namespace == "" {
-		name.Namespace = p.Namespace
-	}
-	return name
-}
-
 // allows reports whether policies of a namespace with these labels may refer to
 // the backend policy.
 func allows(backend *v1alpha1.FunnelPolicy, namespace string, of map[string]string) bool {

@@ -39,13 +39,9 @@ func namesService(m v1alpha1.Match) bool {
 // warnAboutPort tells of a disguise as a port that the Service, which the rule
 // names as destination, does not have.
 func (c *compiler) warnAboutPort(o origin, r *v1alpha1.Rule) {
-	to := r.Match.Destination
-	if r.Funnel == nil || to == nil || to.Service == nil || to.Not {
-		return
-	}
-	name := serviceName(c.policy, to.Service)
+	name, funnels := FunnelsTo(c.policy, r)
 	s := c.in.Services[name]
-	if s == nil || unsupported(s) != "" || slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool {
+	if !funnels || s == nil || unsupported(s) != "" || slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool {
 		return p.Port == r.Funnel.DestinationPort && sameProtocol(p.Protocol, r.Funnel.Protocol)
 	}) {
 		return

@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -40,11 +41,29 @@ func (in Cluster) References(p *v1alpha1.FunnelPolicy) []types.NamespacedName {
 	return names
 }
 
-// serviceName completes a reference: without a namespace it is the policy's.
-func serviceName(p *v1alpha1.FunnelPolicy, ref *v1alpha1.ServiceReference) types.NamespacedName {
-	name := types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}
-	if name.Namespace == "" {
-		name.Namespace = p.Namespace
+// BackendName is the policy that a client policy refers to; zero for others.
+func BackendName(p *v1alpha1.FunnelPolicy) types.NamespacedName {
+	if p.Spec.Client == nil {
+		return types.NamespacedName{}
 	}
-	return name
+	return completed(p, p.Spec.Client.PolicyRef.Namespace, p.Spec.Client.PolicyRef.Name)
+}
+
+// FunnelsTo is the Service to which a rule of the policy funnels packets; false for rules
+// that do something else, or name no Service.
+func FunnelsTo(p *v1alpha1.FunnelPolicy, r *v1alpha1.Rule) (types.NamespacedName, bool) {
+	to := r.Match.Destination
+	if r.Funnel == nil || to == nil || to.Service == nil || to.Not {
+		return types.NamespacedName{}, false
+	}
+	return serviceName(p, to.Service), true
+}
+
+func serviceName(p *v1alpha1.FunnelPolicy, ref *v1alpha1.ServiceReference) types.NamespacedName {
+	return completed(p, ref.Namespace, ref.Name)
+}
+
+// completed is what the policy refers to: without a namespace it is in the policy's own.
+func completed(p *v1alpha1.FunnelPolicy, namespace, name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: cmp.Or(namespace, p.Namespace), Name: name}
 }

@@ -157,16 +157,10 @@ func (f Facts) front(carrying []*corev1.Service) []*corev1.Service {
 // throughServices are the Services that packets are funneled to.
 func throughServices(p *v1alpha1.FunnelPolicy) map[types.NamespacedName]bool {
 	through := map[types.NamespacedName]bool{}
-	for _, r := range p.Spec.Rules.Egress {
-		to := r.Match.Destination
-		if r.Funnel == nil || to == nil || to.Service == nil || to.Not {
-			continue
+	for i := range p.Spec.Rules.Egress {
+		if name, funnels := policy.FunnelsTo(p, &p.Spec.Rules.Egress[i]); funnels {
+			through[name] = true
 		}
-		name := types.NamespacedName{Namespace: to.Service.Namespace, Name: to.Service.Name}
-		if name.Namespace == "" {
-			name.Namespace = p.Namespace
-		}
-		through[name] = true
 	}
 	return through
 }
