@@ -331,10 +331,7 @@ spec: {podSelector: {matchLabels: {app: web}}, backend: {service: web, through: 
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := Read([]*Stream{s}, "default")
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := Read([]*Stream{s}, "default")
 	got := w.cluster(w.Policies[0].FunnelPolicy).NamedPorts
 	if diff := cmp.Diff(map[string][]uint16{"TCP/http": {8080}}, got); diff != "" {
 		t.Error(diff)
