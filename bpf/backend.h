@@ -37,15 +37,6 @@ static __always_inline bool backend_holds(const struct flow *f)
 	return is_early(f) ? half_open_holds(f) : !flow_expired(f, true);
 }
 
-static __always_inline struct flow *half_open_flow(const struct flow_key *key)
-{
-	struct flow *f = bpf_map_lookup_elem(&flows, key);
-
-	if (f && f->kind == FLOW_BACKEND && is_early(f))
-		return f;
-	return bpf_map_lookup_elem(&half_open, key);
-}
-
 static __always_inline void forget_half_open(const struct flow_key *key, const struct flow *f)
 {
 	if (is_early(f))
@@ -134,7 +125,10 @@ static __always_inline enum reason promote(const struct flow_key *key, struct fl
 	return reason;
 }
 
-/* unfunnel_known unfunnels what belongs to a flow that has an entry. */
+/*
+ * unfunnel_known unfunnels what belongs to a flow that has an entry. A new connection
+ * in the place of one that other rules let in is asked about (remember).
+ */
 __noinline int unfunnel_known(struct __sk_buff *skb, const struct packet *p, enum hook hook)
 {
 	struct flow_key key;
@@ -152,6 +146,8 @@ __noinline int unfunnel_known(struct __sk_buff *skb, const struct packet *p, enu
 		forget_flow(&key, f);
 		return NOT_OURS;
 	}
+	if (is_syn(p) && !is_of_these_rules(f))
+		return NOT_OURS;
 	if (is_early(f)) {
 		if (!acknowledges(skb, p, f))
 			return NOT_OURS;
@@ -234,7 +230,18 @@ static __always_inline void begin_half_open(const struct flow_key *key, const st
 	bpf_map_update_elem(&half_open, key, new, BPF_ANY);
 }
 
-/* remember makes or renews the half-open entry that answers will be marked by. */
+/* renew_live begins a new life of a live flow, by the rule that lets it in now. */
+static __always_inline void renew_live(const struct flow_key *key, struct flow *f, __u8 flags,
+				       __u32 rule)
+{
+	f->rule = stamp_rule(rule);
+	note_segment(key, f, flags, true);
+}
+
+/*
+ * remember makes or renews the entry that answers will be marked by: a half-open one, if
+ * no live flow has its place.
+ */
 static __noinline enum reason remember(struct __sk_buff *skb, const struct packet *p, __u32 rule,
 				       enum hook hook)
 {
@@ -251,7 +258,13 @@ static __noinline enum reason remember(struct __sk_buff *skb, const struct packe
 	};
 
 	key_back(p, hook, p->urg, p->tuple.sport, &key);
-	f = half_open_flow(&key);
+	f = bpf_map_lookup_elem(&flows, &key);
+	if (f && f->kind == FLOW_BACKEND && !is_early(f) && f->sport == p->tuple.dport) {
+		renew_live(&key, f, p->flags, rule);
+		return REASON_UNFUNNELED;
+	}
+	if (!f || f->kind != FLOW_BACKEND)
+		f = bpf_map_lookup_elem(&half_open, &key);
 	if (f && f->sport != p->tuple.dport && half_open_holds(f))
 		return REASON_TUPLE_CLASH;
 	if (f && f->sport == p->tuple.dport && !is_syn(p)) {
@@ -313,6 +326,21 @@ static __noinline int answer_half_open(struct __sk_buff *skb, const struct packe
 }
 
 /*
+ * begins_anew reports whether a SYN begins a connection in the place of one that other
+ * rules funneled: it is for the rules of now, and the entry goes. One that nobody has
+ * answered yet may only be sent again.
+ */
+static __noinline bool begins_anew(const struct flow_key *key, const struct flow *f)
+{
+	if (f->kind != FLOW_FORWARD || !f->urg || is_of_these_rules(f))
+		return false;
+	if (!f->state && !flow_expired(f, false))
+		return false;
+	forget_flow(key, f);
+	return true;
+}
+
+/*
  * known_flow does what the flow table says about a TCP segment, before any rule
  * is asked; NOT_OURS when it says nothing.
  */
@@ -330,6 +358,8 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 	if (follows_flows) { /* so it is where answers come */
 		key_of(p, hook, &key);
 		f = bpf_map_lookup_elem(&flows, &key);
+		if (f && is_syn(p) && begins_anew(&key, f))
+			return NOT_OURS;
 		if (f && !is_early(f))
 			return follow(skb, p, &key, f);
 		if (answers_inline) {

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgressPlain() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressPlainBytes[248464:298472],
-		Types:        _EgressPlainBytes[298472:305393],
-		Functions:    _EgressPlainBytes[305393:305601],
-		Relocations:  _EgressPlainBytes[305601:306145],
+		Instructions: _EgressPlainBytes[249001:299009],
+		Types:        _EgressPlainBytes[299009:305930],
+		Functions:    _EgressPlainBytes[305930:306138],
+		Relocations:  _EgressPlainBytes[306138:306682],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

@@ -91,10 +91,16 @@ static __always_inline __u32 stamp_rule(__u32 rule)
 	return rule | rules_generation << RULE_BITS;
 }
 
+/* Whether the rule that claimed a flow is one of this program's. */
+static __always_inline bool is_of_these_rules(const struct flow *f)
+{
+	return f->rule >> RULE_BITS == rules_generation;
+}
+
 /* A flow counts for its rule for as long as that is one of this program's. */
 static __always_inline void count_flow(const struct flow *f, __u32 octets)
 {
-	if (f->rule >> RULE_BITS == rules_generation)
+	if (is_of_these_rules(f))
 		count_rule(f->rule & ((1 << RULE_BITS) - 1), octets);
 }
 

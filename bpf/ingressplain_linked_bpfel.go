@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngressPlain() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressPlainBytes[212522:253066],
-		Types:        _IngressPlainBytes[253066:259806],
-		Functions:    _IngressPlainBytes[259806:259998],
-		Relocations:  _IngressPlainBytes[259998:260350],
+		Instructions: _IngressPlainBytes[213059:253603],
+		Types:        _IngressPlainBytes[253603:260343],
+		Functions:    _IngressPlainBytes[260343:260535],
+		Relocations:  _IngressPlainBytes[260535:260887],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

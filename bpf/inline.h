@@ -191,6 +191,12 @@ static __always_inline __u32 exchange_start(const struct packet *p)
 
 #define CLAIM_TRIES 128
 
+/*
+ * Where the next try is: at first in a row, then far apart, since ports that are taken
+ * stand in rows. It shares no factor with most numbers of ports.
+ */
+#define CLAIM_STRIDE 40503
+
 /* One claim. Keys and values stand here, so that no function needs more stack. */
 struct claim {
 	struct flow_key reverse;
@@ -229,7 +235,7 @@ static long claim_port(__u32 i, void *context)
 
 	c->reverse.dport = c->first;
 	if (i || !c->first)
-		c->reverse.dport = exchange_port((c->start + i) % exchange_count);
+		c->reverse.dport = exchange_port((c->start + (choosy ? i : i * CLAIM_STRIDE)) % exchange_count);
 	others = use_source(c->reverse.daddr, c->reverse.dport);
 	if (!choosy || !others || c->reverse.dport == c->first) {
 		err = insert_flow(&c->reverse, &c->back);

@@ -193,6 +193,75 @@ func TestFlowsCountForTheirOwnRuleOnly(t *testing.T) {
 	}
 }
 
+// dialFrom connects from a port that was used before.
+func (h host) dialFrom(ctx context.Context, t *testing.T, port int, to host) (net.Conn, error) {
+	t.Helper()
+	var c net.Conn
+	var dialErr error
+	h.inside(t, func() error {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(h.address), Port: port}}
+		c, dialErr = d.DialContext(ctx, "tcp4", to.address+":8080")
+		return nil
+	})
+	return c, dialErr
+}
+
+// talkFrom has a connection from a port, that a reset ends.
+func (h host) talkFrom(t *testing.T, port int, to host) {
+	t.Helper()
+	c, err := h.dialFrom(t.Context(), t, port, to)
+	must(t, err)
+	must(t, ask(c, "hello"))
+	must(t, c.(*net.TCPConn).SetLinger(0))
+	must(t, c.Close())
+}
+
+// TestNewConnectionsObeyNewRules has connections that the flow table could take for those
+// before the rules were replaced.
+func TestNewConnectionsObeyNewRules(t *testing.T) {
+	const port = 45000
+	client, server := inlineHosts(t)
+	client.put(t, "", inlineClient, nil)
+	server.put(t, inlineServer, "", nil)
+	client.talkFrom(t, port, server)
+
+	client.put(t, "", otherRule+inlineClient, nil)
+	server.put(t, otherRule+inlineServer, "", nil)
+	client.talkFrom(t, port, server)
+	for h, hook := range map[host]attach.Hook{client: attach.Egress, server: attach.Ingress} {
+		if counts := h.ruleCounts(t, hook); counts[0] != 0 || counts[1] == 0 {
+			t.Errorf("%s counts %v for the rule behind another one", h.name, counts)
+		}
+	}
+
+	client.put(t, "", otherRule, nil)
+	client.talkFrom(t, port, server)
+	if c := client.counters(t, attach.Egress); c.Reasons[datapath.Funneled] > 0 {
+		t.Errorf("%d segments were funneled without a rule", c.Reasons[datapath.Funneled])
+	}
+	client.put(t, "", inlineClient, nil)
+	client.talkFrom(t, port, server)
+
+	server.put(t, strings.ReplaceAll(inlineServer, "8080", "9090"), "", nil)
+	ctx, stop := context.WithCancel(t.Context())
+	dialed := make(chan error)
+	go func() {
+		_, err := client.dialFrom(ctx, t, port, server)
+		dialed <- err
+	}()
+	for server.counters(t, attach.Ingress).Reasons[datapath.InnerPort] == 0 {
+		select {
+		case err := <-dialed:
+			t.Fatalf("a port inside that the rules no longer list: %v", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	stop()
+	if err := <-dialed; !errors.Is(err, context.Canceled) && !strings.Contains(fmt.Sprint(err), "canceled") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestWithoutPrivilegeFlowsAreNotBroken(t *testing.T) {
 	client, server := inlineHosts(t)
 	three := capabilities("bpf net_admin perfmon")
@@ -245,6 +314,20 @@ func TestATableWithoutFlowsIsMadeAnew(t *testing.T) {
 	if got := client.put(t, "", inlineClient, sized); got[0].KeptFlows || got[0].FlowEntries != 201 {
 		t.Errorf("got %+v", got[0])
 	}
+}
+
+// TestATableWhoseFlowsAreOverIsMadeAnew: entries stay until their places are wanted.
+func TestATableWhoseFlowsAreOverIsMadeAnew(t *testing.T) {
+	client, server := inlineHosts(t)
+	client.put(t, "", inlineClient, nil)
+	server.put(t, inlineServer, "", nil)
+	client.talkFrom(t, 45000, server)
+	for range 500 { // a flow that was reset is over a quarter of a second later
+		if got := client.put(t, "", inlineClient, func(o *attach.Options) { o.Flows = 100 }); !got[0].KeptFlows {
+			return
+		}
+	}
+	t.Error("the table is kept")
 }
 
 func TestATableWithFlowsKeepsItsSize(t *testing.T) {

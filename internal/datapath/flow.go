@@ -31,6 +31,20 @@ const (
 // the table, and how many more before they replace each other.
 const halfOpenFlows = 1024
 
+// perProcessor is how many places of a table whose entries replace each other a processor
+// may keep to itself, used or not (LOCAL_FREE_TARGET in kernel/bpf/bpf_lru_list.c). Before
+// Linux 6.16 those who come last in a small table get a single place.
+const perProcessor = 128
+
+// replacing returns how large such a table must be to hold that many flows.
+func replacing(flows uint32) (uint32, error) {
+	processors, err := ebpf.PossibleCPU()
+	if err != nil {
+		return 0, fmt.Errorf("count processors: %w", err)
+	}
+	return flows + perProcessor*uint32(processors), nil
+}
+
 // sourcesFor returns how many counters there are for source ports, so that most of those
 // that no flow has are known not to be used. There are no more ports than the largest number.
 func sourcesFor(flows uint32) uint32 { return min(1<<16, uint32(1)<<bits.Len32(2*flows)) }
@@ -67,6 +81,7 @@ func roleOf(t *classifier.Table) role {
 type flowTable struct {
 	ingress, egress role
 	entries         uint32
+	early           uint32 // how many of the entries may be half open
 	halfOpen        uint32
 	sources         uint32 // counters
 	pushed          uint32
@@ -79,27 +94,32 @@ type flowTable struct {
 // planFlows decides on the flow table for a configuration.
 func planFlows(c Config) (*flowTable, error) {
 	f := &flowTable{
-		ingress: roleOf(c.Ingress), egress: roleOf(c.Egress), entries: 1, halfOpen: 1, sources: 1, pushed: 1,
+		ingress: roleOf(c.Ingress), egress: roleOf(c.Egress), entries: 1, early: 1, halfOpen: 1, sources: 1, pushed: 1,
 		generation: c.Generation, kept: c.Kept,
 	}
 	flows := uint32(c.Flows)
 	if flows == 0 {
 		flows = DefaultFlows
 	}
+	var err error
 	if f.ingress.funnels || f.egress.funnels {
 		f.entries += flows * entriesFunneled
 		f.sources = sourcesFor(flows)
-		var err error
 		if f.exchange, err = c.exchangePorts(); err != nil {
 			return nil, err
 		}
 	}
 	if f.ingress.unfunnels || f.egress.unfunnels {
-		f.halfOpen = min(halfOpenFlows, flows)
-		f.entries += flows*entriesUnfunneled + f.halfOpen
+		f.early = min(halfOpenFlows, flows)
+		f.entries += flows*entriesUnfunneled + f.early
+		if f.halfOpen, err = replacing(f.early); err != nil {
+			return nil, err
+		}
 	}
 	if f.replies() {
-		f.pushed = flows
+		if f.pushed, err = replacing(flows); err != nil {
+			return nil, err
+		}
 	}
 	f.keep()
 	return f, nil
@@ -127,7 +147,9 @@ func (f *flowTable) keep() {
 	f.ingress.unfunnels = f.ingress.unfunnels || f.kept.Unfunneled[rules.Ingress]
 	f.egress.unfunnels = f.egress.unfunnels || f.kept.Unfunneled[rules.Egress]
 	f.entries = f.kept.maps[bpf.EgressMapFlows].MaxEntries()
-	f.halfOpen = f.kept.maps[bpf.EgressMapHalfOpen].MaxEntries()
+	if f.keepsHalfOpen() {
+		f.halfOpen = f.kept.maps[bpf.EgressMapHalfOpen].MaxEntries()
+	}
 	if f.keepsSources() {
 		f.sources = f.kept.maps[bpf.EgressMapSources].ValueSize() / sourceSize
 	}
@@ -137,6 +159,12 @@ func (f *flowTable) keep() {
 // funneled so far there is nothing to count them in.
 func (f *flowTable) keepsSources() bool {
 	return f.keepsInline() && f.kept.maps[bpf.EgressMapSources].ValueSize() > sourceSize
+}
+
+// keepsHalfOpen reports whether there is a table of half-open flows already. Where no flow
+// was unfunneled so far there is a single place.
+func (f *flowTable) keepsHalfOpen() bool {
+	return f.keepsInline() && f.kept.maps[bpf.EgressMapHalfOpen].MaxEntries() > 1
 }
 
 // held is what Programs say of the tables.
@@ -191,7 +219,7 @@ func (f *flowTable) configure(o *object, d rules.Direction) error {
 		bpf.EgressVarUnfunnelsReplies:  other.pushes,
 		bpf.EgressVarKnowsReplies:      here.replies() || other.replies(),
 		bpf.EgressVarSourcesCount:      f.sources,
-		bpf.EgressVarEarlyFlowsLimit:   f.halfOpen,
+		bpf.EgressVarEarlyFlowsLimit:   f.early,
 		bpf.EgressVarExchangeLow:       f.exchange.low.First,
 		bpf.EgressVarExchangeLowCount:  f.exchange.low.count(),
 		bpf.EgressVarExchangeHigh:      f.exchange.high.First,
@@ -248,6 +276,8 @@ func (f *flowTable) open(name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 	switch name {
 	case bpf.EgressMapPushedFlows:
 		keeps = f.keepsPushed()
+	case bpf.EgressMapHalfOpen:
+		keeps = f.keepsHalfOpen()
 	case bpf.EgressMapSources:
 		keeps = f.keepsSources()
 	}

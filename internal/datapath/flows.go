@@ -106,9 +106,8 @@ func (l *FlowList) count(table string, entry flowEntry) string {
 
 func describeFlow(role string, key flowKey, entry flowEntry, now uint64) Flow {
 	source, destination := addrPort(key.Family, key.Source, key.SourcePort), addrPort(key.Family, key.Destination, key.DestinationPort)
-	idle := time.Duration(max(0, int32(uint32(now>>tickShift)-entry.Tick))) << tickShift
 	f := Flow{
-		Role: role, Client: source, Server: destination, State: stateWords(entry.State), Idle: idle,
+		Role: role, Client: source, Server: destination, State: stateWords(entry.State), Idle: entry.idle(now),
 		Through: binary.BigEndian.Uint16(entry.DestinationPort[:]), SourcePort: binary.BigEndian.Uint16(entry.SourcePort[:]),
 	}
 	if entry.Kind == flowBackend { // the entry is for answers
@@ -116,6 +115,27 @@ func describeFlow(role string, key flowKey, entry flowEntry, now uint64) Flow {
 		f.Through, f.SourcePort = f.SourcePort, f.Through
 	}
 	return f
+}
+
+// idle is for how long there was no packet in the entry's direction.
+func (e flowEntry) idle(now uint64) time.Duration {
+	return time.Duration(max(0, int32(uint32(now>>tickShift)-e.Tick))) << tickShift
+}
+
+// over reports whether the flow is: flow_expired of bpf/flow.h, when nothing presses.
+func (e flowEntry) over(now uint64) bool {
+	lifetime := 130 * time.Second
+	switch {
+	case e.State&flowReset != 0:
+		lifetime = 2 << tickShift
+	case e.State&flowFins == flowFins:
+		lifetime = 60 * time.Second
+	case e.State&flowFins != 0:
+		lifetime = 300 * time.Second
+	case e.State&flowAnswered != 0:
+		lifetime = 3 * time.Hour
+	}
+	return e.idle(now) > lifetime
 }
 
 // addrPort reads an address of struct flow_key: IPv4 stands in its first 4 bytes.

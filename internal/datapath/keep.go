@@ -3,6 +3,7 @@
 package datapath
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
@@ -79,17 +80,47 @@ func (t *FlowTables) DropEmpty(next Config) (left bool, err error) {
 	return left, nil
 }
 
+// empty reports whether no flow in the tables lives: entries of inline flows that are over
+// stay until their place is wanted.
 func (t *FlowTables) empty(names []string) (bool, error) {
 	for _, name := range names {
-		if t.maps[name].Type() == ebpf.Array { // of counters, which are there always
+		var lives bool
+		var err error
+		switch name {
+		case bpf.EgressMapSources: // of counters, which are there always
 			continue
+		case bpf.EgressMapPushedFlows:
+			var n int
+			n, err = countEntries(t.maps[name])
+			lives = n > 0
+		default:
+			lives, err = t.lives(name)
 		}
-		key, err := t.maps[name].NextKeyBytes(nil) // nil when there is none
-		if err != nil || key != nil {
+		if err != nil || lives {
 			return false, err
 		}
 	}
 	return true, nil
+}
+
+// lives reports whether a flow of an inline table is not over.
+func (t *FlowTables) lives(name string) (bool, error) {
+	now, err := monotonic()
+	if err != nil {
+		return false, err
+	}
+	var key flowKey
+	var entry flowEntry
+	entries := t.maps[name].Iterate()
+	for entries.Next(&key, &entry) {
+		if !entry.over(now) {
+			return true, nil
+		}
+	}
+	if err := entries.Err(); !errors.Is(err, ebpf.ErrIterationAborted) {
+		return false, err
+	}
+	return true, nil // entries come and go
 }
 
 func (t *FlowTables) sized(names []string, specs map[string]*ebpf.MapSpec) bool {

@@ -79,7 +79,7 @@ func TestDocsFaultsAreWhatParseSays(t *testing.T) {
 
 func TestDocsWarningsAreWhatRuleSetsSay(t *testing.T) {
 	warnings := rows(readDocs(t).Text, "Warnings")
-	if len(warnings) != 5 {
+	if len(warnings) != 6 {
 		t.Fatalf("found %d warnings", len(warnings))
 	}
 	for _, row := range warnings {

@@ -21,7 +21,14 @@ const (
 	UnfunnelWithoutPorts WarningKind = "UnfunnelWithoutPorts"
 	// MarkerConflict: two inner protocols travel under one marker.
 	MarkerConflict WarningKind = "MarkerConflict"
+	// FewSourcePorts: the source ports that a flow moves through come back too soon.
+	FewSourcePorts WarningKind = "FewSourcePorts"
 )
+
+// moving is how many source ports a flow must at least move through, a slot of 30 s each,
+// for each to be forgotten by conntrack (120 s for what pushed TCP looks like) before it
+// comes back.
+const moving = 6
 
 // Warning is something that is allowed and most likely not meant.
 type Warning struct {
@@ -75,6 +82,10 @@ func (rs RuleSet) warningsAt(i int, d Direction, markers []Rule) []Warning {
 	}
 	if r.Action.Verb == Unfunnel && len(r.Action.Ports.Ranges) == 0 {
 		out = append(out, Warning{Kind: UnfunnelWithoutPorts, Message: "accepts every inner port; add dport with the ports that clients funnel", Other: -1})
+	}
+	if n := int(r.Action.SourcePorts.Last) - int(r.Action.SourcePorts.First) + 1; r.Action.Verb == Funnel && r.Action.Protocol == TCP && n > 1 && n < moving {
+		out = append(out, Warning{Kind: FewSourcePorts, Message: fmt.Sprintf(
+			"moves through %d source ports, and the first comes back before conntrack has forgotten it: a flow may stay with a backend that is gone; give at least %d, or one where the port must not move", n, moving), Other: -1})
 	}
 	if j, ok := rs[:i].conflictWith(&r, &markers[i], markers); ok {
 		out = append(out, Warning{Kind: MarkerConflict, Message: conflictMessage(j, innerProtocol(&rs[j])), Other: j})

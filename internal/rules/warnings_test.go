@@ -24,7 +24,7 @@ func TestWarnings(t *testing.T) {
 		{"no loop: another source port", "ip tcp dport 80 sport != 540 funnel tcp dport 80 sport 540", nil},
 		{"no loop: another protocol", "ip udp dport 80 funnel tcp dport 80 sport 540", nil},
 		{"no loop: an earlier rule takes it", "ip tcp dport 80 sport 540-550 accept; ip tcp dport 80-90 funnel tcp dport 80 sport 540", nil},
-		{"loop: an earlier rule takes half of it", "ip tcp dport 80 sport 540 accept; ip tcp dport 80-90 funnel tcp dport 80 sport 540-541", []string{"2 Loop"}},
+		{"loop: an earlier rule takes half of it", "ip tcp dport 80 sport 540 accept; ip tcp dport 80-90 funnel tcp dport 80 sport 540-547", []string{"2 Loop"}},
 		{"inline does not loop", "ip tcp dport { 80, 443 } funnel tcp dport 80 inline", nil},
 
 		{"twice the same", "tcp dport 80 drop; tcp dport 80 accept", []string{"2 Shadowed"}},
@@ -46,6 +46,8 @@ func TestWarnings(t *testing.T) {
 		{"two markers", "ip udp dport 53 funnel tcp dport 80 sport 540-547; ip tcp dport 443 funnel tcp dport 80 sport 548", nil},
 		{"one marker, two backends", "daddr 10.0.0.1 udp dport 53 funnel tcp dport 80 sport 540; daddr 10.0.0.2 tcp dport 443 funnel tcp dport 80 sport 540", nil},
 		{"pushed takes both", "ip tcp dport 80 pushed unfunnel udp dport 53; ip tcp dport 80-81 sport 5 unfunnel tcp dport 443", []string{"2 MarkerConflict"}},
+		{"ports that come back soon", "udp dport 53 funnel tcp dport 80 sport 540-544; udp dport 54 funnel tcp dport 80 sport 540-545", []string{"1 FewSourcePorts"}},
+		{"one port does not move", "udp dport 53 funnel tcp dport 80 sport 540; udp dport 54 funnel udp dport 80 sport 540-541", nil},
 		{"pushed on two ports", "ip tcp dport 80 pushed unfunnel udp dport 53; ip tcp dport 81 pushed unfunnel tcp dport 443", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
