@@ -231,8 +231,8 @@ static __always_inline void begin_half_open(const struct flow_key *key, const st
 }
 
 /* renew_live begins a new life of a live flow, by the rule that lets it in now. */
-static __always_inline void renew_live(const struct flow_key *key, struct flow *f, __u8 flags,
-				       __u32 rule)
+static __noinline void renew_live(const struct flow_key *key, struct flow *f, __u8 flags,
+				  __u32 rule)
 {
 	f->rule = stamp_rule(rule);
 	note_segment(key, f, flags, true);
@@ -358,10 +358,11 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 	if (follows_flows) { /* so it is where answers come */
 		key_of(p, hook, &key);
 		f = bpf_map_lookup_elem(&flows, &key);
-		if (f && is_syn(p) && begins_anew(&key, f))
-			return NOT_OURS;
-		if (f && !is_early(f))
+		if (f && !is_early(f)) {
+			if (unlikely(is_syn(p)) && begins_anew(&key, f))
+				return NOT_OURS;
 			return follow(skb, p, &key, f);
+		}
 		if (answers_inline) {
 			f = f ?: bpf_map_lookup_elem(&half_open, &key);
 			outcome = f ? answer_half_open(skb, p, &key, f) : NOT_OURS;

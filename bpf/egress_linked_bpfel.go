@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgress() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressBytes[384629:479909],
-		Types:        _EgressBytes[479909:488958],
-		Functions:    _EgressBytes[488958:489342],
-		Relocations:  _EgressBytes[489342:490270],
+		Instructions: _EgressBytes[385029:480357],
+		Types:        _EgressBytes[480357:489473],
+		Functions:    _EgressBytes[489473:489865],
+		Relocations:  _EgressBytes[489865:490793],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".bss", Type: ebpf.Array, KeySize: 4, ValueSize: 20, MaxEntries: 1, Flags: 0x0}, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},

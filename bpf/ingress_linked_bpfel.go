@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngress() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressBytes[340747:424059],
-		Types:        _IngressBytes[424059:432927],
-		Functions:    _IngressBytes[432927:433295],
-		Relocations:  _IngressBytes[433295:434031],
+		Instructions: _IngressBytes[341147:424507],
+		Types:        _IngressBytes[424507:433442],
+		Functions:    _IngressBytes[433442:433818],
+		Relocations:  _IngressBytes[433818:434554],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".bss", Type: ebpf.Array, KeySize: 4, ValueSize: 20, MaxEntries: 1, Flags: 0x0}, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},
