@@ -147,7 +147,7 @@ func (r *FunnelPolicyReconciler) reconcilePolicy(ctx context.Context, p *v1alpha
 		return ctrl.Result{}, err
 	}
 	refreshAgain, notRefreshed := r.refresh(ctx, &facts)
-	writeAgain, err := r.writeStatus(ctx, known, facts)
+	writeAgain, err := r.writeStatus(ctx, known, facts, refused != nil)
 	if err != nil {
 		return ctrl.Result{}, errors.Join(err, refused, notRefreshed)
 	}

@@ -4,6 +4,7 @@ package controllers
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,8 +19,9 @@ import (
 
 // writeStatus writes the status when its meaning changed, and tells people what
 // happened. When the last write was a moment ago, or the cache does not show it
-// yet, it returns how long to wait.
-func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, facts status.Facts) (again time.Duration, err error) {
+// yet, it returns how long to wait; but not for another text of why a write was refused, which
+// whoever tries that again tells in time: the text may differ each time.
+func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, facts status.Facts, refused bool) (again time.Duration, err error) {
 	if known.status.stale(facts.Policy.ResourceVersion) {
 		return r.StatusAtMost, nil
 	}
@@ -30,6 +32,9 @@ func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, 
 		return 0, nil
 	}
 	if rest := r.statusRest(known, before, after); rest > 0 {
+		if refused && equality.Semantic.DeepEqual(unworded(before), unworded(after)) {
+			return 0, nil
+		}
 		return rest, nil
 	}
 	version, err := r.updateStatus(ctx, facts.Policy, after)
@@ -45,6 +50,18 @@ func (r *FunnelPolicyReconciler) writeStatus(ctx context.Context, known *known, 
 	r.announce(facts.Policy, before, status.Events(facts.Policy.Spec.UpdateStrategy, before, after, known.attached == fingerprintOf(after.RulesDigest)))
 	known.seeAttached(after)
 	return 0, nil
+}
+
+// unworded is the status without the messages that tell why a write was refused.
+func unworded(s v1alpha1.FunnelPolicyStatus) v1alpha1.FunnelPolicyStatus {
+	s.Conditions = slices.Clone(s.Conditions)
+	for i := range s.Conditions {
+		switch s.Conditions[i].Type {
+		case v1alpha1.ConditionProgrammed, v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionWarnings:
+			s.Conditions[i].Message = ""
+		}
+	}
+	return s
 }
 
 // seeAttached notes with which rules all pods have been.
