@@ -69,7 +69,7 @@ func state(t *testing.T) string {
 		}
 		for _, h := range []Hook{Ingress, Egress} {
 			for _, n := range filterNames(t, l, h) {
-				if own, ok := ParseName(n); ok {
+				if own, ok := parseName(n); ok {
 					n = string(own.Hook)
 				}
 				out = append(out, d.name+":"+n)

@@ -111,7 +111,7 @@ func ownFilter(f netlink.Filter) (*netlink.BpfFilter, Name, bool) {
 	if !ok {
 		return nil, Name{}, false
 	}
-	name, ok := ParseName(b.Name)
+	name, ok := parseName(b.Name)
 	return b, name, ok
 }
 

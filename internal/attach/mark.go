@@ -39,7 +39,7 @@ func parseMark(s string) (Name, ebpf.ProgramID, bool) {
 	}
 	text, marked := strings.CutPrefix(s[end+1:], programMark)
 	id, err := strconv.ParseUint(text, 10, 32)
-	name, ours := ParseName(strings.ReplaceAll(s[:end], markSeparator, nameSeparator))
+	name, ours := parseName(strings.ReplaceAll(s[:end], markSeparator, nameSeparator))
 	return name, ebpf.ProgramID(id), marked && err == nil && ours
 }
 

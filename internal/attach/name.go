@@ -94,9 +94,9 @@ func plain(s string) string {
 	}, s)
 }
 
-// ParseName reads what String printed. It returns false for a name that is not
+// parseName reads what String printed. It returns false for a name that is not
 // one of ours.
-func ParseName(s string) (Name, bool) {
+func parseName(s string) (Name, bool) {
 	rest, ours := strings.CutPrefix(s, namePrefix)
 	part := strings.Split(rest, nameSeparator)
 	if !ours || len(part) < 3 || len(part) > 5 {

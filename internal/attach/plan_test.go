@@ -186,18 +186,18 @@ func TestNamesRoundTrip(t *testing.T) {
 		{Hook: Ingress, Digest: "d", Flows: unfunnelsFlows}, {Hook: Egress, Digest: "d", Flows: keepsFlows, Generation: 1<<20 - 2, Reserved: 20},
 		{Hook: Egress, Digest: "d", Reserved: 8},
 	} {
-		if got, ok := ParseName(want.String()); !ok || got != want {
+		if got, ok := parseName(want.String()); !ok || got != want {
 			t.Errorf("%s: %+v %v", want, got, ok)
 		}
 	}
 	long := Name{Ingress, strings.Repeat("v/ ", 400), strings.Repeat("d", 900), unfunnelsFlows, 1<<20 - 2, 20}
 	if s := long.String(); len(s) > 255 {
 		t.Errorf("%d bytes", len(s))
-	} else if got, ok := ParseName(s); !ok || got.Hook != Ingress {
+	} else if got, ok := parseName(s); !ok || got.Hook != Ingress {
 		t.Errorf("%s: %+v %v", s, got, ok)
 	}
 	for _, s := range []string{"", "sfunnel", "sfunnel/ingress/v1", "sfunnel/other/v1/d", "xsfunnel/ingress/v1/d", "sfunnel/ingress/v1/d/e", "sfunnel/ingress/v1/d/flows", "sfunnel/ingress/v1/d/flows-1/x", "sfunnel/egress/v1/d/reserved-8/flows-1", "sfunnel/egress/v1/d/flows-1/flows-1", "tc_sfunnel.o:[funnel]"} {
-		if n, ok := ParseName(s); ok {
+		if n, ok := parseName(s); ok {
 			t.Errorf("%q is taken for ours: %+v", s, n)
 		}
 	}
@@ -241,12 +241,12 @@ func FuzzParseName(f *testing.F) {
 	f.Add("sfunnel/egress/v1/d/flows-7")
 	f.Add("tc_sfunnel.o:[funnel]")
 	f.Fuzz(func(t *testing.T, s string) {
-		n, ok := ParseName(s)
+		n, ok := parseName(s)
 		if !ok {
 			return
 		}
 		printed := n.String()
-		again, ok := ParseName(printed)
+		again, ok := parseName(printed)
 		if !ok || again.Hook != n.Hook || again.String() != printed || len(printed) > 255 {
 			t.Errorf("%q is %+v, printed %q, read %+v %v", s, n, printed, again, ok)
 		}

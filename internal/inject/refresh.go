@@ -16,9 +16,9 @@ import (
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
 
-// RefreshesAtMost is how many refresh containers a pod gets over its life. They
+// refreshesAtMost is how many refresh containers a pod gets over its life. They
 // can't be removed, and each takes a share of the room for reports.
-const RefreshesAtMost = 5
+const refreshesAtMost = 5
 
 // Why a pod can't be refreshed; a new pod in its place gets the current rules.
 var (
@@ -26,8 +26,8 @@ var (
 	ErrNotInjected = errors.New("it was not injected when it was created")
 	// ErrNotMounted is of pods that were created before the policy selected them.
 	ErrNotMounted = errors.New("it does not mount the policy's rules, as it was created before the policy selected it")
-	// ErrSpent is of pods that had RefreshesAtMost.
-	ErrSpent = fmt.Errorf("it was refreshed %d times, which is the most in a pod's life", RefreshesAtMost)
+	// ErrSpent is of pods that had refreshesAtMost.
+	ErrSpent = fmt.Errorf("it was refreshed %d times, which is the most in a pod's life", refreshesAtMost)
 )
 
 // EnvAwait is the variable of a refresh container with the rules that it waits for.
@@ -55,7 +55,7 @@ func Refreshable(pod *corev1.Pod, policy string) error {
 		return ErrNotInjected
 	case !slices.Contains(Policies(pod), policy):
 		return ErrNotMounted
-	case len(Refreshes(pod)) >= RefreshesAtMost:
+	case len(Refreshes(pod)) >= refreshesAtMost:
 		return ErrSpent
 	}
 	return nil
@@ -168,7 +168,7 @@ func refreshReportMax(first *corev1.Container, others int) int {
 			share = min(n, ContainerMessageMax)
 		}
 	}
-	return reportMax(PodMessageMax/share + RefreshesAtMost + others)
+	return reportMax(PodMessageMax/share + refreshesAtMost + others)
 }
 
 // nextNumber is one that no earlier container has.

@@ -12,15 +12,15 @@ import (
 	"github.com/sfunnel-io/funnel-operator/internal/checkout"
 )
 
-// AssetsVariable names the environment variable with the directory of the
+// assetsVariable names the environment variable with the directory of the
 // Kubernetes binaries.
-const AssetsVariable = "KUBEBUILDER_ASSETS"
+const assetsVariable = "KUBEBUILDER_ASSETS"
 
 // Assets returns the directory of the Kubernetes binaries: that of
 // KUBEBUILDER_ASSETS, or else the one that hack/kube/build.sh builds, which
 // takes minutes the first time.
 func Assets() (string, error) {
-	if dir := os.Getenv(AssetsVariable); dir != "" {
+	if dir := os.Getenv(assetsVariable); dir != "" {
 		return dir, nil
 	}
 	root, err := checkout.Root()

@@ -73,7 +73,7 @@ func (c *compiler) missing(reason string, path *field.Path, what string) {
 func inCluster(s *corev1.Service) []reach {
 	inside := *s
 	inside.Spec.ExternalIPs, inside.Status = nil, corev1.ServiceStatus{}
-	own, _ := ServiceAddresses(&inside)
+	own, _ := serviceAddresses(&inside)
 	return []reach{{addresses: own}, outside(s)}
 }
 
@@ -82,7 +82,7 @@ func inCluster(s *corev1.Service) []reach {
 func outside(s *corev1.Service) reach {
 	external := *s
 	external.Spec.ClusterIP, external.Spec.ClusterIPs = "", nil
-	addresses, _ := ServiceAddresses(&external)
+	addresses, _ := serviceAddresses(&external)
 	return reach{addresses: addresses, masqueraded: s.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal}
 }
 

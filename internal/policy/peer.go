@@ -93,7 +93,7 @@ func (c *compiler) service(path *field.Path, ref *v1alpha1.ServiceReference, fam
 	if s == nil {
 		return nil
 	}
-	usable, _ := ServiceAddresses(s)
+	usable, _ := serviceAddresses(s)
 	var prefixes []netip.Prefix
 	for _, a := range usable {
 		if wantedFamily(family, rules.FamilyOf(a)) {

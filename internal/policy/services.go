@@ -14,12 +14,12 @@ import (
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
 
-// ServiceAddresses returns the addresses at which the Service is reached, each
+// serviceAddresses returns the addresses at which the Service is reached, each
 // once: cluster IPs, load-balancer ingress IPs and external IPs. It also returns
 // what stands there and is no such address: host names of load balancers, and
 // ingress IPs whose mode is Proxy, behind which the load balancer speaks for
 // itself.
-func ServiceAddresses(s *corev1.Service) (usable []netip.Addr, unusable []string) {
+func serviceAddresses(s *corev1.Service) (usable []netip.Addr, unusable []string) {
 	for _, text := range serviceTexts(s) {
 		if a, err := netip.ParseAddr(text); err == nil {
 			usable = append(usable, a.Unmap())
@@ -75,7 +75,7 @@ func (c *compiler) addresses() map[types.NamespacedName][]string {
 		if s == nil || unsupported(s) != "" {
 			continue
 		}
-		usable, _ := ServiceAddresses(s)
+		usable, _ := serviceAddresses(s)
 		texts := make([]string, len(usable))
 		for i, a := range usable {
 			texts[i] = a.String()
@@ -92,7 +92,7 @@ func (c *compiler) warnAboutServices() {
 		if s == nil || unsupported(s) != "" {
 			continue
 		}
-		if _, unusable := ServiceAddresses(s); len(unusable) > 0 {
+		if _, unusable := serviceAddresses(s); len(unusable) > 0 {
 			c.program.Warnings = append(c.program.Warnings, Warning{
 				Reason:  v1alpha1.ReasonAddressesUnusable,
 				Message: fmt.Sprintf("Service %s is also reached by %s, which no rule can match: packets sent there are not funneled", name, strings.Join(unusable, ", ")),
