@@ -5,15 +5,13 @@ package main
 import (
 	"bytes"
 	"context"
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	"github.com/sfunnel-io/funnel-operator/internal/golden"
+)
 
 // ran is what one run left: exit code, standard output, standard error.
 type ran struct {
@@ -38,21 +36,7 @@ func TestCheckPrintsWhatTheGoldenFilesSay(t *testing.T) {
 		t.Fatalf("no files: %v", err)
 	}
 	for _, file := range files {
-		isGolden(t, strings.TrimSuffix(file, ".rules")+".golden", runWith("", "", "check", file))
-	}
-}
-
-func isGolden(t *testing.T, golden string, r ran) {
-	t.Helper()
-	got := r.String()
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil || got != string(want) {
-		t.Errorf("got\n%s\nwant (%v)\n%s", got, err, want)
+		golden.Compare(t, strings.TrimSuffix(file, ".rules")+".golden", runWith("", "", "check", file).String())
 	}
 }
 

@@ -5,16 +5,18 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/sfunnel-io/funnel-operator/internal/golden"
 )
 
 func TestCheckPeerPrintsWhatTheGoldenFilesSay(t *testing.T) {
-	for golden, line := range map[string]string{
+	for name, line := range map[string]string{
 		"seed":       "testdata/check/seed_client.rules testdata/check/seed_backend.rules",
 		"undone":     "--map tcp/80=8080 testdata/peer/client testdata/peer/backend",
 		"reply":      "testdata/peer/reply_client.rules testdata/peer/reply_backend.rules",
 		"not_undone": "testdata/peer/client testdata/peer/backend",
 	} {
-		isGolden(t, "testdata/peer/"+golden+".golden", runWith("", "", strings.Fields("check --peer "+line)...))
+		golden.Compare(t, "testdata/peer/"+name+".golden", runWith("", "", strings.Fields("check --peer "+line)...).String())
 	}
 }
 

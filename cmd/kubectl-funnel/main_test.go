@@ -5,16 +5,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/sfunnel-io/funnel-operator/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // ran is what one run left.
 type ran struct {
@@ -32,23 +28,6 @@ func runWith(stdin string, args ...string) ran {
 	return ran{code, stdout.String(), stderr.String()}
 }
 
-func compareGolden(t *testing.T, name, got string) {
-	t.Helper()
-	golden := "testdata/" + name + ".golden"
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-update writes it):\n%s", golden, diff)
-	}
-}
-
 func TestCommandsPrintWhatTheGoldenFilesSay(t *testing.T) {
 	for name, line := range map[string]string{
 		"inject":           "inject -f testdata/shop.yaml -f testdata/job.yaml -n shop --image attacher:1 --image-pull-policy Never --cpu 10m --memory 1Gi",
@@ -59,7 +38,7 @@ func TestCommandsPrintWhatTheGoldenFilesSay(t *testing.T) {
 		"lint":             "lint -f testdata/shop.yaml",
 		"lint-fault":       "lint -f testdata/denied.yaml -f testdata/fault.yaml",
 	} {
-		compareGolden(t, name, runWith("", strings.Fields(line)...).String())
+		golden.Compare(t, "testdata/"+name+".golden", runWith("", strings.Fields(line)...).String())
 	}
 }
 

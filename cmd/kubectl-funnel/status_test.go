@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/golden"
 )
 
 // apiServer answers lists of FunnelPolicies with those of a file, and returns a
@@ -66,7 +67,7 @@ func apiServer(t *testing.T, file string) (kubeconfig string) {
 func TestStatusPrintsAScreenPerPolicy(t *testing.T) {
 	kubeconfig := apiServer(t, "testdata/status.yaml")
 	t.Setenv("KUBECONFIG", kubeconfig)
-	compareGolden(t, "status", runWith("", "status", "-A").String())
+	golden.Compare(t, "testdata/status.golden", runWith("", "status", "-A").String())
 	for line, want := range map[string]ran{
 		"status good":                  {exitDone, "FunnelPolicy shop/good\n", ""},
 		"status good -n bank":          {exitWrong, "", "kubectl funnel: namespace bank has no FunnelPolicy good\n"},

@@ -4,7 +4,6 @@ package inject_test
 
 import (
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,10 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/sfunnel-io/funnel-operator/internal/golden"
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 const image = "registry.example/attacher@sha256:4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
 
@@ -250,16 +248,5 @@ func mustEqualFile(t *testing.T, file string, pod *corev1.Pod) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (go test -update writes it):\n%s", file, diff)
-	}
+	golden.Compare(t, file, string(got))
 }

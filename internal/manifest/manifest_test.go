@@ -3,7 +3,6 @@
 package manifest
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -17,10 +16,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
+	"github.com/sfunnel-io/funnel-operator/internal/golden"
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 var options = inject.Options{Image: "attacher:1"}
 
@@ -29,7 +27,7 @@ func TestInjectGolden(t *testing.T) {
 	if err := Inject([]*Stream{s}, w.Selecting, options); err != nil {
 		t.Fatal(err)
 	}
-	compareGolden(t, "testdata/kinds.golden", s.String())
+	golden.Compare(t, "testdata/kinds.golden", s.String())
 }
 
 // What no policy concerns comes out as it went in, whatever it looks like.
@@ -222,7 +220,7 @@ func TestLintGolden(t *testing.T) {
 	for _, f := range w.Lint() {
 		b.WriteString(f.String() + "\n")
 	}
-	compareGolden(t, "testdata/lint.golden", b.String())
+	golden.Compare(t, "testdata/lint.golden", b.String())
 }
 
 // TestLintComparesPoliciesOnce: each with each, which allocations tell without a clock.
@@ -294,19 +292,6 @@ func mustUnmarshal(t *testing.T, text string, into any) {
 		t.Fatalf("%v in:\n%s", err, text)
 	}
 }
-
-func compareGolden(t *testing.T, golden, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if diff := cmp.Diff(string(mustFile(t, golden)), got); diff != "" {
-		t.Errorf("%s (-update writes it):\n%s", golden, diff)
-	}
-}
-
 // A pod that the policy selects and its backend's Service does not lead to has no say in
 // what a named port is.
 func TestNamedPortsAreThoseOfPodsBehindTheService(t *testing.T) {

@@ -3,7 +3,6 @@
 package policy
 
 import (
-	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -12,14 +11,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // Each testdata/*.yaml holds policies and Services; beside it stands what the
 // policies compile to. The samples that users apply are cases, too.
@@ -35,7 +32,7 @@ func TestCompileGolden(t *testing.T) {
 	for _, input := range append(inputs, samples...) {
 		name := strings.TrimSuffix(filepath.Base(input), ".yaml")
 		t.Run(name, func(t *testing.T) {
-			compareGolden(t, filepath.Join("testdata", name+".golden"), compileAll(t, input))
+			golden.Compare(t, filepath.Join("testdata", name+".golden"), compileAll(t, input))
 		})
 	}
 	if t.Failed() {
@@ -55,22 +52,6 @@ func TestNoGoldenIsStale(t *testing.T) {
 		if here != nil && sample != nil {
 			t.Errorf("%s belongs to no input", golden)
 		}
-	}
-}
-
-func compareGolden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Error(diff)
 	}
 }
 
