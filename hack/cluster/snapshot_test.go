@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os/exec"
@@ -63,12 +64,13 @@ func TestOnlyWhatAClusterMakesIsHeldAgainstIt(t *testing.T) {
 }
 
 func TestTheProcessesOfAMachineAreACluster(t *testing.T) {
-	machine := exec.Command("sh", "-c", "read _", machineCommand, "x")
-	in, err := machine.StdinPipe()
-	if err != nil {
+	machine := exec.Command("sh", "-c", "echo; read _", machineCommand, "x")
+	in, inErr := machine.StdinPipe()
+	out, outErr := machine.StdoutPipe()
+	if err := errors.Join(inErr, outErr, machine.Start()); err != nil {
 		t.Fatal(err)
 	}
-	if err := machine.Start(); err != nil {
+	if _, err := out.Read(make([]byte, 1)); err != nil { // its command line is there a moment after it began
 		t.Fatal(err)
 	}
 	if process := fmt.Sprint("/proc/", machine.Process.Pid); !isOfCluster(process) || isOfCluster("/proc/self") {

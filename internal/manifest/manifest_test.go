@@ -292,6 +292,7 @@ func mustUnmarshal(t *testing.T, text string, into any) {
 		t.Fatalf("%v in:\n%s", err, text)
 	}
 }
+
 // A pod that the policy selects and its backend's Service does not lead to has no say in
 // what a named port is.
 func TestNamedPortsAreThoseOfPodsBehindTheService(t *testing.T) {
