@@ -58,6 +58,7 @@ const (
 	EgressVarSegmentB           = "segment_b"
 	EgressVarSourcePortSlot     = "source_port_slot"
 	EgressVarSourcesCount       = "sources_count"
+	EgressVarSweepTicks         = "sweep_ticks"
 	EgressVarUnfunnels          = "unfunnels"
 	EgressVarUnfunnelsInline    = "unfunnels_inline"
 	EgressVarUnfunnelsReplies   = "unfunnels_replies"
@@ -159,6 +160,7 @@ type EgressVariableSpecs struct {
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.VariableSpec `ebpf:"source_port_slot"`
 	SourcesCount       *ebpf.VariableSpec `ebpf:"sources_count"`
+	SweepTicks         *ebpf.VariableSpec `ebpf:"sweep_ticks"`
 	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.VariableSpec `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.VariableSpec `ebpf:"unfunnels_replies"`
@@ -251,6 +253,7 @@ type EgressVariables struct {
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.Variable `ebpf:"source_port_slot"`
 	SourcesCount       *ebpf.Variable `ebpf:"sources_count"`
+	SweepTicks         *ebpf.Variable `ebpf:"sweep_ticks"`
 	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.Variable `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.Variable `ebpf:"unfunnels_replies"`

@@ -51,6 +51,7 @@ const (
 	EgressPlainVarSegmentB           = "segment_b"
 	EgressPlainVarSourcePortSlot     = "source_port_slot"
 	EgressPlainVarSourcesCount       = "sources_count"
+	EgressPlainVarSweepTicks         = "sweep_ticks"
 	EgressPlainVarUnfunnels          = "unfunnels"
 )
 
@@ -143,6 +144,7 @@ type EgressPlainVariableSpecs struct {
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.VariableSpec `ebpf:"source_port_slot"`
 	SourcesCount       *ebpf.VariableSpec `ebpf:"sources_count"`
+	SweepTicks         *ebpf.VariableSpec `ebpf:"sweep_ticks"`
 	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 }
 
@@ -226,6 +228,7 @@ type EgressPlainVariables struct {
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.Variable `ebpf:"source_port_slot"`
 	SourcesCount       *ebpf.Variable `ebpf:"sources_count"`
+	SweepTicks         *ebpf.Variable `ebpf:"sweep_ticks"`
 	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 }
 

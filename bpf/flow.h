@@ -377,6 +377,13 @@ static __always_inline void note_segment(const struct flow_key *key, struct flow
 #define SWEEP_ENOUGH 256
 #define SWEEP_REMEMBERS FLOW_SECONDS(10)
 
+/*
+ * How many ticks there are at least between sweeps, fewer than SWEEP_REMEMBERS: so many
+ * that those of a table that stays full take little of a processor's time. The loader
+ * sets it by the size.
+ */
+volatile const __u32 sweep_ticks = 1;
+
 struct sweep {
 	__u32 now;
 	bool pressed;
@@ -406,15 +413,15 @@ static __always_inline void sweep_table(struct sweep *s)
 }
 
 /*
- * sweep_flows removes what is expired and reports whether it looked. It does at
- * most once a tick, because it goes through the whole table: once more when
+ * sweep_flows removes what is expired and reports whether it looked. It does so
+ * seldom, because it goes through the whole table: once more when
  * hardly any flow was over, and at once under pressure when that was so lately.
  */
 __noinline int sweep_flows(void)
 {
 	struct sweep s = { .now = flow_now() };
 
-	if (swept.tick == s.now)
+	if (s.now - swept.tick < sweep_ticks)
 		return false;
 	s.pressed = swept.over < SWEEP_ENOUGH && s.now - swept.tick < SWEEP_REMEMBERS;
 	swept.tick = s.now;

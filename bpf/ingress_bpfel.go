@@ -103,6 +103,7 @@ const (
 	IngressVarSegmentB           = "segment_b"
 	IngressVarSourcePortSlot     = "source_port_slot"
 	IngressVarSourcesCount       = "sources_count"
+	IngressVarSweepTicks         = "sweep_ticks"
 	IngressVarUnfunnels          = "unfunnels"
 	IngressVarUnfunnelsInline    = "unfunnels_inline"
 	IngressVarUnfunnelsReplies   = "unfunnels_replies"
@@ -203,6 +204,7 @@ type IngressVariableSpecs struct {
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.VariableSpec `ebpf:"source_port_slot"`
 	SourcesCount       *ebpf.VariableSpec `ebpf:"sources_count"`
+	SweepTicks         *ebpf.VariableSpec `ebpf:"sweep_ticks"`
 	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.VariableSpec `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.VariableSpec `ebpf:"unfunnels_replies"`
@@ -293,6 +295,7 @@ type IngressVariables struct {
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.Variable `ebpf:"source_port_slot"`
 	SourcesCount       *ebpf.Variable `ebpf:"sources_count"`
+	SweepTicks         *ebpf.Variable `ebpf:"sweep_ticks"`
 	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 	UnfunnelsInline    *ebpf.Variable `ebpf:"unfunnels_inline"`
 	UnfunnelsReplies   *ebpf.Variable `ebpf:"unfunnels_replies"`

@@ -50,6 +50,7 @@ const (
 	IngressPlainVarSegmentB           = "segment_b"
 	IngressPlainVarSourcePortSlot     = "source_port_slot"
 	IngressPlainVarSourcesCount       = "sources_count"
+	IngressPlainVarSweepTicks         = "sweep_ticks"
 	IngressPlainVarUnfunnels          = "unfunnels"
 )
 
@@ -141,6 +142,7 @@ type IngressPlainVariableSpecs struct {
 	SegmentB           *ebpf.VariableSpec `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.VariableSpec `ebpf:"source_port_slot"`
 	SourcesCount       *ebpf.VariableSpec `ebpf:"sources_count"`
+	SweepTicks         *ebpf.VariableSpec `ebpf:"sweep_ticks"`
 	Unfunnels          *ebpf.VariableSpec `ebpf:"unfunnels"`
 }
 
@@ -222,6 +224,7 @@ type IngressPlainVariables struct {
 	SegmentB           *ebpf.Variable `ebpf:"segment_b"`
 	SourcePortSlot     *ebpf.Variable `ebpf:"source_port_slot"`
 	SourcesCount       *ebpf.Variable `ebpf:"sources_count"`
+	SweepTicks         *ebpf.Variable `ebpf:"sweep_ticks"`
 	Unfunnels          *ebpf.Variable `ebpf:"unfunnels"`
 }
 

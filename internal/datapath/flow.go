@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -43,6 +44,17 @@ func replacing(flows uint32) (uint32, error) {
 		return 0, fmt.Errorf("count processors: %w", err)
 	}
 	return flows + perProcessor*uint32(processors), nil
+}
+
+// sweepEntries is how many entries of the flow table are swept in a tick of 134 ms at most:
+// that takes 1 to 3 ms.
+const sweepEntries = 1 << 14
+
+// sweepTicks returns how many ticks there are at least between sweeps of a table; as
+// SWEEP_REMEMBERS of bpf/flow.h asks, at most those of 10 s.
+func sweepTicks(entries uint32) uint32 {
+	const most = uint32(10*time.Second>>tickShift) - 1
+	return min(max(1, entries/sweepEntries), most)
 }
 
 // sourcesFor returns how many counters there are for source ports, so that most of those
@@ -219,6 +231,7 @@ func (f *flowTable) configure(o *object, d rules.Direction) error {
 		bpf.EgressVarUnfunnelsReplies:  other.pushes,
 		bpf.EgressVarKnowsReplies:      here.replies() || other.replies(),
 		bpf.EgressVarSourcesCount:      f.sources,
+		bpf.EgressVarSweepTicks:        sweepTicks(f.entries),
 		bpf.EgressVarEarlyFlowsLimit:   f.early,
 		bpf.EgressVarExchangeLow:       f.exchange.low.First,
 		bpf.EgressVarExchangeLowCount:  f.exchange.low.count(),

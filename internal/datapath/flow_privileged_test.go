@@ -44,6 +44,16 @@ func TestTablesHaveRoomBesideWhatProcessorsKeep(t *testing.T) {
 	}
 }
 
+// TestLargeTablesAreSweptSeldom: how much is swept in a tick is bounded, and what a sweep
+// found is remembered until the next one.
+func TestLargeTablesAreSweptSeldom(t *testing.T) {
+	for entries, want := range map[uint32]uint32{1: 1, 2*DefaultFlows + 1: 1, 600_001: 36, 4 * MaxFlows: 73} {
+		if got := sweepTicks(entries); got != want {
+			t.Errorf("%d entries: every %d ticks, want %d", entries, got, want)
+		}
+	}
+}
+
 // TestAClientBecomesABackend: its table of half-open flows has a single place, since it
 // unfunneled nothing.
 func TestAClientBecomesABackend(t *testing.T) {
