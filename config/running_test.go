@@ -80,7 +80,7 @@ func othersConfigMaps(t *testing.T, c *cluster) {
 	eventually(t, "the limit holds", func(ctx context.Context) error {
 		err := token.Patch(ctx, others.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"data":{"Corefile":"mine"}}`)))
 		if err == nil || !strings.Contains(err.Error(), denied) {
-			return fmt.Errorf("it may: %v", err)
+			return fmt.Errorf("it may: %w", err)
 		}
 		return nil
 	})
