@@ -5,6 +5,7 @@ package config_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/checkout"
 	"github.com/sfunnel-io/funnel-operator/internal/kubetest"
 	"github.com/sfunnel-io/funnel-operator/internal/managertest"
 )
@@ -37,11 +39,11 @@ import (
 func TestUpgradeAndRemoval(t *testing.T) {
 	c := empty(t, withoutDefinition)
 	c.controllers(t)
-	checkout, isPrevious := previousCommit(t)
+	before, isPrevious := previousCommit(t)
 	var err error
-	c.binary, err = managertest.Build(t.Context(), checkout, t.TempDir())
+	c.binary, err = managertest.Build(t.Context(), before, t.TempDir())
 	must(t, err)
-	c.use(t, parse(t, renderFrom(t, filepath.Join(checkout, "config"), "default", setImages)))
+	c.use(t, parse(t, renderFrom(t, filepath.Join(before, "config"), "default", setImages)))
 	old := c.run(t)
 	c.askAt(t, old)
 	eventually(t, "the previous manager is ready", old.Ready)
@@ -75,25 +77,12 @@ func TestUpgradeAndRemoval(t *testing.T) {
 // previousCommit is a checkout of it; of this one where the clone has no other.
 func previousCommit(t *testing.T) (dir string, isPrevious bool) {
 	t.Helper()
-	has := func(revision string) bool {
-		return exec.Command("git", "rev-parse", "--verify", "--quiet", revision).Run() == nil
-	}
-	revision := "HEAD~1"
-	isPrevious = has(revision)
-	switch {
-	case isPrevious:
-	case has("HEAD"):
-		revision = "HEAD"
-	default:
-		t.Skip("needs a git repository, for the commit before this one")
-	}
 	dir = t.TempDir()
-	script := `git archive --format=tar "$1" | tar -C "$2" -xf -`
-	command := exec.Command("bash", "-euo", "pipefail", "-c", script, "_", revision, dir)
-	command.Dir = ".."
-	if out, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	isPrevious, err := checkout.Previous(dir)
+	if errors.Is(err, checkout.ErrNoCommit) {
+		t.Skip(err)
 	}
+	must(t, err)
 	return dir, isPrevious
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package checkout finds the module's files for tests that read more than their
-// own folder.
+// own folder, and those of the commit before.
 package checkout
 
 import (

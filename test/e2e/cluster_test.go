@@ -37,7 +37,7 @@ type cluster struct {
 	kubeconfig string
 	api        client.Client
 	core       corev1.CoreV1Interface // for what pods say
-	installed  []release              // of the operator, one after the other
+	attachers  []string               // images of the init container that were installed, one after the other
 }
 
 // startCluster starts three nodes, which have the suite's images and more, and installs

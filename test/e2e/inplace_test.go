@@ -36,7 +36,7 @@ var _ = Describe("Rules in running pods", Ordered, Label("in-place"), func() {
 		c.deploySite()
 		phase("in place: install the operator")
 		c.apply(mustRun("hack/render.sh", built.manager, built.attacher, "in-place"))
-		c.installed = []release{built.release}
+		c.attachers = []string{built.attacher}
 		c.operatorRuns()
 	})
 

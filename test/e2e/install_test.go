@@ -37,21 +37,13 @@ func (c *cluster) install(r release) {
 	} else {
 		c.apply(mustRun(filepath.Join(r.checkout, "hack/render.sh"), append([]string{r.manager, r.attacher}, strings.Fields(how)...)...))
 	}
-	c.installed = append(c.installed, r)
+	c.attachers = append(c.attachers, r.attacher)
 	c.operatorRuns()
 }
 
 func (c *cluster) operatorRuns() {
 	GinkgoHelper()
 	c.kubectl("-n", operatorNamespace, "rollout", "status", "deployment/sfunnel-manager", "--timeout="+soon.String())
-}
-
-// attachers are the images of the init container that were installed, one after the other.
-func (c *cluster) attachers() (images []string) {
-	for _, r := range c.installed {
-		images = append(images, r.attacher)
-	}
-	return images
 }
 
 // installChart installs or upgrades a release by its chart.

@@ -14,20 +14,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/checkout"
 )
 
 // buildCommitBefore builds the operator of the commit before this one, of this one where
 // the clone has no other, and returns the files with its images.
 func buildCommitBefore() (before release, images []string) {
 	GinkgoHelper()
-	revision := "HEAD"
-	if _, err := run("git", "rev-parse", "--verify", "--quiet", "HEAD~1"); err == nil {
-		revision = "HEAD~1"
-	}
+	before.checkout = GinkgoT().TempDir()
+	_, err := checkout.Previous(before.checkout)
+	Expect(err).NotTo(HaveOccurred())
 	dir := GinkgoT().TempDir()
-	before.checkout = filepath.Join(dir, "checkout")
-	mustRun("bash", "-euo", "pipefail", "-c", `mkdir "$2" && git archive --format=tar "$1" | tar -C "$2" -xf -`, "_", revision, before.checkout)
-	_, err := runWith([]string{
+	_, err = runWith([]string{
 		"IMG=localhost/funnel-operator/manager:before", "ATTACHER_IMG=localhost/funnel-operator/attacher:before", "VERSION=before",
 	}, "", filepath.Join(before.checkout, "hack/images.sh"), dir)
 	Expect(err).NotTo(HaveOccurred())

@@ -58,8 +58,7 @@ func (c *cluster) tryPod() error {
 	if err := c.api.Create(GinkgoT().Context(), p, client.DryRunAll); err != nil {
 		return err
 	}
-	attachers := c.attachers()
-	if len(p.Spec.InitContainers) != 1 || p.Spec.InitContainers[0].Image != attachers[len(attachers)-1] {
+	if len(p.Spec.InitContainers) != 1 || p.Spec.InitContainers[0].Image != c.attachers[len(c.attachers)-1] {
 		return fmt.Errorf("not injected: %+v", p.Spec.InitContainers)
 	}
 	return nil

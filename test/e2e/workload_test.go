@@ -45,7 +45,7 @@ func (c *cluster) injected(app string) int {
 	for _, p := range c.pods(app) {
 		for _, container := range p.Spec.InitContainers {
 			if container.Name == "sfunnel-attach" {
-				Expect(c.attachers()).To(ContainElement(container.Image))
+				Expect(c.attachers).To(ContainElement(container.Image))
 				count++
 			}
 		}
