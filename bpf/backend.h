@@ -327,12 +327,12 @@ static __noinline int answer_half_open(struct __sk_buff *skb, const struct packe
 
 /*
  * begins_anew reports whether a SYN begins a connection in the place of one that other
- * rules funneled: it is for the rules of now, and the entry goes. One that nobody has
- * answered yet may only be sent again.
+ * rules funneled or let pass: it is for the rules of now, and the entry goes. One that
+ * nobody has answered yet may only be sent again.
  */
 static __noinline bool begins_anew(const struct flow_key *key, const struct flow *f)
 {
-	if (f->kind != FLOW_FORWARD || !f->urg || is_of_these_rules(f))
+	if (f->kind != FLOW_FORWARD || is_of_these_rules(f))
 		return false;
 	if (!f->state && !flow_expired(f, false))
 		return false;

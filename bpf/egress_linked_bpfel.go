@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgress() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressBytes[385251:480611],
-		Types:        _EgressBytes[480611:489727],
-		Functions:    _EgressBytes[489727:490119],
-		Relocations:  _EgressBytes[490119:491047],
+		Instructions: _EgressBytes[385450:480866],
+		Types:        _EgressBytes[480866:489982],
+		Functions:    _EgressBytes[489982:490374],
+		Relocations:  _EgressBytes[490374:491302],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".bss", Type: ebpf.Array, KeySize: 4, ValueSize: 20, MaxEntries: 1, Flags: 0x0}, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},

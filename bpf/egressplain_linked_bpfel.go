@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgressPlain() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressPlainBytes[249223:299231],
-		Types:        _EgressPlainBytes[299231:306152],
-		Functions:    _EgressPlainBytes[306152:306360],
-		Relocations:  _EgressPlainBytes[306360:306904],
+		Instructions: _EgressPlainBytes[249439:299447],
+		Types:        _EgressPlainBytes[299447:306368],
+		Functions:    _EgressPlainBytes[306368:306576],
+		Relocations:  _EgressPlainBytes[306576:307120],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

@@ -71,7 +71,7 @@ enum flow_kind {
 
 struct flow {
 	__u32 tick;	/* of its last packet in this direction */
-	__u32 rule;	/* that it was claimed by, at the hook that claimed it: stamp_rule */
+	__u32 rule;	/* that claimed it, at the hook that did: stamp_rule; 0 of direct ones */
 	__be16 sport;	/* what the packet gets */
 	__be16 dport;
 	__be16 urg;	/* the marker that it gets; 0: none, and nothing is cleared */
@@ -415,7 +415,8 @@ static __always_inline void sweep_table(struct sweep *s)
 /*
  * sweep_flows removes what is expired and reports whether it looked. It does so
  * seldom, because it goes through the whole table: once more when
- * hardly any flow was over, and at once under pressure when that was so lately.
+ * hardly any flow was over, and at once under pressure when that was so lately, or
+ * when the next sweep is far off: what this one leaves has to do until then.
  */
 __noinline int sweep_flows(void)
 {
@@ -423,7 +424,8 @@ __noinline int sweep_flows(void)
 
 	if (s.now - swept.tick < sweep_ticks)
 		return false;
-	s.pressed = swept.over < SWEEP_ENOUGH && s.now - swept.tick < SWEEP_REMEMBERS;
+	s.pressed = sweep_ticks > 1 ||
+		    (swept.over < SWEEP_ENOUGH && s.now - swept.tick < SWEEP_REMEMBERS);
 	swept.tick = s.now;
 	swept.wanted = 0;
 	sweep_table(&s);

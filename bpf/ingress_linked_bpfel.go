@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngress() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressBytes[341369:424761],
-		Types:        _IngressBytes[424761:433696],
-		Functions:    _IngressBytes[433696:434072],
-		Relocations:  _IngressBytes[434072:434808],
+		Instructions: _IngressBytes[341568:425016],
+		Types:        _IngressBytes[425016:433951],
+		Functions:    _IngressBytes[433951:434327],
+		Relocations:  _IngressBytes[434327:435063],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".bss", Type: ebpf.Array, KeySize: 4, ValueSize: 20, MaxEntries: 1, Flags: 0x0}, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},

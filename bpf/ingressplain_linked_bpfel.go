@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngressPlain() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressPlainBytes[213273:253817],
-		Types:        _IngressPlainBytes[253817:260557],
-		Functions:    _IngressPlainBytes[260557:260749],
-		Relocations:  _IngressPlainBytes[260749:261101],
+		Instructions: _IngressPlainBytes[213497:254041],
+		Types:        _IngressPlainBytes[254041:260781],
+		Functions:    _IngressPlainBytes[260781:260973],
+		Relocations:  _IngressPlainBytes[260973:261325],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

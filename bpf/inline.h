@@ -152,10 +152,11 @@ static __noinline int follow(struct __sk_buff *skb, const struct packet *p,
 	bool refused = f->marker && !has_marker(p, f);
 
 	note_segment(key, f, refused ? TCP_RST : p->flags, f->kind == FLOW_FORWARD);
-	if (f->kind == FLOW_FORWARD)
-		count_flow(f, p->l3_len);
-	if (f->urg)
+	if (f->urg) {
+		if (f->kind == FLOW_FORWARD)
+			count_flow(f, p->l3_len);
 		return mark(skb, p, f);
+	}
 	return f->marker ? unmark(skb, p, f) : keep_apart(skb, p, f);
 }
 
@@ -193,9 +194,9 @@ static __always_inline __u32 exchange_start(const struct packet *p)
 
 /*
  * Where the next try is: at first in a row, then far apart, since ports that are taken
- * stand in rows. It shares no factor with most numbers of ports.
+ * stand in rows. A prime, so that it comes by every port however many there are.
  */
-#define CLAIM_STRIDE 40503
+#define CLAIM_STRIDE 40507
 
 /* One claim. Keys and values stand here, so that no function needs more stack. */
 struct claim {
@@ -344,7 +345,7 @@ static __always_inline int pass_direct(struct __sk_buff *skb, const struct packe
 	if (!funnels_inline || p->tuple.protocol != IPPROTO_TCP ||
 	    !is_exchange_port(p->tuple.sport) || !is_through(p->tuple.dport))
 		return untouched(reason);
-	failed = claim(p, hook, ~0U, p->tuple.dport, 0);
+	failed = claim(p, hook, 0, p->tuple.dport, 0);
 	if (!failed)
 		return follow_claimed(skb, p, hook);
 	return is_syn(p) ? dropped(failed) : untouched(reason);

@@ -262,6 +262,38 @@ func TestNewConnectionsObeyNewRules(t *testing.T) {
 	}
 }
 
+// TestNewDirectConnectionsObeyNewRules has one to a through port, from a port that a
+// funneled flow could have.
+func TestNewDirectConnectionsObeyNewRules(t *testing.T) {
+	const port, direct = 1500, "tcp dport 9090 funnel tcp dport 8080 inline\n"
+	client, server := inlineHosts(t)
+	client.put(t, "", direct, nil)
+	for _, rest := range []string{direct, otherRule + direct} {
+		client.talkFrom(t, port, server)
+		if n := client.counters(t, attach.Egress).Reasons[datapath.Direct]; n == 0 {
+			t.Errorf("it has no entry: %v", n)
+		}
+		client.put(t, "", rest, nil)
+	}
+	client.talkFrom(t, port, server)
+	client.put(t, "", "tcp dport 8080 drop\n"+direct, nil)
+	ctx, stop := context.WithCancel(t.Context())
+	dialed := make(chan error)
+	go func() {
+		_, err := client.dialFrom(ctx, t, port, server)
+		dialed <- err
+	}()
+	for client.ruleCounts(t, attach.Egress)[0] == 0 {
+		select {
+		case err := <-dialed:
+			t.Fatalf("not dropped: %v", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	stop()
+	<-dialed
+}
+
 func TestWithoutPrivilegeFlowsAreNotBroken(t *testing.T) {
 	client, server := inlineHosts(t)
 	three := capabilities("bpf net_admin perfmon")

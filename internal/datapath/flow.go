@@ -159,6 +159,7 @@ func (f *flowTable) keep() {
 	f.ingress.unfunnels = f.ingress.unfunnels || f.kept.Unfunneled[rules.Ingress]
 	f.egress.unfunnels = f.egress.unfunnels || f.kept.Unfunneled[rules.Egress]
 	f.entries = f.kept.maps[bpf.EgressMapFlows].MaxEntries()
+	f.early = min(f.early, max(1, (f.entries-1)/2)) // half open ones leave room for live ones
 	if f.keepsHalfOpen() {
 		f.halfOpen = f.kept.maps[bpf.EgressMapHalfOpen].MaxEntries()
 	}

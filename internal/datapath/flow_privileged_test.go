@@ -69,3 +69,15 @@ func TestAClientBecomesABackend(t *testing.T) {
 		t.Errorf("the table of flows has %d places, and not the %d that it had", n, first.entries)
 	}
 }
+
+// TestASmallTableHasRoomForLiveFlows when it is kept under rules that ask for a larger one.
+func TestASmallTableHasRoomForLiveFlows(t *testing.T) {
+	testnet.RequireRoot(t)
+	backend := mustCompile(t, "tcp dport 179 unfunnel tcp inline dport 80")
+	first := mustPlan(t, Config{Ingress: backend, Flows: 64})
+	kept := &Kept{FlowTables: &FlowTables{maps: first.shared}, Unfunneled: map[rules.Direction]bool{}}
+	then := mustPlan(t, Config{Ingress: backend, Kept: kept})
+	if then.entries != first.entries || then.early != first.early {
+		t.Errorf("%d of %d flows may be half open, %d of %d before", then.early, then.entries, first.early, first.entries)
+	}
+}

@@ -338,6 +338,33 @@ func TestInlineTableFull(t *testing.T) {
 	p.sourcesAreCounted(t)
 }
 
+// TestALargeTableMakesAllItsRoom: its next sweep is far off, however many flows have been
+// over for long at this one.
+func TestALargeTableMakesAllItsRoom(t *testing.T) {
+	const flows, long = sweepEntries, 300
+	p := limited(t, flows, rules.PortRange{})
+	for i := range flows {
+		e := ends{client, netip.AddrFrom4([4]byte{172, 30, 1, byte(i / 2048)})}
+		runOn(t, p.Egress, e.out(seg{sport: uint16(40000 + i%2048), dport: 4739, flags: wire.SYN}))
+	}
+	if n := p.entries(t, bpf.EgressMapFlows); n != flows*entriesFunneled {
+		t.Fatalf("%d entries", n)
+	}
+	seen := 0
+	p.each(t, func(f *flowEntry) {
+		age := 10 * time.Second
+		if seen++; seen <= long {
+			age = 61 * time.Second
+		}
+		f.State, f.Tick = flowAnswered|flowFins, f.Tick-uint32(age>>tickShift)
+	})
+	for i := range 2 * long {
+		if got := p.syn(t, families["IPv4"], uint16(40000+i)); got != Funneled {
+			t.Fatalf("after %d more: counted %v", i, got)
+		}
+	}
+}
+
 func TestInlinePortsRunOut(t *testing.T) {
 	p := limited(t, 0, rules.PortRange{First: 1026, Last: 65534}) // leaves 1024, 1025 and 65535
 	e := families["IPv4"]
@@ -352,8 +379,10 @@ func TestInlinePortsRunOut(t *testing.T) {
 		t.Errorf("one more: counted %v", reason)
 	}
 	elsewhere := ends{e.client, netip.MustParseAddr("172.30.201.10")}
-	if reason := p.syn(t, elsewhere, 41000); reason != Funneled {
-		t.Errorf("the same ports to another destination: counted %v", reason)
+	for _, sport := range []uint16{41000, 41003, 41006} {
+		if reason := p.syn(t, elsewhere, sport); reason != Funneled {
+			t.Errorf("the same ports to another destination, from %d: counted %v", sport, reason)
+		}
 	}
 	if reason, _, _ := reasonOf(t, p, p.Egress, e.out(seg{sport: 40001, dport: 4739, flags: wire.RST})); reason != Funneled {
 		t.Errorf("reset: counted %v", reason)
