@@ -5,6 +5,7 @@ package attach
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 
+	"github.com/sfunnel-io/funnel-operator/internal/datapath"
 	"github.com/sfunnel-io/funnel-operator/internal/rules"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 )
@@ -462,6 +464,35 @@ func TestInlineTakesBothHooks(t *testing.T) {
 				mustAttach(t, options(t, "tcp dport 1 drop", "", ""))
 				checkState(t, "other rules", "eth0:clsact eth0:ingress")
 			})
+		}
+	})
+}
+
+// TestAFlowThatBeginsWhileProgramsLoadIsKept: its table held none when it was asked, and was
+// to be made anew in another size.
+func TestAFlowThatBeginsWhileProgramsLoadIsKept(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
+		newNamespace(t)
+		neighbour(t, ethernet(t, "eth0", "10.0.0.1/24"), "10.0.0.2")
+		o := options(t, "", "tcp dport 443 funnel tcp dport 80 inline", "")
+		mustAttach(t, o)
+		o.Flows = 100
+		targets, err := o.targets(t.Context())
+		must(t, err)
+		js, err := o.prepare(targets, compilerOf(o))
+		defer js.close()
+		must(t, err)
+
+		ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer stop()
+		if _, err := new(net.Dialer).DialContext(ctx, "tcp4", "10.0.0.2:443"); err == nil {
+			t.Fatal("somebody answered")
+		}
+		must(t, js.attach())
+		attached, err := js.describe()
+		must(t, err)
+		if !attached[0].KeptFlows || attached[0].FlowEntries != 2*datapath.DefaultFlows+1 {
+			t.Errorf("got %+v", attached[0])
 		}
 	})
 }

@@ -23,7 +23,8 @@ type job struct {
 	link     netlink.Link
 	segment  *segmentDevice // nil when the rules need none
 	programs *datapath.Programs
-	seats    []*seat // of the programs that tcx attaches
+	left     *datapath.FlowTables // of earlier programs, which programs don't keep; nil when not looked for
+	seats    []*seat              // of the programs that tcx attaches
 	done     undo
 	// generated is the generation of the rules in programs.
 	generated uint32
@@ -206,12 +207,20 @@ func (js jobs) close() {
 		if j.programs != nil {
 			_ = j.programs.Close()
 		}
+		if j.left != nil {
+			j.left.Close()
+		}
 	}
 }
 
 // attach puts all programs in place: a segment program before the egress program
 // that sends packets to it. Older ones go when all are there.
 func (js jobs) attach() error {
+	for _, j := range js {
+		if err := j.keepLate(); err != nil {
+			return fmt.Errorf("attach %s: %w", j.name, err)
+		}
+	}
 	for _, j := range js {
 		if err := j.attach(); err != nil {
 			return fmt.Errorf("attach %s: %w", j.name, err)

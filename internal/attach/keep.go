@@ -31,7 +31,8 @@ func (e *FlowsError) Error() string {
 func (e *FlowsError) Unwrap() error { return e.Err }
 
 // keepFlows makes the new programs use the flow tables of those that they
-// replace. What holds no flow and has another size than is asked for is not kept.
+// replace. What holds no flow and has another size than is asked for is not kept, but
+// for a second time: keepLate.
 func (j *job) keepFlows(c *datapath.Config) error {
 	before, err := j.keeping()
 	if err != nil || len(before) == 0 || j.options.DropFlows {
@@ -42,7 +43,10 @@ func (j *job) keepFlows(c *datapath.Config) error {
 	if err != nil {
 		return &FlowsError{first.name.Hook, err}
 	}
-	if left, err := tables.DropEmpty(*c); err != nil || !left {
+	if j.left == nil {
+		j.left, err = tables.TakeEmpty(*c)
+	}
+	if err != nil || tables.None() {
 		tables.Close()
 		return err
 	}
@@ -54,6 +58,22 @@ func (j *job) keepFlows(c *datapath.Config) error {
 		}
 	}
 	return nil
+}
+
+// keepLate loads the programs once more where a flow began in a table that they were not to
+// keep: loading takes time.
+func (j *job) keepLate() error {
+	if j.left == nil {
+		return nil
+	}
+	live, err := j.left.Live()
+	if err != nil || !live {
+		return err
+	}
+	if err := j.programs.Close(); err != nil {
+		return err
+	}
+	return j.load()
 }
 
 // keeping returns our programs on the interface that remember flows.

@@ -5,6 +5,7 @@ package datapath
 import (
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/cilium/ebpf"
 
@@ -49,14 +50,15 @@ func AttachedFlowTables(id ebpf.ProgramID) (*FlowTables, error) {
 	return t, nil
 }
 
-// DropEmpty lets go of tables that hold no flow and aren't what the next rules ask for,
-// and reports whether any is left. Those of inline flows stay or go together.
-func (t *FlowTables) DropEmpty(next Config) (left bool, err error) {
+// TakeEmpty takes out the tables that hold no flow and aren't what the next rules ask for.
+// Those of inline flows stay or go together. Close what it returns, too.
+func (t *FlowTables) TakeEmpty(next Config) (*FlowTables, error) {
 	next.Kept = nil
 	wanted, err := planFlows(next)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
+	taken := &FlowTables{maps: map[string]*ebpf.Map{}}
 	for _, group := range []struct {
 		names  []string
 		wanted bool
@@ -64,27 +66,37 @@ func (t *FlowTables) DropEmpty(next Config) (left bool, err error) {
 		{[]string{bpf.EgressMapFlows, bpf.EgressMapHalfOpen, bpf.EgressMapSources}, wanted.inline()},
 		{[]string{bpf.EgressMapPushedFlows}, wanted.replies()},
 	} {
-		empty, err := t.empty(group.names)
-		if err != nil {
-			return false, fmt.Errorf("look into a flow table: %w", err)
-		}
-		if !empty || group.wanted && t.sized(group.names, wanted.specs()) {
-			left = true
+		if group.wanted && t.sized(group.names, wanted.specs()) {
 			continue
 		}
+		tables := &FlowTables{maps: map[string]*ebpf.Map{}}
 		for _, name := range group.names {
-			t.maps[name].Close()
+			tables.maps[name] = t.maps[name]
+		}
+		live, err := tables.Live()
+		if err != nil {
+			taken.Close()
+			return nil, err
+		}
+		if live {
+			continue
+		}
+		maps.Copy(taken.maps, tables.maps)
+		for _, name := range group.names {
 			delete(t.maps, name)
 		}
 	}
-	return left, nil
+	return taken, nil
 }
 
-// empty reports whether no flow in the tables lives: entries of inline flows that are over
+// None reports whether there is no table.
+func (t *FlowTables) None() bool { return len(t.maps) == 0 }
+
+// Live reports whether a flow in the tables lives: entries of inline flows that are over
 // stay until their place is wanted.
-func (t *FlowTables) empty(names []string) (bool, error) {
-	for _, name := range names {
-		var lives bool
+func (t *FlowTables) Live() (bool, error) {
+	for name := range t.maps {
+		var live bool
 		var err error
 		switch name {
 		case bpf.EgressMapSources: // of counters, which are there always
@@ -92,15 +104,18 @@ func (t *FlowTables) empty(names []string) (bool, error) {
 		case bpf.EgressMapPushedFlows:
 			var n int
 			n, err = countEntries(t.maps[name])
-			lives = n > 0
+			live = n > 0
 		default:
-			lives, err = t.lives(name)
+			live, err = t.lives(name)
 		}
-		if err != nil || lives {
-			return false, err
+		if err != nil {
+			return false, fmt.Errorf("look into a flow table: %w", err)
+		}
+		if live {
+			return true, nil
 		}
 	}
-	return true, nil
+	return false, nil
 }
 
 // lives reports whether a flow of an inline table is not over.
