@@ -46,10 +46,11 @@ func (r *FunnelPolicyReconciler) conflicts(ctx context.Context, p *v1alpha1.Funn
 }
 
 // inForce is what pods get of a policy: what its spec compiles to, or else its
-// last good rules.
+// last good rules. A client that may have none any more has none, whether its ConfigMap is
+// written already or not.
 func (r *FunnelPolicyReconciler) inForce(ctx context.Context, q *v1alpha1.FunnelPolicy) (compiled, error) {
 	c, _, err := r.compile(ctx, q)
-	if err != nil || c.program.Data != nil {
+	if err != nil || c.program.Data != nil || c.program.Revoked && len(c.faults) == 0 {
 		return c, err
 	}
 	have, err := getConfigMap(ctx, r.Client, rulesName(client.ObjectKeyFromObject(q)))

@@ -313,6 +313,35 @@ var _ = Describe("Policies that can meet on a pod", Ordered, func() {
 		Eventually(condition(younger, v1alpha1.ConditionAccepted)).Should(Equal("True/Accepted"))
 	})
 
+	It("hear of an older client that may have no rules any more, though it had some", func() {
+		there, s := newShop(), shopLabelled(map[string]string{"client": "yes"})
+		service := there.service("collector")
+		backend := there.policy("collector", behind("collector"))
+		there.pod("web-1", reports("collector", digestOf(backend)))
+		there.endpoints("collector", "web-1")
+		client := s.policy("a-client", clientOf(there, "collector"))
+		digestOf(client)
+		younger := s.policy("b-younger", selects("client"), egress("ip daddr "+service.Spec.ClusterIP+" tcp dport 8080 accept"))
+		Eventually(condition(younger, v1alpha1.ConditionAccepted)).Should(Equal("False/Conflicted"))
+
+		s.relabel(map[string]string{"client": "no"})
+		Eventually(egressOf(client)).Should(BeEmpty())
+		Eventually(condition(younger, v1alpha1.ConditionAccepted)).Should(Equal("True/Accepted"))
+	})
+
+	It("hear of an older one whose last good rules somebody deletes", func() {
+		s := newShop()
+		older := s.policy("a-older", ingress(one))
+		digestOf(older)
+		change(older, func() { older.Spec.Rules.Text.Ingress = "nonsense" })
+		Eventually(condition(older, v1alpha1.ConditionAccepted)).Should(Equal("False/Invalid"))
+		younger := s.policy("b-younger", ingress(other))
+		Eventually(condition(younger, v1alpha1.ConditionAccepted)).Should(Equal("False/Conflicted"))
+
+		Expect(api.Delete(suite, rulesOf(older))).To(Succeed())
+		Eventually(condition(younger, v1alpha1.ConditionAccepted)).Should(Equal("True/Accepted"))
+	})
+
 	It("yield before their rules are released, and then too", func() {
 		s := newShop()
 		service := s.service("collector")

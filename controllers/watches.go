@@ -62,6 +62,7 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.FunnelPolicy{}, mapped(r.neighbours), builder.WithPredicates(specChanged)).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(policyOfConfigMap), builder.WithPredicates(contentChanged, r.byOthers())).
 		Watches(&corev1.ConfigMap{}, mapped(r.clientsOfConfigMap), changed).
+		Watches(&corev1.ConfigMap{}, mapped(r.neighboursOfConfigMap), builder.WithPredicates(goes)).
 		Watches(&corev1.Pod{}, later(mapped(r.policiesOfPod)), changed).
 		Watches(&corev1.Pod{}, later(handler.EnqueueRequestsFromMapFunc(r.missingOfPod)), builder.WithPredicates(appears)).
 		Watches(&discoveryv1.EndpointSlice{}, later(mapped(r.policiesOfEndpoints)), changed).
@@ -288,6 +289,24 @@ func (r *FunnelPolicyReconciler) clientsOfConfigMap(obj client.Object) ([]*v1alp
 		return nil, nil
 	}
 	return r.policies.clientsOf(types.NamespacedName{Namespace: obj.GetNamespace(), Name: name})
+}
+
+// goes lets pass objects that are gone.
+var goes = predicate.Funcs{
+	CreateFunc:  func(event.CreateEvent) bool { return false },
+	UpdateFunc:  func(event.UpdateEvent) bool { return false },
+	GenericFunc: func(event.GenericEvent) bool { return false },
+}
+
+// neighboursOfConfigMap are those of the policy whose last good rules the ConfigMap may have
+// held.
+func (r *FunnelPolicyReconciler) neighboursOfConfigMap(obj client.Object) ([]*v1alpha1.FunnelPolicy, error) {
+	name := strings.TrimSuffix(obj.GetName(), v1alpha1.ConfigMapSuffix)
+	p, exists, err := r.policies.indexer.GetByKey(types.NamespacedName{Namespace: obj.GetNamespace(), Name: name}.String())
+	if err != nil || !exists {
+		return nil, err
+	}
+	return r.policies.reachable(p.(*v1alpha1.FunnelPolicy))
 }
 
 // comesOrGoes lets pass objects that are made or deleted while the controller runs.
