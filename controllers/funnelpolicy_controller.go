@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -76,8 +77,8 @@ type FunnelPolicyReconciler struct {
 	// live. Default 100: 16 such pages of ordinary pods, 25 KiB each, are 40 MiB.
 	podsPerPage int64
 
-	// started is when the controller was set up.
-	started  time.Time
+	// started is when the controller began, after it stood by for however long.
+	started  atomic.Pointer[time.Time]
 	policies policies
 	services services
 	pods     pods

@@ -40,7 +40,23 @@ type operator struct {
 // no other rights than those that are installed with it.
 func startOperator(edits ...func(*FunnelPolicyReconciler)) (o *operator, stop func()) {
 	GinkgoHelper()
-	o = &operator{clock: &skewedClock{}, requests: &requestLog{}}
+	o, mgr := newOperator(edits...)
+	return o, o.startWith(mgr)
+}
+
+// startWith starts the manager of an operator that stood by.
+func (o *operator) startWith(mgr ctrl.Manager) (stop func()) {
+	GinkgoHelper()
+	stop = startManager(mgr)
+	Expect(mgr.GetCache().WaitForCacheSync(suite)).To(BeTrue())
+	Eventually(o.started.Load).ShouldNot(BeNil())
+	return stop
+}
+
+// newOperator sets one up, and leaves it standing by.
+func newOperator(edits ...func(*FunnelPolicyReconciler)) (*operator, ctrl.Manager) {
+	GinkgoHelper()
+	o := &operator{clock: &skewedClock{}, requests: &requestLog{}}
 	o.FunnelPolicyReconciler = &FunnelPolicyReconciler{
 		Clock:        o.clock,
 		StatusAtMost: 50 * time.Millisecond,
@@ -64,10 +80,7 @@ func startOperator(edits ...func(*FunnelPolicyReconciler)) (o *operator, stop fu
 	})
 	Expect(err).NotTo(HaveOccurred())
 	Expect(o.SetupWithManager(mgr)).To(Succeed())
-
-	stop = startManager(mgr)
-	Expect(mgr.GetCache().WaitForCacheSync(suite)).To(BeTrue())
-	return o, stop
+	return o, mgr
 }
 
 // startManager starts a manager, which ends with the spec or when stop is called.

@@ -52,10 +52,10 @@ func (r *FunnelPolicyReconciler) swept(ctx context.Context, p *v1alpha1.FunnelPo
 	return others, s.at, nil
 }
 
-// foundAtStart reports whether the policy is older than this controller. The API
+// foundAtStart reports whether the policy is older than this controller's work. The API
 // server tells seconds.
 func (r *FunnelPolicyReconciler) foundAtStart(p *v1alpha1.FunnelPolicy) bool {
-	return p.CreationTimestamp.Time.Before(r.started.Truncate(time.Second))
+	return p.CreationTimestamp.Time.Before(r.started.Load().Truncate(time.Second))
 }
 
 // sweep fills in s.

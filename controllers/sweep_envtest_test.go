@@ -17,9 +17,9 @@ import (
 func minutesLater(r *FunnelPolicyReconciler) { r.Clock.(*skewedClock).advance(5 * time.Minute) }
 
 var _ = Describe("Lists of pods that were not injected", Ordered, func() {
-	It("are one for all policies that a starting operator finds in a namespace", func() {
-		s := newShop()
-		var policies []*v1alpha1.FunnelPolicy
+	// several makes as many policies as are worth a sweep, and more; of the first no pod, of the
+	// second one, and so on.
+	several := func(s shop) (policies []*v1alpha1.FunnelPolicy) {
 		for i := range 2 * sweepFrom {
 			app := fmt.Sprintf("app-%d", i)
 			policies = append(policies, s.policy(app, selects(app)))
@@ -28,17 +28,37 @@ var _ = Describe("Lists of pods that were not injected", Ordered, func() {
 				change(pod, func() { pod.Labels["app"] = app })
 			}
 		}
-		o, _ := startOperator(minutesLater, withoutPolling)
+		return policies
+	}
+	// listedOnce waits until the operator counted the pods of all of them.
+	listedOnce := func(o *operator, s shop, policies []*v1alpha1.FunnelPolicy) {
+		GinkgoHelper()
 		for i, p := range policies {
 			Eventually(condition(p, "Ready")).ShouldNot(BeEmpty())
 			Expect(podCounts(p)()).To(Equal(v1alpha1.PodCounts{Matched: int32(i), Missing: int32(i)}))
 		}
 		Expect(o.requests.reading("/namespaces/" + string(s) + "/pods")).To(HaveLen(1))
+	}
+
+	It("are one for all policies that a starting operator finds in a namespace", func() {
+		s := newShop()
+		policies := several(s)
+		o, _ := startOperator(minutesLater, withoutPolling)
+		listedOnce(o, s, policies)
 
 		By("a policy that comes later")
 		later := s.policy("later", selects("app-1"))
 		Eventually(func() int32 { return podCounts(later)().Missing }).Should(BeEquivalentTo(1))
 		Expect(o.requests.reading("/namespaces/" + string(s) + "/pods")).To(HaveLen(2))
+	})
+
+	It("are one, too, when an operator takes over that stood by while the policies were made", func() {
+		o, mgr := newOperator(withoutPolling)
+		s := newShop()
+		policies := several(s)
+		o.clock.advance(5 * time.Minute)
+		o.startWith(mgr)
+		listedOnce(o, s, policies)
 	})
 
 	It("are not asked for by rollouts, but by pods that are gone", func() {

@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
@@ -68,6 +69,7 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&discoveryv1.EndpointSlice{}, later(mapped(r.policiesOfEndpoints)), changed).
 		Watches(&corev1.Service{}, mapped(r.policiesOfService), changed).
 		WatchesMetadata(&corev1.Namespace{}, mapped(r.policiesOfNamespace), changed).
+		WatchesRawSource(source.Func(r.begin)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers})
 	if r.WebhookConfiguration != "" {
 		controlled = controlled.Watches(&admissionregistrationv1.MutatingWebhookConfiguration{},
@@ -89,7 +91,6 @@ func (r *FunnelPolicyReconciler) fillIn(mgr ctrl.Manager) {
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
-	r.started = r.Clock.Now()
 	r.CiliumConfig = cmp.Or(r.CiliumConfig, types.NamespacedName{Namespace: metav1.NamespaceSystem, Name: "cilium-config"})
 	r.Workers = cmp.Or(r.Workers, 16)
 	r.KeepDeleted = cmp.Or(r.KeepDeleted, 10*time.Minute)
@@ -99,6 +100,13 @@ func (r *FunnelPolicyReconciler) fillIn(mgr ctrl.Manager) {
 	r.SettleFor = cmp.Or(r.SettleFor, 10*time.Second)
 	r.LookAgain = cmp.Or(r.LookAgain, time.Minute)
 	r.podsPerPage = cmp.Or(r.podsPerPage, 100)
+}
+
+// begin is called before the first reconcile, when this replica leads.
+func (r *FunnelPolicyReconciler) begin(context.Context, requests) error {
+	now := r.Clock.Now()
+	r.started.Store(&now)
+	return nil
 }
 
 // specChanged lets pass policies but as their status changed. One that was deleted and made
