@@ -5,7 +5,10 @@ package controllers
 import (
 	"context"
 	"sync"
-	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
@@ -13,27 +16,59 @@ import (
 // ciliumConfig is what was read of Cilium's configuration.
 type ciliumConfig struct {
 	sync.Mutex
-	at       time.Time
-	atSocket bool
+	read, atSocket bool
 }
 
-// socketLoadBalancing reports whether Cilium picks backends when pods connect. It
-// matters to policies that funnel what is sent to Services.
+// sendsToServices reports whether the policy funnels what is sent to Services.
+func sendsToServices(p *v1alpha1.FunnelPolicy) bool {
+	return p.Spec.Client != nil || len(p.Spec.Rules.Egress) > 0
+}
+
+// socketLoadBalancing reports whether Cilium picks backends when pods connect, which
+// matters to policies that send to Services. It reads the configuration once.
 func (r *FunnelPolicyReconciler) socketLoadBalancing(ctx context.Context, p *v1alpha1.FunnelPolicy) (bool, error) {
-	if p.Spec.Client == nil && len(p.Spec.Rules.Egress) == 0 {
+	if !sendsToServices(p) {
 		return false, nil
 	}
 	r.cilium.Lock()
 	defer r.cilium.Unlock()
-	if !r.cilium.at.IsZero() && r.Clock.Since(r.cilium.at) < r.ListSlowly {
+	if r.cilium.read {
 		return r.cilium.atSocket, nil
 	}
-	config, err := getConfigMap(ctx, r.Live, r.CiliumConfig)
-	if err != nil {
-		return false, err
+	atSocket, err := r.readCilium(ctx)
+	if err == nil {
+		r.cilium.read, r.cilium.atSocket = true, atSocket
 	}
-	r.cilium.at, r.cilium.atSocket = r.Clock.Now(), config != nil && balancesAtSocket(config.Data)
-	return r.cilium.atSocket, nil
+	return atSocket, err
+}
+
+// followCilium reads the configuration again if it was read, and enqueues the policies to
+// which it matters when it says something else: one look for all of them.
+func (r *FunnelPolicyReconciler) followCilium(ctx context.Context, queue requests) {
+	r.cilium.Lock()
+	defer r.cilium.Unlock()
+	if !r.cilium.read {
+		return
+	}
+	atSocket, err := r.readCilium(ctx)
+	if err != nil {
+		log.FromContext(ctx).Error(err, "read Cilium's configuration again")
+		return
+	}
+	if atSocket == r.cilium.atSocket {
+		return
+	}
+	r.cilium.atSocket = atSocket
+	for _, p := range r.policies.all() {
+		if sendsToServices(p) {
+			delayed{queue, r.sometime}.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(p)})
+		}
+	}
+}
+
+func (r *FunnelPolicyReconciler) readCilium(ctx context.Context) (atSocket bool, err error) {
+	config, err := getConfigMap(ctx, r.Live, r.CiliumConfig)
+	return config != nil && balancesAtSocket(config.Data), err
 }
 
 // balancesAtSocket reads Cilium's configuration: replacing kube-proxy brings

@@ -28,7 +28,7 @@ var _ = Describe("Conditions", Ordered, func() {
 	BeforeAll(func() {
 		webhookConfigured()
 		o, _ = startOperator(withoutPolling, func(r *FunnelPolicyReconciler) {
-			r.CiliumConfig, r.WebhookConfiguration = cilium, configuration().Name
+			r.CiliumConfig, r.WebhookConfiguration, r.ListSlowly = cilium, configuration().Name, time.Second
 		})
 	})
 
@@ -248,16 +248,30 @@ var _ = Describe("Conditions", Ordered, func() {
 		}, "collector.example"),
 	)
 
-	It("tell that Cilium balances at the socket, which is looked for now and then", func() {
-		Expect(api.Create(suite, &corev1.ConfigMap{
+	It("tell that Cilium balances at the socket, while it does", func() {
+		s := newShop()
+		s.service("collector")
+		p := s.policy("exporter", selects("exporter"), through("collector"))
+		s.pod("exporter-1", reports("exporter", digestOf(p)), func(p *corev1.Pod) { p.Labels["app"] = "exporter" })
+		Eventually(condition(p, "Attached")).Should(Equal("True/Attached"))
+		Expect(condition(p, "Warnings")()).To(Equal("False/NoWarnings"))
+		config := &corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Namespace: cilium.Namespace, Name: cilium.Name},
 			Data:       map[string]string{"kube-proxy-replacement": "true"},
-		})).To(Succeed())
-		o.clock.advance(time.Hour)
-		p := newShop().policy("exporter", selects("exporter"), through("collector"))
+		}
+		Expect(api.Create(suite, config)).To(Succeed())
 		Eventually(condition(p, "Warnings")).Should(Equal("True/SocketLoadBalancing"))
 		Expect(message(p, "Warnings")()).To(ContainSubstring("socketLB.hostNamespaceOnly=true"))
 		produced["SocketLoadBalancing"] = true
+
+		By("being told otherwise")
+		change(config, func() { config.Data["bpf-lb-sock-hostns-only"] = "true" })
+		Eventually(condition(p, "Warnings")).Should(Equal("False/NoWarnings"))
+
+		By("nothing being written while it stays")
+		looks := len(o.requests.reading("/configmaps/" + cilium.Name))
+		o.untilQuiet()
+		Eventually(func() int { return len(o.requests.reading("/configmaps/" + cilium.Name)) }).Should(BeNumerically(">", looks))
 	})
 
 	It("tell that nobody injects", func() {

@@ -69,8 +69,8 @@ type FunnelPolicyReconciler struct {
 	WebhookConfiguration string
 
 	// CiliumConfig is the ConfigMap by which Cilium says how it balances. Default
-	// kube-system/cilium-config. It is read live, for policies with clients, at most
-	// every ListSlowly.
+	// kube-system/cilium-config. It is read live when the first policy that sends to
+	// Services is looked at, and from then on every ListSlowly.
 	CiliumConfig types.NamespacedName
 
 	// podsPerPage bounds how many pods each worker has in memory when it lists them

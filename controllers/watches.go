@@ -102,10 +102,12 @@ func (r *FunnelPolicyReconciler) fillIn(mgr ctrl.Manager) {
 	r.podsPerPage = cmp.Or(r.podsPerPage, 100)
 }
 
-// begin is called before the first reconcile, when this replica leads.
-func (r *FunnelPolicyReconciler) begin(context.Context, requests) error {
+// begin is called before the first reconcile, when this replica leads. It follows what is
+// not watched.
+func (r *FunnelPolicyReconciler) begin(ctx context.Context, queue requests) error {
 	now := r.Clock.Now()
 	r.started.Store(&now)
+	go wait.UntilWithContext(ctx, func(ctx context.Context) { r.followCilium(ctx, queue) }, r.ListSlowly)
 	return nil
 }
 
