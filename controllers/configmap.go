@@ -148,8 +148,9 @@ func (r *FunnelPolicyReconciler) configMap(ctx context.Context, name types.Names
 	if !last.hidden && !last.stale(version) {
 		return have, nil
 	}
-	have, err = getConfigMap(ctx, r.Live, name)
-	last.hidden = last.hidden && (have != nil || err != nil)
+	if have, err = getConfigMap(ctx, r.Live, name); have == nil && err == nil {
+		*last = written{} // what it made is gone
+	}
 	return have, err
 }
 

@@ -31,7 +31,7 @@ import (
 // The waiting begins anew when the controller restarts, which errs on the safe
 // side.
 func (r *FunnelPolicyReconciler) reconcileDeleted(ctx context.Context, of types.NamespacedName, known *known) (ctrl.Result, error) {
-	left, err := getConfigMap(ctx, r.Client, rulesName(of))
+	left, err := r.configMap(ctx, rulesName(of), &known.configMap)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

@@ -24,7 +24,7 @@ func (r *FunnelPolicyReconciler) publishExternal(ctx context.Context, facts *sta
 	p, data := facts.Policy, facts.Program.External
 	name := types.NamespacedName{Namespace: p.Namespace, Name: v1alpha1.ExternalName(p.Name)}
 	if p.Spec.Backend == nil {
-		return r.removeExternal(ctx, facts, name)
+		return r.removeExternal(ctx, facts, name, known)
 	}
 	if data == nil || len(facts.Faults)+len(facts.Conflicts) > 0 {
 		return nil, nil // the last good ones stay
@@ -64,8 +64,8 @@ func warned(program *policy.Program, w policy.Warning) *policy.Program {
 }
 
 // removeExternal deletes the ConfigMap of a policy that is a backend's no more.
-func (r *FunnelPolicyReconciler) removeExternal(ctx context.Context, facts *status.Facts, name types.NamespacedName) (refused, err error) {
-	have, err := getConfigMap(ctx, r.Client, name)
+func (r *FunnelPolicyReconciler) removeExternal(ctx context.Context, facts *status.Facts, name types.NamespacedName, known *known) (refused, err error) {
+	have, err := r.configMap(ctx, name, &known.external)
 	if err != nil || have == nil || !owned(have) {
 		return nil, err
 	}
