@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -53,6 +54,23 @@ var _ = Describe("In a namespace that is being deleted", Ordered, func() {
 		}
 		o.untilQuiet()
 		Expect(o.requests.writing(string(s))).To(HaveLen(writes))
+	})
+
+	It("what is remembered of it is forgotten with it", func() {
+		s := newShop()
+		p := s.policy("policy", ingress("nonsense"))
+		Eventually(condition(p, v1alpha1.ConditionAccepted)).Should(HavePrefix("False"))
+		Expect(api.Delete(suite, p)).To(Succeed())
+		Eventually(func() bool { return o.remembers(p) }).Should(BeFalse())
+		o.memory.sweep(string(s)) // as where policies are found at the start
+		Expect(o.ofNamespace(s)).To(Equal([]string{"sweep", "look", "keys"}))
+
+		end(s)
+		namespace := &corev1.Namespace{}
+		Expect(api.Get(suite, types.NamespacedName{Name: string(s)}, namespace)).To(Succeed())
+		namespace.Spec.Finalizers = nil
+		Expect(api.SubResource("finalize").Update(suite, namespace)).To(Succeed())
+		Eventually(func() []string { return o.ofNamespace(s) }).Should(BeEmpty())
 	})
 
 	It("a write that was under way is no failure", func() {

@@ -20,6 +20,17 @@ func (p *policies) noteKeys() error {
 	return p.indexer.AddIndexers(toolscache.Indexers{"sfunnel.io/key": p.keys.note})
 }
 
+// forgetKeys is for a namespace that is gone. Policies that are there nevertheless, because it
+// was made again, keep theirs.
+func (p policies) forgetKeys(namespace string) error {
+	p.keys.forget(namespace)
+	all, err := p.indexer.ByIndex(toolscache.NamespaceIndex, namespace)
+	for _, q := range typed(all) {
+		p.keys.add(q)
+	}
+	return err
+}
+
 // meeting are the policies of a namespace that may select an object which others select by
 // these labels: that ask for no other value of one of them.
 func (p policies) meeting(namespace string, set labels.Set) ([]*v1alpha1.FunnelPolicy, error) {
@@ -89,7 +100,8 @@ func contradict(a, b map[string]string) bool {
 
 // selectedKeys are, by namespace, the keys of the labels by which bySelector finds policies:
 // mostly one, such as "app". With a value for each of them there is no need to look at all
-// policies. A key is kept when no policy has it any more, which costs time alone.
+// policies. A key is kept when no policy has it any more, which costs time alone, until the
+// namespace goes.
 type selectedKeys struct {
 	mutex sync.Mutex
 	known map[string][]string
@@ -98,21 +110,28 @@ type selectedKeys struct {
 // note is called as an index would be: before anybody finds the policy in the cache. It has
 // no places.
 func (k *selectedKeys) note(obj any) ([]string, error) {
-	p, ok := obj.(*v1alpha1.FunnelPolicy)
-	if !ok || len(p.Spec.PodSelector.MatchLabels) == 0 {
-		return nil, nil
+	if p, ok := obj.(*v1alpha1.FunnelPolicy); ok {
+		k.add(p)
+	}
+	return nil, nil
+}
+
+func (k *selectedKeys) add(p *v1alpha1.FunnelPolicy) {
+	if len(p.Spec.PodSelector.MatchLabels) == 0 {
+		return
 	}
 	key := firstKey(p.Spec.PodSelector.MatchLabels)
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
-	if slices.Contains(k.known[p.Namespace], key) {
-		return nil, nil
+	if !slices.Contains(k.known[p.Namespace], key) {
+		put(&k.known, shared(p.Namespace), append(k.known[p.Namespace], shared(key)))
 	}
-	if k.known == nil {
-		k.known = map[string][]string{}
-	}
-	k.known[shared(p.Namespace)] = append(k.known[p.Namespace], shared(key))
-	return nil, nil
+}
+
+func (k *selectedKeys) forget(namespace string) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	delete(k.known, namespace)
 }
 
 // allIn reports whether the set has a value for each key.

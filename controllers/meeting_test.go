@@ -76,6 +76,34 @@ func TestPoliciesMeetAsTheirLabelsAllow(t *testing.T) {
 	}
 }
 
+// Of a namespace that is gone no key is kept, unless it was made again in the meantime.
+func TestKeysGoWithTheirNamespace(t *testing.T) {
+	indexer := newIndexer(policyIndexers)
+	all := policies{indexer: indexer}
+	if err := all.noteKeys(); err != nil {
+		t.Fatal(err)
+	}
+	for _, namespace := range []string{"gone", "again"} {
+		p := &v1alpha1.FunnelPolicy{}
+		p.Namespace, p.Name = namespace, "p"
+		p.Spec.PodSelector.MatchLabels = map[string]string{"app": "web"}
+		if err := indexer.Add(p); err != nil {
+			t.Fatal(err)
+		}
+		if namespace == "gone" {
+			if err := indexer.Delete(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := all.forgetKeys(namespace); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(map[string][]string{"again": {"app"}}, all.keys.known); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func beside(list []*v1alpha1.FunnelPolicy, set labels.Set) []*v1alpha1.FunnelPolicy {
 	return slices.DeleteFunc(slices.Clone(list), func(p *v1alpha1.FunnelPolicy) bool { return contradict(p.Spec.PodSelector.MatchLabels, set) })
 }

@@ -174,6 +174,14 @@ func (m *memory) keepNamedPorts(name types.NamespacedName, n portNumbers) {
 	put(&m.ports, name, n)
 }
 
+// forgetNamespace drops what is by namespace.
+func (m *memory) forgetNamespace(name string) {
+	m.Lock()
+	defer m.Unlock()
+	delete(m.sweeps, name)
+	delete(m.looks, name)
+}
+
 func (m *memory) sweep(namespace string) *sweep { return of(m, &m.sweeps, namespace) }
 
 func (m *memory) look(namespace string) *look { return of(m, &m.looks, namespace) }

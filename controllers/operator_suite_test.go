@@ -108,6 +108,24 @@ func (o *operator) remembers(p *v1alpha1.FunnelPolicy) bool {
 	return o.memory.policies[keyOf(p)] != nil
 }
 
+// ofNamespace names what the operator remembers of the namespace, besides its policies.
+func (o *operator) ofNamespace(s shop) (kinds []string) {
+	o.memory.Lock()
+	defer o.memory.Unlock()
+	if o.memory.sweeps[string(s)] != nil {
+		kinds = append(kinds, "sweep")
+	}
+	if o.memory.looks[string(s)] != nil {
+		kinds = append(kinds, "look")
+	}
+	o.policies.keys.mutex.Lock()
+	defer o.policies.keys.mutex.Unlock()
+	if o.policies.keys.known[string(s)] != nil {
+		kinds = append(kinds, "keys")
+	}
+	return kinds
+}
+
 // orphanedAt is since when the operator knows that the policy is gone, and its
 // ConfigMap is not.
 func (o *operator) orphanedAt(p *v1alpha1.FunnelPolicy) moment {

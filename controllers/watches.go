@@ -69,6 +69,7 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&discoveryv1.EndpointSlice{}, later(mapped(r.policiesOfEndpoints)), changed).
 		Watches(&corev1.Service{}, mapped(r.policiesOfService), changed).
 		WatchesMetadata(&corev1.Namespace{}, mapped(r.policiesOfNamespace), changed).
+		WatchesMetadata(&corev1.Namespace{}, handler.Funcs{DeleteFunc: r.forgetNamespace}).
 		WatchesRawSource(source.Func(r.begin)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Workers})
 	if r.WebhookConfiguration != "" {
@@ -333,6 +334,15 @@ func (r *FunnelPolicyReconciler) allPolicies(client.Object) ([]*v1alpha1.FunnelP
 // policiesOfNamespace are those in it.
 func (r *FunnelPolicyReconciler) policiesOfNamespace(obj client.Object) ([]*v1alpha1.FunnelPolicy, error) {
 	return r.policies.in(obj.GetName(), func(*v1alpha1.FunnelPolicy) bool { return true })
+}
+
+// forgetNamespace drops what is remembered of a namespace that is gone, besides its policies.
+func (r *FunnelPolicyReconciler) forgetNamespace(ctx context.Context, e event.DeleteEvent, _ requests) {
+	name := e.Object.GetName()
+	r.memory.forgetNamespace(name)
+	if err := r.policies.forgetKeys(name); err != nil {
+		log.FromContext(ctx).Error(err, "forget which labels the policies of a namespace select", "namespace", name)
+	}
 }
 
 // neighbours are the other policies whose verdict depends on this one, by way of others too:
