@@ -61,7 +61,9 @@ type FunnelPolicyReconciler struct {
 	// which endpoints have gone. Default 10 seconds.
 	SettleFor time.Duration
 
-	// Injector is who injects new pods. Default: status.Admission.
+	// Namespace is the operator's own: its pods are never injected at admission.
+	Namespace string
+	// Injector is who injects new pods elsewhere. Default: status.Admission.
 	Injector status.Injector
 	// WebhookConfiguration is the name of the MutatingWebhookConfiguration without which
 	// nobody does. The cache must be limited to it, as WebhookCertificate.LimitCache does.

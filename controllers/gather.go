@@ -49,6 +49,9 @@ func (r *FunnelPolicyReconciler) namespace(ctx context.Context, name string) (st
 		return status.Namespace{}, err
 	}
 	injector, err := r.injector(ctx)
+	if injector != status.Manifests && (name == metav1.NamespaceSystem || name == r.Namespace) {
+		injector = status.LeftOut
+	}
 	return status.Namespace{Name: name, Injector: injector, Injection: labels[v1alpha1.LabelInjection], Enforce: labels[status.LabelEnforce]}, err
 }
 

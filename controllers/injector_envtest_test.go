@@ -89,6 +89,23 @@ var _ = Describe("Pods that come uninjected", Ordered, func() {
 		Expect(message(p, "Attached")()).To(ContainSubstring("Run: kubectl funnel inject "))
 	})
 
+	It("are a matter of their manifests in the two namespaces that admission leaves out", func() {
+		own := newShop()
+		o, _ := startOperator(func(r *FunnelPolicyReconciler) { r.Namespace = string(own) })
+		p := own.policy("policy")
+		own.pod("web-1")
+		Eventually(condition(p, "Attached")).Should(Equal("False/PodsNotInjected"))
+		Expect(message(p, "Attached")()).To(And(
+			HavePrefix("The cluster never injects pods of namespace "+string(own)),
+			ContainSubstring("Run: kubectl funnel inject "), Not(ContainSubstring("kubectl label")), Not(ContainSubstring("rollout restart"))))
+
+		for namespace, want := range map[string]status.Injector{"kube-system": status.LeftOut, "kube-public": status.Admission} {
+			n, err := o.namespace(suite, namespace)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(n.Injector).To(Equal(want), namespace)
+		}
+	})
+
 	It("are listed when they are seen as endpoints, once", func() {
 		o, _ := startOperator()
 		s := newShop()

@@ -153,7 +153,7 @@ func setup(mgr ctrl.Manager, opts options, source certificates) error {
 // reconciler knows who injects pods. Whether the webhook's configuration is there it asks
 // where the manager keeps it: who renews the certificate themselves need not let it.
 func reconciler(opts options, source certificates) *controllers.FunnelPolicyReconciler {
-	r := &controllers.FunnelPolicyReconciler{KeepDeleted: opts.keepDeleted}
+	r := &controllers.FunnelPolicyReconciler{Namespace: opts.namespace, KeepDeleted: opts.keepDeleted}
 	switch {
 	case opts.webhook.serve && source.own != nil:
 		r.WebhookConfiguration = source.own.Configuration

@@ -36,5 +36,8 @@ func TestTheReconcilerKnowsWhoInjects(t *testing.T) {
 		if got.Injector != row.injector || got.WebhookConfiguration != row.asked {
 			t.Errorf("%v: injector %v, configuration %q", row.args, got.Injector, got.WebhookConfiguration)
 		}
+		if got.Namespace != "sfunnel-system" {
+			t.Errorf("%v: the operator's own namespace is %q", row.args, got.Namespace)
+		}
 	}
 }

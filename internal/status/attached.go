@@ -24,6 +24,9 @@ const (
 	Manifests
 	// Nobody is there while the webhook's configuration is not.
 	Nobody
+	// LeftOut stands for Manifests in a namespace that admission leaves out, whatever its
+	// labels: kube-system, and the operator's own.
+	LeftOut
 )
 
 // Namespace is what matters here of a namespace's labels, and who injects pods in it.
@@ -40,6 +43,9 @@ type Namespace struct {
 // opted out.
 func (n Namespace) Injects() bool { return n.Injector == Admission && n.enabled() }
 
+// byManifests reports whether pods are injected if their manifests are.
+func (n Namespace) byManifests() bool { return n.Injector == Manifests || n.Injector == LeftOut }
+
 func (n Namespace) enabled() bool { return n.Injection == v1alpha1.InjectionEnabled }
 
 // forbids reports whether the namespace refuses the capabilities that attaching
@@ -50,8 +56,18 @@ func (n Namespace) enableCommand() string {
 	return fmt.Sprintf("kubectl label namespace %s %s=%s --overwrite", n.Name, v1alpha1.LabelInjection, v1alpha1.InjectionEnabled)
 }
 
-func (n Namespace) permitCommand() string {
-	return fmt.Sprintf("kubectl label namespace %s %s=privileged --overwrite", n.Name, LabelEnforce)
+// permit is what to do where the namespace forbids the capabilities. The two that are left out
+// are not to be opened for all of their pods.
+func (n Namespace) permit() string {
+	if n.Injector == LeftOut {
+		return "Move the workload to a namespace of its own."
+	}
+	return fmt.Sprintf("Run: kubectl label namespace %s %s=privileged --overwrite.", n.Name, LabelEnforce)
+}
+
+// leftOut tells of a namespace that is left out.
+func (n Namespace) leftOut() string {
+	return fmt.Sprintf("The cluster never injects pods of namespace %s, whatever its labels; kubectl funnel inject injects their manifests.", n.Name)
 }
 
 // problem is one sentence about pods without the current rules.
@@ -93,7 +109,7 @@ func (c *Census) problems(n Namespace, refused, notYet string) []problem {
 		switch {
 		case notYet != "":
 			return notYet
-		case state == Missing && n.Injector == Manifests:
+		case state == Missing && n.byManifests():
 			return "Run: kubectl funnel inject -f FILES --image ATTACHER | kubectl apply -f - (FILES: the manifests of these pods and of all policies that select them)."
 		}
 		return fmt.Sprintf("Run: %s.", c.renewals[state])
@@ -110,12 +126,13 @@ func (c *Census) problems(n Namespace, refused, notYet string) []problem {
 		counted(c.queued.total, "pod"), c.queued, refused, c.refreshCommand(n))
 	add(n.Injector == Nobody && missing > 0, v1alpha1.ReasonNobodyInjects,
 		"Nobody injects pods: the webhook's configuration is not there. %s", installAgain)
-	add(n.Injector != Manifests && !n.enabled() && missing > 0, v1alpha1.ReasonNamespaceNotEnabled,
+	add(!n.byManifests() && !n.enabled() && missing > 0, v1alpha1.ReasonNamespaceNotEnabled,
 		"The namespace is not enabled for injection. Run: %s.", n.enableCommand())
-	add(n.forbids() && (missing > 0 || matched == 0 && (n.Injector == Manifests || n.Injects())), v1alpha1.ReasonPodSecurityForbids,
-		"The namespace enforces PodSecurity %s, which forbids the capabilities that attaching takes, so that injected pods are refused. Run: %s.", n.Enforce, n.permitCommand())
+	add(n.forbids() && (missing > 0 || matched == 0 && (n.byManifests() || n.Injects())), v1alpha1.ReasonPodSecurityForbids,
+		"The namespace enforces PodSecurity %s, which forbids the capabilities that attaching takes, so that injected pods are refused. %s", n.Enforce, n.permit())
 	add(c.barred.total > 0, v1alpha1.ReasonHostNetworkPods,
 		"Can't be injected: %s: %s. Change that or keep them out of spec.podSelector.", counted(c.barred.total, "pod"), c.barred)
+	add(n.Injector == LeftOut && c.named[Missing].total > 0, v1alpha1.ReasonPodsNotInjected, "%s", n.leftOut())
 	add(c.named[Missing].total > 0, v1alpha1.ReasonPodsNotInjected,
 		"Not injected: %s: %s. %s", counted(c.named[Missing].total, "pod"), c.named[Missing], rollOut(Missing))
 	add(c.named[Outdated].total > 0, v1alpha1.ReasonPodsOutdated,
@@ -168,8 +185,10 @@ func (n Namespace) caution() string {
 		return "New pods are not injected, because the webhook's configuration is not there. " + installAgain
 	case n.Injector == Admission && !n.enabled():
 		return fmt.Sprintf("New pods are not injected, because the namespace is not enabled. Run: %s.", n.enableCommand())
+	case n.Injector == LeftOut:
+		return n.leftOut()
 	case n.forbids():
-		return fmt.Sprintf("New pods are refused, because the namespace enforces PodSecurity %s. Run: %s.", n.Enforce, n.permitCommand())
+		return fmt.Sprintf("New pods are refused, because the namespace enforces PodSecurity %s. %s", n.Enforce, n.permit())
 	}
 	return ""
 }

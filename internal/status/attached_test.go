@@ -19,6 +19,7 @@ var (
 	unlabelled = Namespace{Name: testNamespace}
 	inFiles    = Namespace{Name: testNamespace, Injector: Manifests}
 	notAsked   = Namespace{Name: testNamespace, Injection: v1alpha1.InjectionEnabled, Enforce: "privileged", Injector: Nobody}
+	leftOut    = Namespace{Name: "kube-system", Injection: v1alpha1.InjectionEnabled, Injector: LeftOut}
 	restricted = Namespace{Name: testNamespace, Injection: v1alpha1.InjectionEnabled, Enforce: "restricted"}
 )
 
@@ -28,6 +29,7 @@ func TestAttached(t *testing.T) {
 	const permit = "Run: kubectl label namespace shop pod-security.kubernetes.io/enforce=privileged --overwrite."
 	const inject = "Run: kubectl funnel inject -f FILES --image ATTACHER | kubectl apply -f - (FILES: the manifests of these pods and of all policies that select them)."
 	const install = "Apply the operator's install again."
+	const never = "The cluster never injects pods of namespace kube-system, whatever its labels; kubectl funnel inject injects their manifests."
 	for _, test := range []struct {
 		name      string
 		namespace Namespace
@@ -54,6 +56,14 @@ func TestAttached(t *testing.T) {
 			yes("Attached", "1 pod with the current rules.")},
 		{"manifests inject, and the namespace refuses", Namespace{Name: testNamespace, Injector: Manifests, Enforce: "restricted"}, nil,
 			no("PodSecurityForbids", "The namespace enforces PodSecurity restricted, which forbids the capabilities that attaching takes, so that injected pods are refused. "+permit)},
+		{"not injected, as nobody is in that namespace", leftOut, []*corev1.Pod{pod("a", current), pod("b")},
+			no("PodsNotInjected", never+" Not injected: 1 pod: b. "+inject)},
+		{"no pod in such a namespace", leftOut, nil,
+			unknown("NoMatchingPods", "No running pod matches spec.podSelector. "+never)},
+		{"such a namespace, not labelled", Namespace{Name: "kube-system", Injector: LeftOut}, []*corev1.Pod{pod("a", current)},
+			yes("Attached", "1 pod with the current rules. "+never)},
+		{"the operator's own, which refuses", Namespace{Name: "kube-system", Injector: LeftOut, Enforce: "restricted"}, []*corev1.Pod{pod("b")},
+			no("PodSecurityForbids", "The namespace enforces PodSecurity restricted, which forbids the capabilities that attaching takes, so that injected pods are refused. Move the workload to a namespace of its own. "+never+" Not injected: 1 pod: b. "+inject)},
 		{"not injected, because nobody does", notAsked, []*corev1.Pod{pod("b")},
 			no("NobodyInjects", "Nobody injects pods: the webhook's configuration is not there. "+install+" Not injected: 1 pod: b. "+restart)},
 		{"nobody would inject the next", notAsked, []*corev1.Pod{pod("a", current)},
