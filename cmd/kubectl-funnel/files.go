@@ -9,21 +9,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
+
+	"github.com/spf13/pflag"
 
 	"github.com/sfunnel-io/funnel-operator/internal/manifest"
 )
 
-// list is a flag that may be repeated.
-type list []string
-
-// String joins what was given.
-func (l *list) String() string { return strings.Join(*l, " ") }
-
-// Set adds one.
-func (l *list) Set(s string) error {
-	*l = append(*l, s)
-	return nil
+// fileFlags adds the flags that say what the input is, by kubectl's names.
+func fileFlags(flags *pflag.FlagSet) (files *[]string, namespace *string) {
+	return flags.StringArrayP("filename", "f", nil, ""), flags.StringP("namespace", "n", "default", "")
 }
 
 // faults are what the input says wrong; other errors are of how it is named.

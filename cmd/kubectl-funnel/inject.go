@@ -5,11 +5,11 @@ package main
 import (
 	"cmp"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"strings"
 
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -20,30 +20,26 @@ import (
 
 // injectCommand prints the input with its pods injected, or its faults.
 func injectCommand(args []string, o outside) int {
-	flags := flag.NewFlagSet("inject", flag.ContinueOnError)
-	var files, policies list
-	var image, pull, cpu, memory string
-	flags.Var(&files, "f", "")
-	flags.Var(&policies, "policy", "")
-	flags.StringVar(&image, "image", "", "")
-	flags.StringVar(&pull, "image-pull-policy", "", "")
-	flags.StringVar(&cpu, "cpu", inject.DefaultCPU.String(), "")
-	flags.StringVar(&memory, "memory", inject.DefaultMemory.String(), "")
-	namespace := flags.String("n", "default", "")
+	flags := pflag.NewFlagSet("inject", pflag.ContinueOnError)
+	files, namespace := fileFlags(flags)
+	policies := flags.StringArray("policy", nil, "")
+	image, pull := flags.String("image", "", ""), flags.String("image-pull-policy", "", "")
+	cpu := flags.String("cpu", inject.DefaultCPU.String(), "")
+	memory := flags.String("memory", inject.DefaultMemory.String(), "")
 	rest, err := parse(flags, args)
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("inject: unexpected %q; files are named by -f", rest)
 	}
-	opts, optErr := injectOptions(image, pull, cpu, memory)
-	if err := cmp.Or(err, errors.Join(optErr, checkPolicies(policies))); err != nil {
+	opts, optErr := injectOptions(*image, *pull, *cpu, *memory)
+	if err := cmp.Or(err, errors.Join(optErr, checkPolicies(*policies))); err != nil {
 		return o.wrong("%v", err)
 	}
-	streams, w, err := o.world(files, *namespace)
-	if err == nil && len(policies) == 0 {
+	streams, w, err := o.world(*files, *namespace)
+	if err == nil && len(*policies) == 0 {
 		err = asFaults(w.Refused()) // whom they select is not known
 	}
 	if err == nil {
-		err = asFaults(manifest.Inject(streams, selector(w, policies, *namespace), opts))
+		err = asFaults(manifest.Inject(streams, selector(w, *policies, *namespace), opts))
 	}
 	if err != nil {
 		return o.fail(err)

@@ -3,8 +3,9 @@
 package main
 
 import (
-	"flag"
 	"fmt"
+
+	"github.com/spf13/pflag"
 
 	"github.com/sfunnel-io/funnel-operator/internal/manifest"
 )
@@ -12,10 +13,8 @@ import (
 // lintCommand prints what is wrong or doubtful in the input. Only faults make
 // it fail.
 func lintCommand(args []string, o outside) int {
-	flags := flag.NewFlagSet("lint", flag.ContinueOnError)
-	var files list
-	flags.Var(&files, "f", "")
-	namespace := flags.String("n", "default", "")
+	flags := pflag.NewFlagSet("lint", pflag.ContinueOnError)
+	files, namespace := fileFlags(flags)
 	rest, err := parse(flags, args)
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("lint: unexpected %q; files are named by -f", rest)
@@ -23,7 +22,7 @@ func lintCommand(args []string, o outside) int {
 	if err != nil {
 		return o.wrong("%v", err)
 	}
-	streams, err := o.read(files)
+	streams, err := o.read(*files)
 	if err != nil {
 		return o.fail(err)
 	}

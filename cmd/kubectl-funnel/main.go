@@ -7,10 +7,11 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/spf13/pflag"
 
 	"github.com/sfunnel-io/funnel-operator/internal/cli"
 	"github.com/sfunnel-io/funnel-operator/internal/version"
@@ -77,18 +78,12 @@ func (o outside) wrong(format string, args ...any) int {
 }
 
 // parse reads flags, which may stand behind arguments, and returns these.
-func parse(flags *flag.FlagSet, args []string) ([]string, error) {
+func parse(flags *pflag.FlagSet, args []string) ([]string, error) {
 	flags.SetOutput(io.Discard)
-	var rest []string
-	for {
-		if err := flags.Parse(args); err != nil {
-			return nil, fmt.Errorf("%s: %w", flags.Name(), err)
-		}
-		if flags.NArg() == 0 {
-			return rest, nil
-		}
-		rest, args = append(rest, flags.Arg(0)), flags.Args()[1:]
+	if err := flags.Parse(args); err != nil {
+		return nil, fmt.Errorf("%s: %w", flags.Name(), err)
 	}
+	return flags.Args(), nil
 }
 
 const usage = `kubectl funnel works with FunnelPolicies.
@@ -104,7 +99,7 @@ Usage:
   kubectl funnel lint -f FILE…
         faults and warnings, with their places; FunnelPolicies are held against the schema
         of their kind, CEL rules included, as an API server does it
-  kubectl funnel status [POLICY] [-n NAMESPACE | -A]
+  kubectl funnel status [POLICY] [-n NAMESPACE | -A] [-o json]
         what is wrong with the policies of a cluster, and the next command
   kubectl funnel refresh POLICY|pod/NAME… [-n NAMESPACE] [--dry-run]
         brings pods that run without the current rules these rules, by an ephemeral
@@ -113,9 +108,11 @@ Usage:
   kubectl funnel version
 
 Flags:
-  -f FILE             a file with YAML documents, a folder with such files (.yaml, .yml
+  -f, --filename FILE a file with YAML documents, a folder with such files (.yaml, .yml
                       and .json), or - for the standard input; may be repeated
-  -n NAMESPACE        of objects that name none; status, refresh: of the policies
+  -n, --namespace NAMESPACE    of objects that name none; status, refresh: of the policies
+  -A, --all-namespaces         status: of all
+  -o, --output FORMAT render: configmap; status: json
   --image IMAGE       of the init container, best by digest (registry.example/attacher@sha256:…)
   --image-pull-policy POLICY   IfNotPresent, Always or Never
   --cpu, --memory     request and limit of the init container
@@ -127,7 +124,8 @@ Flags:
                       as they are (refuse); they break (drop)
   --timeout DURATION  for the whole refresh; 10m
   --dry-run           only say what would be done
-  --kubeconfig FILE, --context NAME  as for kubectl
+  --kubeconfig, --context, --cluster, --user, --as, --as-group, --server, --token …
+                      as for kubectl: status, refresh
 
 Exit status: 0 done, nothing wrong; 1 something is wrong, or the input has faults (no
 output then, but for lint, status, and render without -o); 2 wrong use, no such file, no connection.

@@ -61,6 +61,20 @@ func TestInjectWithPolicyTakesEveryPod(t *testing.T) {
 	}
 }
 
+// TestFlagsHaveKubectlsNames: the long ones say the same.
+func TestFlagsHaveKubectlsNames(t *testing.T) {
+	for short, long := range map[string]string{
+		"lint -f testdata/denied.yaml -n shop":                                                 "lint --filename testdata/denied.yaml --namespace=shop",
+		"render -f testdata/shop.yaml --address web=10.96.0.1 -n shop -o configmap":            "render --filename=testdata/shop.yaml --address web=10.96.0.1 --namespace shop --output configmap",
+		"inject -f testdata/shop.yaml -n shop --image attacher:1":                              "inject --filename testdata/shop.yaml --namespace shop --image attacher:1",
+		"inject -f testdata/job.yaml -f testdata/shop.yaml -n shop --image a --policy nightly": "inject --image a --policy nightly --filename testdata/job.yaml --filename testdata/shop.yaml --namespace shop",
+	} {
+		if one, two := runWith("", strings.Fields(short)...), runWith("", strings.Fields(long)...); one != two || one.code == exitWrong {
+			t.Errorf("%s: %v\n%s: %v", short, one, long, two)
+		}
+	}
+}
+
 // TestInjectAsksNoPolicyThatAServerRefuses: whom it selects is not known.
 func TestInjectAsksNoPolicyThatAServerRefuses(t *testing.T) {
 	const pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {app: web}}\nspec: {containers: [{name: app, image: x}]}\n"
@@ -102,7 +116,7 @@ func TestWrongUseIsRefused(t *testing.T) {
 		"inject --image a -f - --policy=":                           `inject: --policy "": want the name of a FunnelPolicy`,
 		"inject --image a -f - --policy " + strings.Repeat("x", 53): `want the name of a FunnelPolicy`,
 		"inject --image a -f - --cpu 0":                             `--cpu "0": want a positive amount`,
-		"inject --image a -f - --frob":                              "inject: flag provided but not defined: -frob",
+		"inject --image a -f - --frob":                              "inject: unknown flag: --frob",
 		"inject --image a -f absent.yaml":                           "open absent.yaml: no such file or directory",
 		"render -f -":                                               "render: the input has no FunnelPolicy",
 		"render -f - -o yaml":                                       `render: output "yaml": want configmap`,
@@ -112,6 +126,7 @@ func TestWrongUseIsRefused(t *testing.T) {
 		"lint":                       "name the input by -f FILE",
 		"status a b":                 "status: want at most one POLICY",
 		"status a -A":                "status: want at most one POLICY, and none with -A",
+		"status -o yaml":             `status: output "yaml": want json`,
 		"status --kubeconfig absent": "absent: no such file",
 	} {
 		got := runWith("", strings.Fields(line)...)

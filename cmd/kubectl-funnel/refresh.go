@@ -5,12 +5,12 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -21,7 +21,7 @@ import (
 // refreshCommand brings the current rules to pods that run without them. It fails
 // when one of them has not got them in the end.
 func refreshCommand(ctx context.Context, args []string, o outside) int {
-	flags := flag.NewFlagSet("refresh", flag.ContinueOnError)
+	flags := pflag.NewFlagSet("refresh", pflag.ContinueOnError)
 	config := clusterFlags(flags)
 	var r refresh
 	atMost := flags.String("max-unavailable", "", "")

@@ -4,13 +4,13 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -23,11 +23,10 @@ import (
 
 // renderCommand prints the rule sets that the policies of the input give.
 func renderCommand(args []string, o outside) int {
-	flags := flag.NewFlagSet("render", flag.ContinueOnError)
-	var files, addresses list
-	flags.Var(&files, "f", "")
-	flags.Var(&addresses, "address", "")
-	namespace, output := flags.String("n", "default", ""), flags.String("o", "", "")
+	flags := pflag.NewFlagSet("render", pflag.ContinueOnError)
+	files, namespace := fileFlags(flags)
+	addresses := flags.StringArray("address", nil, "")
+	output := flags.StringP("output", "o", "", "")
 	rest, err := parse(flags, args)
 	switch {
 	case err != nil:
@@ -39,9 +38,9 @@ func renderCommand(args []string, o outside) int {
 	if err != nil {
 		return o.wrong("%v", err)
 	}
-	_, w, err := o.world(files, *namespace)
+	_, w, err := o.world(*files, *namespace)
 	if err == nil {
-		err = allocate(w, addresses, *namespace)
+		err = allocate(w, *addresses, *namespace)
 	}
 	if err == nil && len(w.Policies) == 0 {
 		err = errors.New("render: the input has no FunnelPolicy")

@@ -31,37 +31,67 @@ var questions = []struct {
 	{v1alpha1.ConditionWarnings, metav1.ConditionTrue},
 }
 
-// screen says what is wrong with a policy and what to do next.
-func screen(p *v1alpha1.FunnelPolicy) (text string, wrong bool) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "FunnelPolicy %s/%s\n", p.Namespace, p.Name)
-	fmt.Fprintf(&b, "  pods: %s\n", pods(p.Status.Pods))
-	for _, s := range p.Status.Services {
-		fmt.Fprintf(&b, "  Service %s/%s: %s, affinity %s\n", s.Namespace, s.Name, addresses(s.Addresses), affinity(s))
+// finding is what is wrong with a policy and what to do next.
+type finding struct {
+	Namespace          string                   `json:"namespace"`
+	Name               string                   `json:"name"`
+	Generation         int64                    `json:"generation"`
+	ObservedGeneration int64                    `json:"observedGeneration"`
+	Pods               v1alpha1.PodCounts       `json:"pods"`
+	Services           []v1alpha1.ServiceStatus `json:"services,omitempty"`
+	// Wrong are the conditions that are not as they should be, in the order of questions.
+	Wrong []metav1.Condition `json:"wrong,omitempty"`
+	// Next is missing when nothing is wrong.
+	Next string `json:"next,omitempty"`
+}
+
+// look finds what is wrong with a policy.
+func look(p *v1alpha1.FunnelPolicy) finding {
+	f := finding{
+		Namespace: p.Namespace, Name: p.Name,
+		Generation: p.Generation, ObservedGeneration: p.Status.ObservedGeneration,
+		Pods: p.Status.Pods, Services: p.Status.Services,
 	}
-	if p.Status.ObservedGeneration < p.Generation {
-		fmt.Fprintf(&b, "  not looked at yet: the operator has seen generation %d of %d\n", p.Status.ObservedGeneration, p.Generation)
-		fmt.Fprintf(&b, "Next: when it stays so: kubectl get deployments -A -l app.kubernetes.io/name=sfunnel\n")
-		return b.String(), true
+	if !f.seen() {
+		f.Next = "when it stays so: kubectl get deployments -A -l app.kubernetes.io/name=sfunnel"
+		return f
 	}
-	next := ""
 	for _, q := range questions {
 		c := meta.FindStatusCondition(p.Status.Conditions, q.kind)
 		if c == nil || c.Status != q.bad {
 			continue
 		}
-		wrong = true
-		fmt.Fprintf(&b, "  %s=%s, %s\n    %s\n", c.Type, c.Status, c.Reason, c.Message)
-		if next == "" {
-			next = advice(p, c)
+		if f.Next == "" {
+			f.Next = advice(p, c)
 		}
+		f.Wrong = append(f.Wrong, *c)
 	}
-	if !wrong {
+	return f
+}
+
+// seen reports whether the operator has looked at the policy as it is.
+func (f finding) seen() bool { return f.ObservedGeneration >= f.Generation }
+
+// String is the screen.
+func (f finding) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "FunnelPolicy %s/%s\n", f.Namespace, f.Name)
+	fmt.Fprintf(&b, "  pods: %s\n", pods(f.Pods))
+	for _, s := range f.Services {
+		fmt.Fprintf(&b, "  Service %s/%s: %s, affinity %s\n", s.Namespace, s.Name, addresses(s.Addresses), affinity(s))
+	}
+	if !f.seen() {
+		fmt.Fprintf(&b, "  not looked at yet: the operator has seen generation %d of %d\n", f.ObservedGeneration, f.Generation)
+	}
+	for _, c := range f.Wrong {
+		fmt.Fprintf(&b, "  %s=%s, %s\n    %s\n", c.Type, c.Status, c.Reason, c.Message)
+	}
+	if f.Next == "" {
 		fmt.Fprintln(&b, "  nothing is wrong")
-		return b.String(), false
+		return b.String()
 	}
-	fmt.Fprintf(&b, "Next: %s\n", next)
-	return b.String(), true
+	fmt.Fprintf(&b, "Next: %s\n", f.Next)
+	return b.String()
 }
 
 func pods(c v1alpha1.PodCounts) string {

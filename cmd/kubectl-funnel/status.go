@@ -5,10 +5,12 @@ package main
 import (
 	"cmp"
 	"context"
-	"flag"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
+	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic"
@@ -17,15 +19,20 @@ import (
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
 
-// statusCommand prints a screen per policy of the cluster. It fails when
-// something is wrong with one.
+// statusCommand prints a screen per policy of the cluster, or what is on them as JSON. It
+// fails when something is wrong with one.
 func statusCommand(ctx context.Context, args []string, o outside) int {
-	flags := flag.NewFlagSet("status", flag.ContinueOnError)
+	flags := pflag.NewFlagSet("status", pflag.ContinueOnError)
 	config := clusterFlags(flags)
-	all := flags.Bool("A", false, "")
+	all := flags.BoolP("all-namespaces", "A", false, "")
+	output := flags.StringP("output", "o", "", "")
 	rest, err := parse(flags, args)
-	if err == nil && (len(rest) > 1 || len(rest) == 1 && *all) {
-		err = fmt.Errorf("status: want at most one POLICY, and none with -A")
+	switch {
+	case err != nil:
+	case len(rest) > 1 || len(rest) == 1 && *all:
+		err = errors.New("status: want at most one POLICY, and none with -A")
+	case *output != "" && *output != "json":
+		err = fmt.Errorf("status: output %q: want json", *output)
 	}
 	if err != nil {
 		return o.wrong("%v", err)
@@ -34,32 +41,46 @@ func statusCommand(ctx context.Context, args []string, o outside) int {
 	if err != nil {
 		return o.wrong("%v", err)
 	}
-	if len(policies) == 0 {
-		fmt.Fprintln(o.stdout, "There is no FunnelPolicy here; -A looks in all namespaces.")
-		return exitDone
-	}
-	code := exitDone
+	findings, code := make([]finding, len(policies)), exitDone
 	for i := range policies {
-		text, wrong := screen(&policies[i])
-		if i > 0 {
-			fmt.Fprintln(o.stdout)
-		}
-		fmt.Fprint(o.stdout, text)
-		if wrong {
+		if findings[i] = look(&policies[i]); findings[i].Next != "" {
 			code = exitFound
 		}
+	}
+	if *output == "json" {
+		o.printJSON(findings)
+	} else {
+		o.printScreens(findings)
 	}
 	return code
 }
 
-// clusterFlags adds the flags that say which cluster and namespace is meant, and
-// returns how to get at it once they are parsed.
-func clusterFlags(flags *flag.FlagSet) func() clientcmd.ClientConfig {
+func (o outside) printJSON(findings []finding) {
+	encoder := json.NewEncoder(o.stdout)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(findings)
+}
+
+func (o outside) printScreens(findings []finding) {
+	if len(findings) == 0 {
+		fmt.Fprintln(o.stdout, "There is no FunnelPolicy here; -A looks in all namespaces.")
+	}
+	for i, f := range findings {
+		if i > 0 {
+			fmt.Fprintln(o.stdout)
+		}
+		fmt.Fprint(o.stdout, f)
+	}
+}
+
+// clusterFlags adds kubectl's flags that say which cluster and namespace is meant and as
+// whom, and returns how to get at it once they are parsed.
+func clusterFlags(flags *pflag.FlagSet) func() clientcmd.ClientConfig {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	var overrides clientcmd.ConfigOverrides
-	flags.StringVar(&rules.ExplicitPath, "kubeconfig", "", "")
-	flags.StringVar(&overrides.CurrentContext, "context", "", "")
-	flags.StringVar(&overrides.Context.Namespace, "n", "", "")
+	flags.StringVar(&rules.ExplicitPath, clientcmd.RecommendedConfigPathFlag, "", "")
+	clientcmd.BindOverrideFlags(&overrides, flags, clientcmd.RecommendedConfigOverrideFlags(""))
 	return func() clientcmd.ClientConfig {
 		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &overrides)
 	}

@@ -68,13 +68,16 @@ func TestStatusPrintsAScreenPerPolicy(t *testing.T) {
 	kubeconfig := apiServer(t, "testdata/status.yaml")
 	t.Setenv("KUBECONFIG", kubeconfig)
 	golden.Compare(t, "testdata/status.golden", runWith("", "status", "-A").String())
+	golden.Compare(t, "testdata/status-json.golden", runWith("", "status", "--all-namespaces", "--output", "json").String())
 	for line, want := range map[string]ran{
-		"status good":                  {exitDone, "FunnelPolicy shop/good\n", ""},
-		"status good -n bank":          {exitWrong, "", "kubectl funnel: namespace bank has no FunnelPolicy good\n"},
-		"status":                       {exitFound, "FunnelPolicy shop/attached-badly\n", ""},
-		"status -n bank -context c":    {exitFound, "FunnelPolicy bank/invalid\n", ""},
-		"status -n empty":              {exitDone, "There is no FunnelPolicy here", ""},
-		"status good -context missing": {exitWrong, "", "kubectl funnel: invalid configuration: [context was not found for specified context: missing"},
+		"status good":                   {exitDone, "FunnelPolicy shop/good\n", ""},
+		"status good -n bank":           {exitWrong, "", "kubectl funnel: namespace bank has no FunnelPolicy good\n"},
+		"status":                        {exitFound, "FunnelPolicy shop/attached-badly\n", ""},
+		"status -n bank --context c":    {exitFound, "FunnelPolicy bank/invalid\n", ""},
+		"status --namespace=bank":       {exitFound, "FunnelPolicy bank/invalid\n", ""},
+		"status -n empty":               {exitDone, "There is no FunnelPolicy here", ""},
+		"status -n empty -o json":       {exitDone, "[]\n", ""},
+		"status good --context missing": {exitWrong, "", "kubectl funnel: invalid configuration: [context was not found for specified context: missing"},
 	} {
 		got := runWith("", strings.Fields(line)...)
 		if got.code != want.code || !strings.HasPrefix(got.stdout, want.stdout) || !strings.HasPrefix(got.stderr, want.stderr) ||
@@ -84,10 +87,35 @@ func TestStatusPrintsAScreenPerPolicy(t *testing.T) {
 	}
 }
 
+// TestStatusAsksAsKubectlDoes: as whom, and which cluster, is said by kubectl's flags.
+func TestStatusAsksAsKubectlDoes(t *testing.T) {
+	var got http.Header
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header
+		w.Header().Set("Content-Type", "application/json")
+		answer(w, v1alpha1.FunnelPolicyList{TypeMeta: metav1.TypeMeta{APIVersion: "sfunnel.io/v1alpha1", Kind: "FunnelPolicyList"}})
+	}))
+	t.Cleanup(server.Close)
+	config := clientcmdapi.NewConfig()
+	config.Clusters["lab"] = &clientcmdapi.Cluster{Server: server.URL}
+	config.AuthInfos["me"] = &clientcmdapi.AuthInfo{Token: "mine"}
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, kubeconfig); err != nil {
+		t.Fatal(err)
+	}
+	line := "status --kubeconfig " + kubeconfig + " --insecure-skip-tls-verify --cluster lab --user me --as admin --as-group ops --as-group dev"
+	if ran := runWith("", strings.Fields(line)...); ran.code != exitDone {
+		t.Fatal(ran)
+	}
+	if got.Get("Authorization") != "Bearer mine" || got.Get("Impersonate-User") != "admin" || strings.Join(got.Values("Impersonate-Group"), " ") != "ops dev" {
+		t.Errorf("asked with %v", got)
+	}
+}
+
 // TestAdviceFindsTheOperator holds the command that looks for the operator against what an
 // install makes.
 func TestAdviceFindsTheOperator(t *testing.T) {
-	advice, _ := screen(&v1alpha1.FunnelPolicy{ObjectMeta: metav1.ObjectMeta{Generation: 1}})
+	advice := look(&v1alpha1.FunnelPolicy{ObjectMeta: metav1.ObjectMeta{Generation: 1}}).Next
 	found := regexp.MustCompile(`kubectl get deployments -A -l (\S+)`).FindStringSubmatch(advice)
 	if found == nil {
 		t.Fatalf("no command in %q", advice)
