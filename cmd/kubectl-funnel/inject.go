@@ -35,17 +35,39 @@ func injectCommand(args []string, o outside) int {
 		return o.wrong("%v", err)
 	}
 	streams, w, err := o.world(*files, *namespace)
-	if err == nil && len(*policies) == 0 {
+	switch {
+	case err != nil || len(*policies) > 0:
+	case len(w.Policies) == 0:
+		err = errors.New("inject: the input has no FunnelPolicy: name the policies' files by -f, or policies by --policy")
+	default:
 		err = asFaults(w.Refused()) // whom they select is not known
 	}
+	count := tally{policies: selector(w, *policies, *namespace)}
 	if err == nil {
-		err = asFaults(manifest.Inject(streams, selector(w, *policies, *namespace), opts))
+		err = asFaults(manifest.Inject(streams, count.of, opts))
 	}
 	if err != nil {
 		return o.fail(err)
 	}
 	write(o.stdout, streams)
+	fmt.Fprintf(o.stderr, "kubectl funnel: inject: %d of %d workloads injected\n", count.injected, count.pods)
 	return exitDone
+}
+
+// tally counts the pods, and those that are injected.
+type tally struct {
+	policies       func(*corev1.Pod) []string
+	pods, injected int
+}
+
+// of names the policies of a pod.
+func (t *tally) of(pod *corev1.Pod) []string {
+	names := t.policies(pod)
+	t.pods++
+	if len(names) > 0 && !inject.OptedOut(pod) {
+		t.injected++
+	}
+	return names
 }
 
 // injectOptions checks all of them.

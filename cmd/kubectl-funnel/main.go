@@ -93,7 +93,8 @@ Usage:
         prints the input with its pods injected, as the webhook would do it: Pods,
         Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs that a
         FunnelPolicy of the input selects; with --policy, all of them, for these
-        policies. Documents without such pods, and all comments, stay.
+        policies. Documents without such pods, and all comments, stay. How many of how
+        many such workloads were injected is said on the standard error.
   kubectl funnel render -f FILE… [--address SERVICE=IP…] [-o configmap]
         the rule sets that the policies of the input give
   kubectl funnel lint -f FILE…

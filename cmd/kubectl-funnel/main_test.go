@@ -56,8 +56,22 @@ func TestInjectWithPolicyTakesEveryPod(t *testing.T) {
 	if got.code != exitDone || !strings.Contains(got.stdout, "web-funnel") || !strings.Contains(got.stdout, "metrics-funnel") {
 		t.Errorf("got %v", got)
 	}
-	if got := runWith(pod, "inject", "-f", "-", "--image", "attacher:1"); got.stdout != pod {
-		t.Errorf("no policy selects it: got %v", got)
+}
+
+// TestInjectCounts: who pipes the output on sees what was left as it is.
+func TestInjectCounts(t *testing.T) {
+	const policy = "apiVersion: sfunnel.io/v1alpha1\nkind: FunnelPolicy\nmetadata: {name: web}\n" +
+		"spec: {podSelector: {matchLabels: {app: web}}, rules: {text: {ingress: tcp dport 22 drop}}}\n"
+	pod := func(name, labels string) string {
+		return "---\napiVersion: v1\nkind: Pod\nmetadata: {name: " + name + ", labels: {" + labels + "}}\nspec: {containers: [{name: app, image: x}]}\n"
+	}
+	others := pod("b", "app: db") + pod("c", "app: web, sfunnel.io/inject: 'false'")
+	got := runWith(policy+pod("a", "app: web")+others, "inject", "-f", "-", "--image", "attacher:1")
+	if got.code != exitDone || got.stderr != "kubectl funnel: inject: 1 of 3 workloads injected\n" {
+		t.Errorf("got %v", got)
+	}
+	if got, want := runWith(policy+others, "inject", "-f", "-", "--image", "attacher:1"), (ran{exitDone, policy + others, "kubectl funnel: inject: 0 of 2 workloads injected\n"}); got != want {
+		t.Errorf("got %v", got)
 	}
 }
 
@@ -117,6 +131,7 @@ func TestWrongUseIsRefused(t *testing.T) {
 		"inject --image a -f - --policy " + strings.Repeat("x", 53): `want the name of a FunnelPolicy`,
 		"inject --image a -f - --cpu 0":                             `--cpu "0": want a positive amount`,
 		"inject --image a -f - --frob":                              "inject: unknown flag: --frob",
+		"inject --image a -f -":                                     "inject: the input has no FunnelPolicy: name the policies' files by -f, or policies by --policy",
 		"inject --image a -f absent.yaml":                           "open absent.yaml: no such file or directory",
 		"render -f -":                                               "render: the input has no FunnelPolicy",
 		"render -f - -o yaml":                                       `render: output "yaml": want configmap`,
