@@ -69,20 +69,31 @@ func causeOf(err error, capabilities uint64, userNamespace bool) string {
 	if lacking := lacking(capabilities); len(lacking) > 0 {
 		return "missing " + strings.Join(lacking, ", ")
 	}
-	if !errors.Is(err, unix.EPERM) {
-		return ""
-	}
-	if userNamespace {
+	switch {
+	case errors.Is(err, unix.EPERM) && userNamespace:
 		return "a user namespace can't load BPF programs (hostUsers: false)"
+	case errors.Is(err, unix.EPERM):
+		return allThere + "seccomp, a security module or kernel lockdown forbids it"
+	case errors.Is(err, unix.EACCES) && !judged(err):
+		return allThere + "a security module forbids it, as SELinux does where containers have the type container_t"
 	}
-	return "not permitted although all capabilities are there: seccomp, a security module or kernel lockdown forbids it"
+	return ""
 }
+
+const allThere = "not permitted although all capabilities are there: "
 
 // refused reports whether the error can come from missing capabilities. What
 // the verifier refuses without PERFMON it reports in many ways.
 func refused(err error) bool {
 	var verifier *ebpf.VerifierError
 	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.As(err, &verifier)
+}
+
+// judged reports whether the verifier said what is wrong with a program. Who refuses
+// one before it, or a map, leaves no log.
+func judged(err error) bool {
+	var verifier *ebpf.VerifierError
+	return errors.As(err, &verifier) && len(verifier.Log) > 0
 }
 
 // lacking returns the names of the capabilities that are needed and not there.

@@ -20,6 +20,8 @@ func TestErrorsNameWhatIsMissing(t *testing.T) {
 		all     = bpf | net | perfmon
 	)
 	refusedByVerifier := fmt.Errorf("load: %w", &ebpf.VerifierError{Cause: unix.EINVAL})
+	outOfBounds := &ebpf.VerifierError{Cause: unix.EACCES, Log: []string{"invalid access to packet"}}
+	const selinux = "not permitted although all capabilities are there: a security module forbids it, as SELinux does where containers have the type container_t"
 	for name, c := range map[string]struct {
 		err          error
 		capabilities uint64
@@ -34,6 +36,10 @@ func TestErrorsNameWhatIsMissing(t *testing.T) {
 		"SYS_ADMIN has both":     {unix.EPERM, sys, false, "missing CAP_NET_ADMIN"},
 		"SYS_ADMIN and the rest": {refusedByVerifier, sys | net, false, ""},
 		"all there":              {unix.EPERM, all, false, "not permitted although all capabilities are there: seccomp, a security module or kernel lockdown forbids it"},
+		"security module, map":   {fmt.Errorf("map create: %w", unix.EACCES), all, false, selinux},
+		"security module, load":  {&ebpf.VerifierError{Cause: unix.EACCES}, all, false, selinux},
+		"security module, less":  {unix.EACCES, all &^ net, false, "missing CAP_NET_ADMIN"},
+		"verifier, no access":    {outOfBounds, all, false, ""},
 		"user namespace":         {unix.EPERM, all, true, "a user namespace can't load BPF programs (hostUsers: false)"},
 		"verifier, all there":    {refusedByVerifier, all, false, ""},
 		"no BPF in the kernel":   {unix.ENOSYS, all, false, "this kernel has no BPF (CONFIG_BPF_SYSCALL)"},
