@@ -66,6 +66,7 @@ func TestThreeWaysInjectAlike(t *testing.T) {
 	t.Run("nothing else is left in the pod", func(t *testing.T) { markIsGone(t, c, ways) })
 	t.Run("asked again after others changed the pod", func(t *testing.T) { reinvoked(t, c, ways) })
 	m.stop(t)
+	t.Run("with an SELinux type", func(t *testing.T) { labelledAlike(t, c, policyInstall, ways, policies) })
 	t.Run("without a manager, and with one that is no webhook", func(t *testing.T) { noWebhook(t, c, policyInstall) })
 }
 
@@ -106,23 +107,8 @@ func alike(t *testing.T, c *cluster, ways map[string]string, policies []v1alpha1
 	injected := injectInFiles(t, pods, policies)
 	selected, opted := 0, 0
 	for i, pod := range pods {
-		got := map[string]*corev1.Pod{}
-		for name, namespace := range ways {
-			sent := in(namespace, pod)
-			if name == "files" {
-				sent = in(namespace, injected[i])
-			}
-			if err := c.Create(t.Context(), sent, client.DryRunAll); err != nil {
-				t.Fatalf("%s, pod %d: %v\n%s", name, i, err, asText(t, pod))
-			}
-			got[name] = stripped(sent)
-		}
-		for _, name := range []string{"policy", "files"} {
-			if diff := cmp.Diff(got["webhook"], got[name]); diff != "" {
-				t.Fatalf("pod %d: webhook (-) and %s (+) differ:\n%s\nsent:\n%s", i, name, diff, asText(t, pod))
-			}
-		}
-		if n := len(mounted(got["policy"])); n > 1 {
+		got := c.same(t, ways, pod, injected[i])
+		if n := len(mounted(got)); n > 1 {
 			selected++
 		}
 		if inject.OptedOut(pod) {
@@ -131,6 +117,65 @@ func alike(t *testing.T, c *cluster, ways map[string]string, policies []v1alpha1
 	}
 	if selected < 15 || opted < 1 {
 		t.Errorf("of %d pods, %d have several policies and %d opted out: too few to tell", len(pods), selected, opted)
+	}
+}
+
+// same is what all ways make of the pod, in a dry run; injected is what was made of it
+// in a file.
+func (c *cluster) same(t *testing.T, ways map[string]string, pod, injected *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	got := map[string]*corev1.Pod{}
+	for name, namespace := range ways {
+		sent := in(namespace, pod)
+		if name == "files" {
+			sent = in(namespace, injected)
+		}
+		if err := c.Create(t.Context(), sent, client.DryRunAll); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, asText(t, pod))
+		}
+		got[name] = stripped(sent)
+	}
+	for _, name := range []string{"policy", "files"} {
+		if diff := cmp.Diff(got["webhook"], got[name]); diff != "" {
+			t.Fatalf("webhook (-) and %s (+) differ:\n%s\nsent:\n%s", name, diff, asText(t, pod))
+		}
+	}
+	return got["webhook"]
+}
+
+// labelledAlike gives the init container an SELinux type: by a flag of the manager, a
+// variable of the policy, a flag of the plugin.
+func labelledAlike(t *testing.T, c *cluster, overlay objects, ways map[string]string, policies []v1alpha1.FunnelPolicy) {
+	m := c.run(t, "--attacher-selinux-type=spc_t")
+	defer m.stop(t)
+	c.askAt(t, m)
+	policy := overlay.object(t, "MutatingAdmissionPolicy", "sfunnel").DeepCopy()
+	variables, _, err := unstructured.NestedSlice(policy.Object, "spec", "variables")
+	must(t, err)
+	for _, variable := range variables {
+		if variable := variable.(map[string]any); variable["name"] == "seLinuxType" {
+			variable["expression"] = "'spc_t'"
+		}
+	}
+	must(t, unstructured.SetNestedSlice(policy.Object, variables, "spec", "variables"))
+	c.apply(t, onlyFor(t, *policy, "policy"))
+	for _, name := range []string{"webhook", "policy"} {
+		eventually(t, name+" sets the type", func(ctx context.Context) error {
+			pod := in(ways[name], selectedByAll())
+			if err := c.Create(ctx, pod, client.DryRunAll); err != nil {
+				return err
+			}
+			if got := pod.Spec.InitContainers[0].SecurityContext; got.SELinuxOptions == nil {
+				return fmt.Errorf("security context: %+v", got)
+			}
+			return nil
+		})
+	}
+	pod := selectedByAll()
+	injected := injectInFiles(t, []*corev1.Pod{pod}, policies, "--selinux-type", "spc_t")
+	want := &corev1.SELinuxOptions{Type: "spc_t"}
+	if diff := cmp.Diff(want, c.same(t, ways, pod, injected[0]).Spec.InitContainers[0].SecurityContext.SELinuxOptions); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -313,8 +358,8 @@ func podsOfFiles(t *testing.T) []*corev1.Pod {
 	return pods
 }
 
-// injectInFiles is what kubectl-funnel makes of the pods.
-func injectInFiles(t *testing.T, pods []*corev1.Pod, policies []v1alpha1.FunnelPolicy) []*corev1.Pod {
+// injectInFiles is what kubectl-funnel makes of the pods, with more flags.
+func injectInFiles(t *testing.T, pods []*corev1.Pod, policies []v1alpha1.FunnelPolicy, more ...string) []*corev1.Pod {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "kubectl-funnel")
 	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/kubectl-funnel").CombinedOutput(); err != nil {
@@ -335,7 +380,7 @@ func injectInFiles(t *testing.T, pods []*corev1.Pod, policies []v1alpha1.FunnelP
 		pod.Name = fmt.Sprintf("pod-%d", i)
 		write(pod)
 	}
-	command := exec.Command(binary, "inject", "-f", "-", "--image", attacherImage)
+	command := exec.Command(binary, append([]string{"inject", "-f", "-", "--image", attacherImage}, more...)...)
 	command.Stdin = &stream
 	out, err := command.Output()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {

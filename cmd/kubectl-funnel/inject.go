@@ -26,11 +26,13 @@ func injectCommand(args []string, o outside) int {
 	image, pull := flags.String("image", "", ""), flags.String("image-pull-policy", "", "")
 	cpu := flags.String("cpu", inject.DefaultCPU.String(), "")
 	memory := flags.String("memory", inject.DefaultMemory.String(), "")
+	label := flags.String("selinux-type", "", "")
 	rest, err := parse(flags, args)
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("inject: unexpected %q; files are named by -f", rest)
 	}
 	opts, optErr := injectOptions(*image, *pull, *cpu, *memory)
+	opts.SELinuxType = *label
 	if err := cmp.Or(err, errors.Join(optErr, checkPolicies(*policies))); err != nil {
 		return o.wrong("%v", err)
 	}

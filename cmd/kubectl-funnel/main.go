@@ -117,6 +117,7 @@ Flags:
   --image IMAGE       of the init container, best by digest (registry.example/attacher@sha256:…)
   --image-pull-policy POLICY   IfNotPresent, Always or Never
   --cpu, --memory     request and limit of the init container
+  --selinux-type TYPE of the init container, such as spc_t, for nodes that enforce SELinux
   --policy NAME       may be repeated
   --address [NAMESPACE/]SERVICE=IP   a cluster IP, which files don't tell; may be repeated
   --max-unavailable N|N%  pods to refresh at a time; 10% unless the policy says more

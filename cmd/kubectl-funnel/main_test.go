@@ -80,7 +80,7 @@ func TestFlagsHaveKubectlsNames(t *testing.T) {
 	for short, long := range map[string]string{
 		"lint -f testdata/denied.yaml -n shop":                                                 "lint --filename testdata/denied.yaml --namespace=shop",
 		"render -f testdata/shop.yaml --address web=10.96.0.1 -n shop -o configmap":            "render --filename=testdata/shop.yaml --address web=10.96.0.1 --namespace shop --output configmap",
-		"inject -f testdata/shop.yaml -n shop --image attacher:1":                              "inject --filename testdata/shop.yaml --namespace shop --image attacher:1",
+		"inject -f testdata/shop.yaml -n shop --image attacher:1 --selinux-type spc_t":         "inject --filename testdata/shop.yaml --namespace shop --image attacher:1 --selinux-type spc_t",
 		"inject -f testdata/job.yaml -f testdata/shop.yaml -n shop --image a --policy nightly": "inject --image a --policy nightly --filename testdata/job.yaml --filename testdata/shop.yaml --namespace shop",
 	} {
 		if one, two := runWith("", strings.Fields(short)...), runWith("", strings.Fields(long)...); one != two || one.code == exitWrong {

@@ -69,6 +69,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	flags.Var(pullPolicy{&opts.inject.PullPolicy}, "attacher-image-pull-policy", "When nodes pull it: IfNotPresent, Always or Never.")
 	flags.Var(quantity{&opts.inject.CPU}, "attacher-cpu", "CPU request and limit of the injected init container. BestEffort pods get none.")
 	flags.Var(quantity{&opts.inject.Memory}, "attacher-memory", "Memory request and limit of the injected init container. BestEffort pods get none.")
+	flags.StringVar(&opts.inject.SELinuxType, "attacher-selinux-type", "", "SELinux type of the injected container, such as spc_t, for nodes that enforce SELinux: what containers have by default may not use BPF. When not given the runtime decides.")
 	flags.DurationVar(&opts.keepDeleted, "keep-deleted-rules", 10*time.Minute, "How long the rules of a deleted policy stay at least, for pods that start again on another node. They stay while pods mount them.")
 	flags.TextVar(&opts.log.level, "log-level", slog.LevelInfo, "The least level to log: debug, info, warn or error.")
 	flags.TextVar(&opts.log.format, "log-format", logFormat("json"), "How to log: json or text.")

@@ -51,7 +51,7 @@ func TestHelpNamesEveryFlagAndEndsWith0(t *testing.T) {
 	if code != 0 {
 		t.Errorf("status %d", code)
 	}
-	for _, flag := range []string{"admission-policies", "attacher-cpu", "attacher-image", "attacher-image-pull-policy", "attacher-memory", "health-probe-bind-address", "kubeconfig",
+	for _, flag := range []string{"admission-policies", "attacher-cpu", "attacher-image", "attacher-image-pull-policy", "attacher-memory", "attacher-selinux-type", "health-probe-bind-address", "kubeconfig",
 		"keep-deleted-rules", "leader-elect", "log-format", "log-level", "metrics-bind-address", "namespace", "pprof-bind-address", "require-attacher-digest", "webhook", "webhook-cert-dir", "webhook-port"} {
 		if !strings.Contains(stderr, "\n  -"+flag+" ") && !strings.Contains(stderr, "\n  -"+flag+"\n") {
 			t.Errorf("the help does not name %s", flag)
@@ -65,7 +65,7 @@ func TestHelpNamesEveryFlagAndEndsWith0(t *testing.T) {
 }
 
 func TestFlagsReachTheInjection(t *testing.T) {
-	args := append([]string{"--attacher-image-pull-policy=Never", "--attacher-memory=1Gi"}, required[1:]...)
+	args := append([]string{"--attacher-image-pull-policy=Never", "--attacher-memory=1Gi", "--attacher-selinux-type=spc_t"}, required[1:]...)
 	opts, err := parse(args, func(name string) string { return map[string]string{"POD_NAMESPACE": "own"}[name] }, &bytes.Buffer{})
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func TestFlagsReachTheInjection(t *testing.T) {
 	if opts.namespace != "own" {
 		t.Errorf("namespace %q", opts.namespace)
 	}
-	if got := opts.inject; got.Image != "attacher:1" || got.PullPolicy != corev1.PullNever || got.Memory.String() != "1Gi" || got.CPU.String() != "100m" {
+	if got := opts.inject; got.Image != "attacher:1" || got.PullPolicy != corev1.PullNever || got.Memory.String() != "1Gi" || got.SELinuxType != "spc_t" || got.CPU.String() != "100m" {
 		t.Errorf("got %+v", got)
 	}
 }

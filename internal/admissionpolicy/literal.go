@@ -13,6 +13,9 @@ import (
 // expression is CEL that stands for itself where a value is written as a literal.
 type expression string
 
+// optional is CEL of an optional value: a map has it where there is one.
+type optional string
+
 // literal writes a value decoded from JSON as CEL. Strings that contain a key of
 // marks become concatenations with its expression.
 //
@@ -47,6 +50,10 @@ func entries(object map[string]any, marks map[string]expression) []string {
 	alike := allText(slices.Collect(maps.Values(object)))
 	var written []string
 	for _, key := range slices.Sorted(maps.Keys(object)) {
+		if value, is := object[key].(optional); is {
+			written = append(written, "?"+quoted(key)+": "+string(value))
+			continue
+		}
 		written = append(written, quoted(key)+": "+hidden(object[key], alike, marks))
 	}
 	return written

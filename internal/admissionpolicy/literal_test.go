@@ -22,6 +22,7 @@ func TestLiterals(t *testing.T) {
 		{[]any{"a", float64(1)}, `[dyn('a'), dyn(1)]`},
 		{map[string]any{"b": "1", "a": "2"}, `{'a': '2', 'b': '1'}`},
 		{map[string]any{"b": true, "a": []any{}}, `{'a': dyn([]), 'b': dyn(true)}`},
+		{map[string]any{"b": "1", "a": optional("optional.none()")}, `{?'a': optional.none(), 'b': dyn('1')}`},
 	}
 	for _, row := range rows {
 		if got := literal(row.value, marks); got != row.want {

@@ -36,12 +36,14 @@ func Policy() *admissionregistrationv1.MutatingAdmissionPolicy {
 	}
 }
 
-// variables of the mutation. The first four are the operator's options, there to
+// variables of the mutation. The first five are the operator's options, there to
 // be patched. All others are evaluated when one asks for them, once.
 func variables() []admissionregistrationv1.Variable {
 	container, volume := added()
 	resources, source := container["resources"], sources(volume)[0]
 	container["resources"] = expression("variables.resources")
+	security := container["securityContext"].(map[string]any)
+	security["seLinuxOptions"] = optional("(variables.seLinuxType == '' ? optional.none() : optional.of(dyn(" + literal(security["seLinuxOptions"], marks) + ")))")
 	for _, env := range container["env"].([]any) {
 		if env := env.(map[string]any); env["name"] == inject.EnvReportMax {
 			env["value"] = expression("string(variables.reportMax)")
@@ -54,6 +56,7 @@ func variables() []admissionregistrationv1.Variable {
 		{Name: "pullPolicy", Expression: quoted(string(corev1.PullIfNotPresent))},
 		{Name: "cpu", Expression: quoted(inject.DefaultCPU.String())},
 		{Name: "memory", Expression: quoted(inject.DefaultMemory.String())},
+		{Name: "seLinuxType", Expression: quoted("")},
 
 		{Name: "policy", Expression: "string(params.metadata.name)"},
 		{Name: "initContainers", Expression: initContainers},

@@ -21,6 +21,7 @@ const (
 	pullMark   = "THE-PULL-POLICY"
 	cpuMark    = "1001m"
 	memoryMark = "1001Mi"
+	labelMark  = "THE-SELINUX-TYPE"
 )
 
 var marks = map[string]expression{
@@ -29,6 +30,7 @@ var marks = map[string]expression{
 	pullMark:   "variables.pullPolicy",
 	cpuMark:    "variables.cpu",
 	memoryMark: "variables.memory",
+	labelMark:  "variables.seLinuxType",
 }
 
 // added is what inject.Pod adds to a pod that keeps its QoS class with requests.
@@ -38,7 +40,7 @@ func added() (container, volume map[string]any) {
 	pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: full, Limits: full}
 	opts := inject.Options{
 		Image: imageMark, PullPolicy: pullMark,
-		CPU: resource.MustParse(cpuMark), Memory: resource.MustParse(memoryMark),
+		CPU: resource.MustParse(cpuMark), Memory: resource.MustParse(memoryMark), SELinuxType: labelMark,
 	}
 	if err := inject.Pod(pod, []string{policyMark}, opts); err != nil {
 		panic(err) // the probe has no fault

@@ -55,7 +55,7 @@ func attacher(pod *corev1.Pod, earlier corev1.Container, opts Options) corev1.Co
 		Env:                      environment(pod, earlier.Env),
 		Resources:                resources(pod, opts),
 		VolumeMounts:             mounts(earlier.VolumeMounts),
-		SecurityContext:          privileges(attaching...),
+		SecurityContext:          privileges(selinux(opts), attaching...),
 		TerminationMessagePath:   reportPath,
 		TerminationMessagePolicy: corev1.TerminationMessageReadFile,
 	}
@@ -72,9 +72,17 @@ func pullPolicy(opts Options) corev1.PullPolicy {
 // for maps and programs, NET_ADMIN to attach them, PERFMON for packet offsets that vary.
 var attaching = []corev1.Capability{"BPF", "NET_ADMIN", "PERFMON"}
 
+// selinux is nil for what the runtime decides.
+func selinux(opts Options) *corev1.SELinuxOptions {
+	if opts.SELinuxType == "" {
+		return nil
+	}
+	return &corev1.SELinuxOptions{Type: opts.SELinuxType}
+}
+
 // privileges are these capabilities and nothing else. The uid is 0, as another gets
 // no effective capabilities.
-func privileges(capabilities ...corev1.Capability) *corev1.SecurityContext {
+func privileges(label *corev1.SELinuxOptions, capabilities ...corev1.Capability) *corev1.SecurityContext {
 	root, no, yes := int64(0), false, true
 	return &corev1.SecurityContext{
 		RunAsUser:                &root,
@@ -85,6 +93,7 @@ func privileges(capabilities ...corev1.Capability) *corev1.SecurityContext {
 			Drop: []corev1.Capability{"ALL"},
 			Add:  slices.Clone(capabilities),
 		},
+		SELinuxOptions: label.DeepCopy(),
 		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
 }

@@ -23,6 +23,9 @@ type Options struct {
 	// keeps in maps is charged to Memory while the container runs, and to the
 	// pod's own memory afterwards.
 	CPU, Memory resource.Quantity
+	// SELinuxType of the init container's process, for nodes where what containers
+	// have by default may not use BPF. Empty: what the runtime gives it.
+	SELinuxType string
 }
 
 // Request and limit of the init container, when Options gives none. An attach

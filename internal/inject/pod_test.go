@@ -176,13 +176,14 @@ func TestPodsThatAreInjected(t *testing.T) {
 
 func TestOptionsReachTheContainer(t *testing.T) {
 	pod := mustPod(t, "testdata/burstable.yaml")
-	opts := inject.Options{Image: "attacher:dev", PullPolicy: corev1.PullNever, CPU: quantity("10m"), Memory: quantity("1Gi")}
+	opts := inject.Options{Image: "attacher:dev", PullPolicy: corev1.PullNever, CPU: quantity("10m"), Memory: quantity("1Gi"), SELinuxType: "spc_t"}
 	if err := inject.Pod(pod, []string{"web"}, opts); err != nil {
 		t.Fatal(err)
 	}
 	got := pod.Spec.InitContainers[0]
 	want := resourcesOf("10m", "1Gi", "10m", "1Gi")
-	if got.Image != "attacher:dev" || got.ImagePullPolicy != corev1.PullNever || cmp.Diff(want, got.Resources) != "" {
+	label := corev1.SELinuxOptions{Type: "spc_t"}
+	if got.Image != "attacher:dev" || got.ImagePullPolicy != corev1.PullNever || cmp.Diff(want, got.Resources) != "" || cmp.Diff(&label, got.SecurityContext.SELinuxOptions) != "" {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -114,7 +114,8 @@ func Awaits(c corev1.EphemeralContainer, policy string) string {
 // kubelet has brought the rules of these digests, by policy, attaches all that the
 // pod mounts, reports as the init container does, and ends. remembers says that
 // the programs in the pod remember flows. The image is the init container's: the
-// node has it, and it made the flow tables that may be to be handed over.
+// node has it, and it made the flow tables that may be to be handed over. So is the
+// SELinux label, with which attaching was permitted.
 func Refresh(pod *corev1.Pod, await map[string]string, flows Flows, remembers bool) (corev1.EphemeralContainer, error) {
 	for _, policy := range slices.Sorted(maps.Keys(await)) {
 		if err := Refreshable(pod, policy); err != nil {
@@ -141,10 +142,17 @@ func Refresh(pod *corev1.Pod, await map[string]string, flows Flows, remembers bo
 		ImagePullPolicy:          first.ImagePullPolicy,
 		Env:                      env,
 		VolumeMounts:             mounts(nil),
-		SecurityContext:          privileges(capabilities...),
+		SecurityContext:          privileges(labelOf(first), capabilities...),
 		TerminationMessagePath:   reportPath,
 		TerminationMessagePolicy: corev1.TerminationMessageReadFile,
 	}}, nil
+}
+
+func labelOf(first *corev1.Container) *corev1.SELinuxOptions {
+	if first.SecurityContext == nil {
+		return nil
+	}
+	return first.SecurityContext.SELinuxOptions
 }
 
 // RefreshPatch is a strategic merge patch of the subresource ephemeralcontainers

@@ -74,6 +74,7 @@ func TestRefreshIsTheInitContainerOnceMore(t *testing.T) {
 	} {
 		pod := running(t)
 		first := pod.Spec.InitContainers[0]
+		first.SecurityContext.SELinuxOptions = &corev1.SELinuxOptions{Type: "spc_t"}
 		c, err := inject.Refresh(pod, map[string]string{"web": "2"}, row.flows, row.remembers)
 		if err != nil {
 			t.Fatal(err)
