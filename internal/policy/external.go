@@ -39,7 +39,7 @@ func (f *funneling) external(s *corev1.Service, through corev1.ServicePort) map[
 	to := outside(s)
 	slices.SortFunc(to.addresses, netip.Addr.Compare)
 	data := map[string]string{
-		v1alpha1.FileEgress:  orNothing(f.egress([]reach{to}, f.emitOutside).String(), noEgress(to)),
+		v1alpha1.FileEgress:  orNothing(f.egress([]reach{to}, f.emitOutside).String(), noEgress(s, to)),
 		v1alpha1.FileIngress: nothing("what answers the egress rules is undone by them"),
 		externalEgressPeer:   "",
 		externalIngressPeer:  "",
@@ -74,8 +74,11 @@ func orNothing(text, why string) string {
 func nothing(why string) string { return "# no rules: " + why + "\n" }
 
 // noEgress says why there are no rules for addresses of the Service.
-func noEgress(to reach) string {
-	if len(to.addresses) == 0 {
+func noEgress(s *corev1.Service, to reach) string {
+	switch _, unusable := serviceAddresses(s); {
+	case len(to.addresses) == 0 && len(unusable) > 0:
+		return fmt.Sprintf("outside the cluster the Service is known by %s only, which no rule can match; rules for the addresses behind it: docs/compatibility.md, cloud load balancers", strings.Join(unusable, ", "))
+	case len(to.addresses) == 0:
 		return "the Service has no load-balancer or external IP"
 	}
 	return "the load-balancer and external IPs masquerade clients, and source ports are needed: set the Service's externalTrafficPolicy to Local"
