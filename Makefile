@@ -82,7 +82,7 @@ fuzz: ## Every fuzz target for FUZZTIME (default 30s) each.
 .PHONY: build
 build: ## All binaries, static, into bin/; kubectl finds its plugin in the PATH.
 	$(GO_BUILD) -o bin/manager ./cmd/manager
-	$(GO_BUILD) -o bin/attacher ./cmd/attacher
+	GOOS=linux $(GO_BUILD) -o bin/attacher ./cmd/attacher
 	$(GO_BUILD) -o bin/kubectl-funnel ./cmd/kubectl-funnel
 
 .PHONY: images

@@ -3,7 +3,7 @@
 # injection that they insist on. That one group is asked, since discovery of all groups
 # fails with any aggregated API.
 ours=app.kubernetes.io/part-of=sfunnel
-has=" $(kubectl get --raw=/apis/admissionregistration.k8s.io/v1 | grep --only-matching '"name":"[a-z]*"' | cut --delimiter='"' --fields=4 | xargs) "
+has=" $(kubectl get --raw=/apis/admissionregistration.k8s.io/v1 | grep -o '"name":"[a-z]*"' | cut -d '"' -f 4 | xargs) "
 admission=()
 for kind in validatingadmissionpolicybindings validatingadmissionpolicies mutatingwebhookconfigurations \
 	mutatingadmissionpolicybindings mutatingadmissionpolicies; do

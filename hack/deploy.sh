@@ -53,6 +53,6 @@ fi
 for kind in "${admission[@]}" clusterrolebindings clusterroles; do
 	found=$(kubectl get "$kind" --selector="$ours" --output=jsonpath='{range .items[*]}{.kind}/{.metadata.name}{"\n"}{end}')
 	for object in $found; do
-		part "^${object%/*}$" | grep --line-regexp "  name: ${object#*/}" >/dev/null || kubectl delete "$kind" "${object#*/}"
+		part "^${object%/*}$" | grep -x "  name: ${object#*/}" >/dev/null || kubectl delete "$kind" "${object#*/}"
 	done
 done

@@ -7,7 +7,8 @@
 #
 # IMG and ATTACHER_IMG are the images' names, ARCHES the processors that each of them is
 # for, "amd64 arm64" for instance; this machine's if not set. VERSION is the release that
-# programs say they are of; without it they name the commit. DIR/NAME.digest has the name with the
+# programs say they are of; without it they name the commit. The images are for Linux, on
+# whatever system they are built. DIR/NAME.digest has the name with the
 # digest in place of the tag, which is what to deploy; DIR/NAME.cdx.json lists what is
 # in it, DIR/NAME.provenance.json says from what it was built.
 set -euo pipefail
@@ -29,6 +30,7 @@ commit=$(git rev-parse HEAD 2>/dev/null || true)
 [[ -z $commit || -z $(git status --porcelain) ]] || commit+=-modified
 
 own=$(go env GOARCH)
+system=$(go env GOHOSTOS) processor=$(go env GOHOSTARCH)
 version=$(go list -m)/internal/version
 # Nothing of the place or the time of the build goes into a binary, so that the same
 # source gives the same digest.
@@ -38,11 +40,11 @@ for name in "${!package[@]}"; do
 		binary=$dir/$arch/$name
 		[[ $arch != "$own" ]] || binary=$dir/$name
 		mkdir -p "${binary%/*}"
-		CGO_ENABLED=0 GOARCH=$arch go build -trimpath -buildvcs=false -o "$binary" \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -trimpath -buildvcs=false -o "$binary" \
 			-ldflags "-s -w -X $version.release=${VERSION:-} -X $version.revision=$commit" "${package[$name]}"
 		binaries+=("$binary")
 	done
-	digest=$(go run -trimpath ./hack/image -name "${image[$name]}" -user "${user[$name]:-65532:65532}" -commit "$commit" -o "$dir/$name.tar" "${binaries[@]}")
+	digest=$(GOOS=$system GOARCH=$processor go run -trimpath ./hack/image -name "${image[$name]}" -user "${user[$name]:-65532:65532}" -commit "$commit" -o "$dir/$name.tar" "${binaries[@]}")
 	repository=${image[$name]}
 	[[ ${repository##*/} == *:* ]] && repository=${repository%:*}
 	echo "$repository@$digest" >"$dir/$name.digest"

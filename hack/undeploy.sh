@@ -34,7 +34,7 @@ mounted() {
 		{{- $namespace}}/{{.configMap.name}}{{"\n"}}
 		{{- end}}{{if .projected}}{{range .projected.sources}}{{if .configMap}}
 		{{- $namespace}}/{{.configMap.name}}{{"\n"}}
-		{{- end}}{{end}}{{end}}{{end}}{{end}}{{end}}' | sort --unique
+		{{- end}}{{end}}{{end}}{{end}}{{end}}{{end}}' | sort -u
 }
 
 rules() {

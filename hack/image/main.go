@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command image packs one static Go binary as a container image: an OCI archive with
+// Command image packs one static Go binary for Linux as a container image: an OCI archive with
 // a single layer, FROM scratch. The same binary gives the same bytes, so that the
 // image has one digest wherever and whenever it is built. It prints that digest.
 //
@@ -84,6 +84,9 @@ func read(binaries []string) ([]build, error) {
 		}
 		b := build{program{name: filepath.Base(file), content: content}, info}
 		b.on = platform{Architecture: b.setting("GOARCH"), OS: b.setting("GOOS")}
+		if b.on.OS != "linux" {
+			return nil, fmt.Errorf("%s is for %s: an image is for nodes, which run linux", file, b.on.OS)
+		}
 		for _, other := range all {
 			if other.on == b.on || other.info.Path != info.Path {
 				return nil, fmt.Errorf("%s is %s for %s/%s: an image holds one program, once for each platform", file, info.Path, b.on.OS, b.on.Architecture)

@@ -10,6 +10,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -114,6 +116,22 @@ func TestOneProgramOncePerPlatform(t *testing.T) {
 	_, err := read([]string{os.Args[0], os.Args[0]})
 	if err == nil || !strings.Contains(err.Error(), runtime.GOOS+"/"+runtime.GOARCH) {
 		t.Errorf("the same twice: %v", err)
+	}
+}
+
+func TestAnImageIsForLinux(t *testing.T) {
+	dir := t.TempDir()
+	source, binary := filepath.Join(dir, "main.go"), filepath.Join(dir, "echo")
+	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", binary, source)
+	build.Env = append(os.Environ(), "GOOS=darwin", "GOARCH=amd64", "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if _, err := read([]string{binary}); err == nil || !strings.Contains(err.Error(), "is for darwin") {
+		t.Errorf("got %v", err)
 	}
 }
 
