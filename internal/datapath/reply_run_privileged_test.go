@@ -225,22 +225,49 @@ func (p *Programs) silence(t *testing.T) {
 	}
 }
 
-// TestManyFlowsReplaceEachOther: more flows than there is room for
-// cost the one that was silent for longest its place, and nothing else.
+// TestManyFlowsReplaceEachOther: more flows than there is room for cost those that were
+// silent for longest their places, and nothing else. One that goes on keeps its own.
 func TestManyFlowsReplaceEachOther(t *testing.T) {
 	testnet.RequireRoot(t)
+	const room = 256
 	programs, err := Load(Config{
-		Ingress: mustCompile(t, "tcp dport 1179 unfunnel udp reply"), Interface: ethernet, Flows: 256,
+		Ingress: mustCompile(t, "tcp dport 1179 unfunnel udp reply"), Interface: ethernet, Flows: room,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer programs.Close()
-	for port := range uint16(2000) {
-		c := dialog{false, wire.UDP, 20000 + port}
-		programs.follow(t,
-			turn{"funneled", programs.Ingress, c.pushedAsk(wire.TCP, 540, 1179), passes(Unfunneled), c.ask()},
-			turn{"answer", pusher(programs), c.answer(), pushes(), c.pushedAnswer(wire.TCP, 1179, 540)},
-		)
+	places, err := replacing(room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flow := func(i int) dialog { return dialog{i%2 == 1, wire.UDP, 5000 + uint16(i/2)} }
+	answered := func(what string, c dialog) {
+		t.Helper()
+		programs.follow(t, turn{what, pusher(programs), c.answer(), pushes(), c.pushedAnswer(wire.TCP, 1179, 540)})
+	}
+	all := int(places) + 1000
+	for i := range all {
+		c := flow(i)
+		programs.follow(t, turn{"funneled", programs.Ingress, c.pushedAsk(wire.TCP, 540, 1179), passes(Unfunneled), c.ask()})
+		answered("answer", c)
+		if i%32 == 0 {
+			answered("answer to the first, which goes on", flow(0))
+		}
+	}
+	for i := all - room; i < all; i++ {
+		answered("answer to one of the last", flow(i))
+	}
+	plain := 0
+	for i := 1; i < all-room; i++ {
+		c := flow(i)
+		reason, verdict, out := reasonOf(t, programs, pusher(programs), c.answer())
+		if (verdictOf{reason, verdict}) != pushes() {
+			plain++
+			sameFrame(t, out, c.answer())
+		}
+	}
+	if plain < all-int(places) {
+		t.Errorf("%d of %d earlier flows gave up their places", plain, all-room-1)
 	}
 }
