@@ -60,6 +60,10 @@ test-kernels: ## The datapath's tests under Debian's 6.1 and 6.12 kernels, in qe
 	go build -o bin/kernels ./hack/kernels
 	exec bin/kernels $(KERNELS)
 
+.PHONY: test-matrix
+test-matrix: deps ## Every mode through every setting of the devices on the way, 100 MiB each way for each (root).
+	FUNNEL_FULL=1 FUNNEL_REQUIRE_ROOT=1 go test -count=1 -timeout=60m -v -run '^TestMatrix$$' ./internal/datapath
+
 .PHONY: bench
 bench: deps ## Measure the datapath on this machine; writes docs/benchmarks/ (root). Flags: BENCH="-quick", for instance.
 	go build -o bin/bench ./hack/bench

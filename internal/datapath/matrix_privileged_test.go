@@ -6,7 +6,10 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/cilium/ebpf"
 
 	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
@@ -99,11 +102,24 @@ const (
 		tcp sport { 9090, 9096 } funnel tcp dport 540 sport 1179
 		udp sport { 4739, 4746 } funnel tcp dport 541 sport 1179
 		udp sport { 2055, 2056 } funnel udp dport 542 sport 1179`
+	matrixHiddenEgress = `
+		tcp dport { 8080, 8086 } funnel tcp dport 179 inline
+		udp dport { 4739, 4746 } funnel tcp dport 179 sport 541
+		udp dport { 2055, 2056 } funnel udp dport 179 sport 542`
 	matrixHidden = `
 		tcp dport 1179 pushed unfunnel udp dport { 4739, 4746 }
 		udp dport 1179 unfunnel udp dport { 2055, 2056 }
 		tcp dport 1179 unfunnel tcp inline dport { 8080, 8086 }`
 )
+
+// perFamily has each rule once for each family, so that a rule counts what one lane moves.
+func perFamily(text string) string {
+	var rules []string
+	for line := range strings.Lines(strings.TrimSpace(text)) {
+		rules = append(rules, "ip "+strings.TrimSpace(line), "ip6 "+strings.TrimSpace(line))
+	}
+	return strings.Join(rules, "\n")
+}
 
 // lane is one mode in one family.
 type lane struct {
@@ -128,8 +144,8 @@ var (
 	}
 )
 
-// full says that FUNNEL_FULL=1 asks for a thorough run, of a quarter of an hour. Much
-// more passes then than a capture holds.
+// full says that FUNNEL_FULL=1 asks for a thorough run (make test-matrix). Much more passes
+// then than a capture holds.
 func full() bool {
 	return os.Getenv("FUNNEL_FULL") == "1"
 }
@@ -154,23 +170,34 @@ func TestMatrix(t *testing.T) {
 		t.Run(w.name, func(t *testing.T) {
 			s := newSite(t)
 			w.prepare(s)
-			streams, ingress, answers := slices.Concat(inlineLanes, pushedTCPLanes), matrixIngress, matrixAnswers
+			streams, egress, answered := slices.Concat(inlineLanes, pushedTCPLanes), perFamily(matrixEgress), perFamily(matrixAnswered)
+			ingress, answers := perFamily(matrixIngress), perFamily(matrixAnswers)
 			if w.hides {
-				streams, ingress, answers = inlineLanes, matrixHidden, ""
+				streams, egress, answered = inlineLanes, perFamily(matrixHiddenEgress), ""
+				ingress, answers = perFamily(matrixHidden), ""
 			}
-			client := s.funnel(s.client, "eth0", matrixAnswered, matrixEgress)
+			client := s.funnel(s.client, "eth0", answered, egress)
 			server := s.funnel(s.server, "eth0", ingress, answers)
 			s.moveStreams(streams, amount())
 			s.moveDatagrams(pushedUDPLanes, amount(), !w.hides)
 			s.checkMatrix(slices.Concat(streams, pushedUDPLanes), w.hides)
-			for _, hook := range []struct {
-				name    string
-				program *Programs
-			}{{"client", client}, {"server", server}} {
-				t.Logf("%s, out: %s", hook.name, printReasons(mustCount(t, hook.program, hook.program.Egress).Reasons))
-				t.Logf("%s, in: %s", hook.name, printReasons(mustCount(t, hook.program, hook.program.Ingress).Reasons))
-			}
+			s.checkCounted("client, out", client, client.Egress, egress)
+			s.checkCounted("client, in", client, client.Ingress, answered)
+			s.checkCounted("server, in", server, server.Ingress, ingress)
+			s.checkCounted("server, out", server, server.Egress, answers)
 		})
+	}
+}
+
+// checkCounted fails unless each rule of a program met all that its lane moved that way.
+func (s *site) checkCounted(where string, p *Programs, program *ebpf.Program, text string) {
+	s.Helper()
+	counters := mustCount(s, p, program)
+	s.Logf("%s: %s", where, printReasons(counters.Reasons))
+	for i, rule := range mustCompile(s, text).Rules() {
+		if met := counters.Rules[i]; met.Octets < uint64(amount()) {
+			s.Errorf("%s: %d packets of %d octets in all met %q", where, met.Packets, met.Octets, rule)
+		}
 	}
 }
 
