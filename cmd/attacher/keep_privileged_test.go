@@ -33,13 +33,19 @@ const (
 func inlineHosts(t *testing.T) (client, server host) {
 	t.Helper()
 	client, server = pair(t)
+	serveInline(t, server)
+	return client, server
+}
+
+func serveInline(t *testing.T, server host) {
+	t.Helper()
 	for port, serve := range map[string]func(net.Conn){
 		"8080": func(c net.Conn) { _, _ = io.Copy(c, c); c.Close() },
 		"179":  func(c net.Conn) { t.Errorf("a connection to the wrong port from %v", c.RemoteAddr()); c.Close() },
 	} {
 		var l net.Listener
 		server.inside(t, func() (err error) {
-			l, err = net.Listen("tcp4", server.address+":"+port)
+			l, err = net.Listen("tcp", net.JoinHostPort(server.address, port))
 			return err
 		})
 		t.Cleanup(func() { l.Close() })
@@ -49,7 +55,22 @@ func inlineHosts(t *testing.T) (client, server host) {
 			}
 		}()
 	}
-	return client, server
+}
+
+// bothFamilies runs a test with two hosts over IPv4 and with two over IPv6.
+func bothFamilies(t *testing.T, test func(t *testing.T, client, server host)) {
+	t.Run("IPv4", func(t *testing.T) {
+		client, server := pair(t)
+		test(t, client, server)
+	})
+	t.Run("IPv6", func(t *testing.T) {
+		client, server := pair(t)
+		client.address, server.address = "fd00::1", "fd00::2"
+		for _, h := range []host{client, server} {
+			sh(t, "ip -n %s addr add %s/64 dev eth0 nodad", h.name, h.address)
+		}
+		test(t, client, server)
+	})
 }
 
 // dial connects to the funneled port and makes sure that it answers.
@@ -57,7 +78,7 @@ func (h host) dial(t *testing.T, to host) net.Conn {
 	t.Helper()
 	var c net.Conn
 	h.inside(t, func() (err error) {
-		c, err = net.DialTimeout("tcp4", to.address+":8080", 10*time.Second)
+		c, err = net.DialTimeout("tcp", net.JoinHostPort(to.address, "8080"), 10*time.Second)
 		return err
 	})
 	t.Cleanup(func() { c.Close() })
@@ -130,7 +151,11 @@ func (h host) counters(t *testing.T, hook attach.Hook) datapath.Counters {
 // TestConnectionsOutliveUpdates talks all the time while the rules of both sides
 // are replaced, also by such that funnel nothing any more.
 func TestConnectionsOutliveUpdates(t *testing.T) {
-	client, server := inlineHosts(t)
+	bothFamilies(t, connectionsOutliveUpdates)
+}
+
+func connectionsOutliveUpdates(t *testing.T, client, server host) {
+	serveInline(t, server)
 	variants := []struct{ client, server string }{
 		{inlineClient, inlineServer}, {otherRule + inlineClient, otherRule + inlineServer},
 		{inlineClient, inlineServer}, {otherRule, otherRule}, {"", ""},
@@ -169,7 +194,11 @@ func TestConnectionsOutliveUpdates(t *testing.T) {
 }
 
 func TestFlowsCountForTheirOwnRuleOnly(t *testing.T) {
-	client, server := inlineHosts(t)
+	bothFamilies(t, flowsCountForTheirOwnRuleOnly)
+}
+
+func flowsCountForTheirOwnRuleOnly(t *testing.T, client, server host) {
+	serveInline(t, server)
 	client.put(t, "", inlineClient, nil)
 	server.put(t, inlineServer, "", nil)
 	c := client.dial(t, server)
@@ -200,7 +229,7 @@ func (h host) dialFrom(ctx context.Context, t *testing.T, port int, to host) (ne
 	var dialErr error
 	h.inside(t, func() error {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(h.address), Port: port}}
-		c, dialErr = d.DialContext(ctx, "tcp4", to.address+":8080")
+		c, dialErr = d.DialContext(ctx, "tcp", net.JoinHostPort(to.address, "8080"))
 		return nil
 	})
 	return c, dialErr
@@ -219,8 +248,12 @@ func (h host) talkFrom(t *testing.T, port int, to host) {
 // TestNewConnectionsObeyNewRules has connections that the flow table could take for those
 // before the rules were replaced.
 func TestNewConnectionsObeyNewRules(t *testing.T) {
+	bothFamilies(t, newConnectionsObeyNewRules)
+}
+
+func newConnectionsObeyNewRules(t *testing.T, client, server host) {
 	const port = 45000
-	client, server := inlineHosts(t)
+	serveInline(t, server)
 	client.put(t, "", inlineClient, nil)
 	server.put(t, inlineServer, "", nil)
 	client.talkFrom(t, port, server)
@@ -377,7 +410,11 @@ func TestATableWithFlowsKeepsItsSize(t *testing.T) {
 }
 
 func TestShowListsFlows(t *testing.T) {
-	client, server := inlineHosts(t)
+	bothFamilies(t, showListsFlows)
+}
+
+func showListsFlows(t *testing.T, client, server host) {
+	serveInline(t, server)
 	client.put(t, "", inlineClient, nil)
 	server.put(t, inlineServer, "", nil)
 	c := client.dial(t, server)
@@ -393,7 +430,7 @@ func TestShowListsFlows(t *testing.T) {
 			f.Through != 179 || f.State != "open" || f.Idle > 60 {
 			t.Errorf("%s: %+v", h.name, f)
 		}
-		if want == "unfunneled" && f.Client != fmt.Sprintf("%s:%d", client.address, f.SourcePort) {
+		if want == "unfunneled" && f.Client != net.JoinHostPort(client.address, fmt.Sprint(f.SourcePort)) {
 			t.Errorf("%s: %+v", h.name, f)
 		}
 		text := h.attacher(t, "", "show")
@@ -411,7 +448,10 @@ func TestShowListsFlows(t *testing.T) {
 // TestRepliesInKindOutliveAnUpdate: the side that answers speaks first after the rules
 // of both sides were replaced.
 func TestRepliesInKindOutliveAnUpdate(t *testing.T) {
-	client, server := pair(t)
+	bothFamilies(t, repliesInKindOutliveAnUpdate)
+}
+
+func repliesInKindOutliveAnUpdate(t *testing.T, client, server host) {
 	variants := []struct{ client, server string }{
 		{"udp dport 2055 funnel tcp dport 179 sport 540 reply\n", "tcp dport 179 pushed unfunnel udp dport 2055 reply\n"},
 		{otherRule + "udp dport 2055 funnel tcp dport 179 sport 540 reply\n", otherRule + "tcp dport 179 pushed unfunnel udp dport 2055 reply\n"},
@@ -420,12 +460,12 @@ func TestRepliesInKindOutliveAnUpdate(t *testing.T) {
 	server.put(t, variants[0].server, "", nil)
 	var here, there net.PacketConn
 	server.inside(t, func() (err error) {
-		there, err = net.ListenPacket("udp4", server.address+":2055")
+		there, err = net.ListenPacket("udp", net.JoinHostPort(server.address, "2055"))
 		return err
 	})
 	defer there.Close()
 	client.inside(t, func() (err error) {
-		here, err = net.ListenPacket("udp4", client.address+":4000")
+		here, err = net.ListenPacket("udp", net.JoinHostPort(client.address, "4000"))
 		return err
 	})
 	defer here.Close()
