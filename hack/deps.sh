@@ -22,7 +22,7 @@ if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
 	exit 1
 fi
 echo "installing ${missing[*]} …" >&2
-exec 9<"$0" && flock 9 # make may run two of us; apt-get does not wait
+exec 9<"$0" && flock 9 # make may run two of us, and hack/kernels; apt-get does not wait for lists
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

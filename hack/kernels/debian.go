@@ -145,6 +145,14 @@ func requireTools(ctx context.Context, packages map[string]string) error {
 // run runs a program to its end, with more variables, and returns what it printed; that
 // is part of the error, too.
 func run(ctx context.Context, dir string, environment []string, name string, args ...string) (output []byte, err error) {
+	if name == "apt-get" {
+		// It does not wait for another one that reads lists: hack/deps.sh has the same lock.
+		lock, err := filepath.Abs("hack/deps.sh")
+		if err != nil {
+			return nil, err
+		}
+		name, args = "flock", append([]string{lock, "apt-get", "-o", "DPkg::Lock::Timeout=600"}, args...)
+	}
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
 	cmd.Env = append(append(os.Environ(), "DEBIAN_FRONTEND=noninteractive"), environment...)

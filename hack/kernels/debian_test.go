@@ -3,6 +3,8 @@
 package main
 
 import (
+	"errors"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -16,6 +18,20 @@ func TestDependsOnImage(t *testing.T) {
 		if ok != want || ok && (name != "linux-image-6.1.0-56-cloud-amd64" || version != "6.1.192-2") {
 			t.Errorf("series %s: %q %q %t, want %t", series, name, version, ok, want)
 		}
+	}
+}
+
+func TestAptGetHasTheLockOfTheOtherTargets(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	aptGet := "#!/bin/sh\nflock --nonblock " + dir + "/hack/deps.sh echo is free || echo is taken\n"
+	err := errors.Join(os.Mkdir("hack", 0o755), os.WriteFile("hack/deps.sh", nil, 0o755), os.WriteFile("apt-get", []byte(aptGet), 0o755))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := run(t.Context(), t.TempDir(), nil, "apt-get", "update"); err != nil || string(out) != "is taken\n" {
+		t.Errorf("the lock %s, %v", out, err)
 	}
 }
 
