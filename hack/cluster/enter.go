@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // inside returns the command line that runs another one in all namespaces of a
@@ -48,23 +50,31 @@ func enter(dir string, args []string) error {
 	return syscall.Exec(path, line, os.Environ())
 }
 
+// onNodes does something with every node at the same time.
+func (s *state) onNodes(do func(node string) error) error {
+	var nodes errgroup.Group
+	for name := range s.Machines {
+		if isNode(name) {
+			nodes.Go(func() error { return do(name) })
+		}
+	}
+	return nodes.Wait()
+}
+
 // loadImages imports image tarballs into the containerd of every node.
 func loadImages(ctx context.Context, dir string, images []string) error {
 	s, err := readState(dir)
 	if err != nil {
 		return err
 	}
-	for name := range s.Machines {
-		if !isNode(name) {
-			continue
-		}
+	return s.onNodes(func(node string) error {
 		for _, image := range images {
-			if err := s.importImage(ctx, name, image); err != nil {
-				return fmt.Errorf("load %s on %s: %w", image, name, err)
+			if err := s.importImage(ctx, node, image); err != nil {
+				return fmt.Errorf("load %s on %s: %w", image, node, err)
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // importImage imports one tarball on one node, through standard input, since a node

@@ -22,26 +22,34 @@ func settled(ctx context.Context, dir, service string, pods []string) error {
 		return err
 	}
 	want := slices.Sorted(slices.Values(pods))
-	for name := range s.Machines {
-		if !isNode(name) {
-			continue
+	return s.onNodes(func(node string) error {
+		err := untilEqual(ctx, want, func() ([]string, error) { return s.endpoints(ctx, node, service) })
+		if err != nil {
+			return fmt.Errorf("%s: %s: %w", node, service, err)
 		}
-		var got []string
-		for try := 0; !slices.Equal(got, want); try++ {
-			if try == 600 {
-				return fmt.Errorf("%s: %s leads to %v, not to %v", name, service, got, want)
-			}
-			if got, err = s.endpoints(ctx, name, service); err != nil {
-				return err
-			}
-			select {
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			case <-time.After(200 * time.Millisecond):
-			}
+		return nil
+	})
+}
+
+// untilEqual looks until it finds exactly what is wanted, 600 times and once at least.
+func untilEqual(ctx context.Context, want []string, look func() ([]string, error)) error {
+	for try := 1; ; try++ {
+		got, err := look()
+		if err != nil {
+			return err
+		}
+		if slices.Equal(got, want) {
+			return nil
+		}
+		if try == 600 {
+			return fmt.Errorf("leads to %v, not to %v", got, want)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(200 * time.Millisecond):
 		}
 	}
-	return nil
 }
 
 // endpoints lists the addresses that a node's rules send the Service's traffic to,

@@ -7,6 +7,19 @@ import (
 	"testing"
 )
 
+// Pods that are none are waited for, too.
+func TestUntilEqualLooksOnceAtLeast(t *testing.T) {
+	looks := [][]string{{"10.91.1.5"}, {}, {"not looked at"}}
+	err := untilEqual(t.Context(), nil, func() ([]string, error) {
+		now := looks[0]
+		looks = looks[1:]
+		return now, nil
+	})
+	if err != nil || len(looks) != 1 {
+		t.Errorf("%v, %d looks are left, want 1", err, len(looks))
+	}
+}
+
 func TestEndpointsIn(t *testing.T) {
 	for _, test := range []struct{ name, rules, want string }{
 		{"nothing", "", ""},
