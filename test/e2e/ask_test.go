@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sfunnel-io/funnel-operator/test/survey"
 )
@@ -101,6 +103,16 @@ func (c *cluster) askOutside(family int, targets []string, size int64) []survey.
 		clients[i].Address = clients[i].Name
 	}
 	return clients
+}
+
+// expectUnanswered checks that a pod has no answer from a target, to a datagram of that length
+// where it is not 0. It asks twice: one question alone may be lost by chance.
+func (c *cluster) expectUnanswered(p corev1.Pod, target string, length int) {
+	GinkgoHelper()
+	var told survey.Client
+	c.askPod(&told, p, "ask", url.Values{"target": {target}, "datagram": {fmt.Sprint(length)}, "tries": {"2"}})
+	Expect(told.Answers).To(BeEmpty(), "%s", p.Name)
+	Expect(told.Errors).To(HaveKey(target), "%+v", told)
 }
 
 // expectAnswers checks that every client was answered on all ports, each question at the

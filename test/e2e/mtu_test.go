@@ -23,31 +23,39 @@ const (
 var udpHeaders = map[int]int{4: 20 + 8, 6: 40 + 8}
 
 // expectReserve checks that a pod with mtu Reserve has routes that leave room for the
-// header: its longest datagrams and its bulk TCP arrive, and the kernel refuses longer
-// ones. Without, datagrams as long as the interface allows do not arrive.
+// header, by each family.
 func (c *cluster) expectReserve() {
 	GinkgoHelper()
 	c.kubectl("apply", "-f", "test/e2e/testdata/reserve.yaml")
 	c.running("reserve")
 	roomy, plain := c.pods("reserve")[0], c.pods("client")[0]
+	var checks []func()
 	for family := range families {
-		udp, tcp := doors[0].target(family, 3, "443"), doors[0].target(family, 1, "443")
-		Expect(c.routeMTU(roomy, udp)).To(Equal(wireMTU - pushed))
-		fits := wireMTU - pushed - udpHeaders[family]
-
-		told := c.askLong(roomy, udp, fits)
-		Expect(told.Answers).To(HaveKeyWithValue(udp, HaveField("Size", fits)), "%+v", told)
-		told = c.askLong(roomy, udp, fits+1)
-		Expect(told.Errors).To(HaveKeyWithValue(udp, ContainSubstring("message too long")), "%+v", told)
-		told = survey.Client{}
-		c.askPod(&told, roomy, "ask", url.Values{"target": {tcp}, "bytes": {fmt.Sprint(bulk)}})
-		Expect(told.Answers).To(HaveKeyWithValue(tcp, HaveField("Port", 443)), "%+v", told)
-
-		Expect(c.routeMTU(plain, udp)).To(Equal(wireMTU))
-		told = c.askLong(plain, udp, wireMTU-udpHeaders[family])
-		Expect(told.Errors).To(HaveKey(udp), "%+v", told)
+		checks = append(checks, func() { c.expectRoom(roomy, plain, family) })
 	}
+	concurrently(checks...)
 	Eventually(c.condition("reserve", "MTUWarning")).Should(Equal("False/HeadroomSufficient"))
+}
+
+// expectRoom checks that with such routes a pod's longest datagrams and its bulk TCP arrive,
+// and the kernel refuses longer ones. Without, datagrams as long as the interface allows do
+// not arrive.
+func (c *cluster) expectRoom(roomy, plain corev1.Pod, family int) {
+	GinkgoHelper()
+	udp, tcp := doors[0].target(family, 3, "443"), doors[0].target(family, 1, "443")
+	Expect(c.routeMTU(roomy, udp)).To(Equal(wireMTU - pushed))
+	fits := wireMTU - pushed - udpHeaders[family]
+
+	told := c.askLong(roomy, udp, fits)
+	Expect(told.Answers).To(HaveKeyWithValue(udp, HaveField("Size", fits)), "%+v", told)
+	told = c.askLong(roomy, udp, fits+1)
+	Expect(told.Errors).To(HaveKeyWithValue(udp, ContainSubstring("message too long")), "%+v", told)
+	told = survey.Client{}
+	c.askPod(&told, roomy, "ask", url.Values{"target": {tcp}, "bytes": {fmt.Sprint(bulk)}})
+	Expect(told.Answers).To(HaveKeyWithValue(tcp, HaveField("Port", 443)), "%+v", told)
+
+	Expect(c.routeMTU(plain, udp)).To(Equal(wireMTU))
+	c.expectUnanswered(plain, udp, wireMTU-udpHeaders[family])
 }
 
 // routeMTU is the largest packet that a pod's kernel sends to a target.

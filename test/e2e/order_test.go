@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"net/url"
 	"strings"
 	"time"
 
@@ -138,10 +137,7 @@ func expectRefused(clients []survey.Client) {
 // by nobody.
 func (c *cluster) expectUDPUnanswered() {
 	GinkgoHelper()
-	var told survey.Client
-	c.askPod(&told, c.pods("client")[0], "ask", url.Values{"target": {"udp://10.92.0.80:443"}})
-	Expect(told.Answers).To(BeEmpty())
-	Expect(told.Errors).To(HaveLen(1))
+	c.expectUnanswered(c.pods("client")[0], "udp://10.92.0.80:443", 0)
 }
 
 // keyOf is the key of an object of the workloads' namespace.

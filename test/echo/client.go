@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,16 +23,18 @@ import (
 	"github.com/sfunnel-io/funnel-operator/test/survey"
 )
 
-// How long a client waits for one answer, and how often it asks: what is lost on
-// a busy machine is asked again, and a target that never answers is told apart.
+// How long a client waits for one answer, and how often it asks when nobody says
+// it: what is lost on a busy machine is asked again, and a target that never answers
+// is told apart.
 const (
 	patience = 2 * time.Second
 	tries    = 5
 )
 
 // An amount is how much a question is: what each connection carries both ways, in
-// bytes, and the length of each datagram, which is not fragmented then. 0: a line.
-type amount struct{ transfer, datagram int64 }
+// bytes, and the length of each datagram, which is not fragmented then. 0: a line. And
+// how often it is asked until there is an answer; 0: tries.
+type amount struct{ transfer, datagram, tries int64 }
 
 // ask asks the targets one after the other: two first questions at the same moment
 // can race for the affinity entry that each would make.
@@ -49,13 +52,14 @@ func ask(name string, source netip.Addr, size amount, targets []string) survey.C
 }
 
 func askUntilAnswered(source netip.Addr, size amount, target string) (answer survey.Answer, err error) {
-	for range tries {
+	often := cmp.Or(size.tries, tries)
+	for range often {
 		answer, err = askOnce(source, size, target)
 		if err == nil || errors.Is(err, errTransfer) {
 			return answer, err
 		}
 	}
-	return survey.Answer{}, fmt.Errorf("%d tries: %w", tries, err)
+	return survey.Answer{}, fmt.Errorf("%d tries: %w", often, err)
 }
 
 // errTransfer is what became of a transfer that began: it is not tried again.
@@ -129,6 +133,7 @@ func serveQuestions(listen, name, tally string, targets []string) error {
 		var size amount
 		size.transfer, _ = strconv.ParseInt(r.URL.Query().Get("bytes"), 10, 64)
 		size.datagram, _ = strconv.ParseInt(r.URL.Query().Get("datagram"), 10, 64)
+		size.tries, _ = strconv.ParseInt(r.URL.Query().Get("tries"), 10, 64)
 		reply(w, ask(name, netip.Addr{}, size, r.URL.Query()["target"]))
 	})
 	running := streams{started: map[string]*stream{}}

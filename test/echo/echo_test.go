@@ -47,6 +47,18 @@ func TestSilentTargetIsAnError(t *testing.T) {
 	}
 }
 
+func TestATargetIsAskedAsOftenAsTold(t *testing.T) {
+	closed := mustListenUDP(t)
+	target := "udp://" + closed.LocalAddr().String()
+	closed.Close()
+	for often, want := range map[int64]string{0: "5 tries: ", 2: "2 tries: "} {
+		told := ask("here", netip.Addr{}, amount{tries: often}, []string{target})
+		if !strings.HasPrefix(told.Errors[target], want) {
+			t.Errorf("%d: %q, want %q", often, told.Errors[target], want)
+		}
+	}
+}
+
 // A connected socket takes answers from its target only: this is how a reply that
 // skipped the way back through the Service is found out.
 func TestAnswerFromElsewhereIsNone(t *testing.T) {

@@ -31,8 +31,8 @@ const usage = `usage:
                      answer on these ports with the name (default: the host's, a pod's); told to
                      end, go on until no message of a load came for that time
   echo client [-listen ADDR] [-tally URL TARGET[/CONTAINERPORT]…]
-                     ask on demand: GET /ask?target=tcp://ADDR:PORT&target=…[&bytes=N][&datagram=N]; send
-                     numbered datagrams, and tell who answers: GET /stream?target=udp://ADDR:PORT&…;
+                     ask on demand: GET /ask?target=tcp://ADDR:PORT&target=…[&bytes=N][&datagram=N], with
+                     &tries=N no more often; send numbered datagrams, and tell who answers: GET /stream?target=udp://ADDR:PORT&…;
                      the largest packet: GET /mtu?target=udp://ADDR:PORT; forge funneled packets to a
                      host's ports inside another one, and tell which answer until the last does:
                      GET /forge?kind=udp-in-tcp|…|inline&host=ADDR&through=PORT&port=N&… With targets, send each of
