@@ -105,6 +105,26 @@ func (t *tally) awaitAnswers(c *cluster) {
 	}).Should(BeEmpty(), "flows without answers")
 }
 
+// awaitLeft waits until none of these pods is the last one that answered a flow, and every
+// flow is answered: nothing is on its way to them any more.
+func (t *tally) awaitLeft(pods []corev1.Pod) {
+	GinkgoHelper()
+	names := map[string]bool{}
+	for _, p := range pods {
+		names[p.Name] = true
+	}
+	Eventually(func() (waiting []string) {
+		for _, load := range t.loads() {
+			for _, f := range load.Flows {
+				if !load.Ended && (names[f.Pod] || f.Lost() > 0) {
+					waiting = append(waiting, fmt.Sprintf("%s: %+v", load.Client, f))
+				}
+			}
+		}
+		return waiting
+	}).Should(BeEmpty(), "flows of pods that are ending")
+}
+
 // at is the number at that index, 0 where there is none.
 func at(numbers []int, i int) int {
 	if i >= len(numbers) {

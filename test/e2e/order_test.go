@@ -34,9 +34,8 @@ func (c *cluster) introduce(t *tally) {
 	}
 
 	phase(c.mode + ": roll the servers with policies, under load")
-	c.timeToAttached("site")
+	c.timeToAttached(t)
 	Eventually(c.condition("site-cluster", "Attached")).Should(Equal("True/Attached"))
-	c.settledSite()
 	Expect(c.injected("site")).To(Equal(sitePods))
 	for _, policy := range []string{"client", "loaded"} {
 		Eventually(c.condition(policy, "ResolvedRefs")).Should(Equal("True/ResolvedRefs"))
@@ -56,16 +55,16 @@ func (c *cluster) introduce(t *tally) {
 	c.expectNoneMisdelivered(c.pods("site"))
 }
 
-// timeToAttached rolls a Deployment and waits until the policy of its name says that all
+// timeToAttached replaces the servers under load and waits until their policy says that all
 // pods run its rules.
-func (c *cluster) timeToAttached(app string) {
+func (c *cluster) timeToAttached(t *tally) {
 	GinkgoHelper()
 	began := time.Now()
-	c.roll(app)
-	Eventually(c.condition(app, "Attached")).Should(Equal("True/Attached"))
-	pods := c.policy(app).Status.Pods
+	c.replaceSite(t)
+	Eventually(c.condition("site", "Attached")).Should(Equal("True/Attached"))
+	pods := c.policy("site").Status.Pods
 	Expect(pods.Attached).To(Equal(pods.Matched))
-	table.took("rollout of "+app+" with its rules to Attached", time.Since(began))
+	table.took("rollout of site with its rules to Attached", time.Since(began))
 }
 
 // rules are the rules that a policy publishes for its pods.
@@ -100,7 +99,7 @@ func (c *cluster) removeBackends(t *tally) {
 	inside.expectAnswers(c.ask(inside, 4, inside.with(4), 0), inside.with(4))
 
 	phase(c.mode + ": roll the servers without policies, under load")
-	c.rollSite()
+	c.replaceSite(t)
 	Expect(c.injected("site")).To(BeZero())
 	t.awaitAnswers(c)
 	concurrently(

@@ -51,6 +51,21 @@ func (c *cluster) rollSite() {
 	c.settledSite()
 }
 
+// replaceSite is rollSite under a load that pushes nothing: that leaves the old servers soon,
+// which are killed then. By themselves they linger for streams that are pushed.
+func (c *cluster) replaceSite(t *tally) {
+	GinkgoHelper()
+	c.kubectl("-n", c.namespace, "rollout", "restart", "deployment/site")
+	Eventually(func() string { return c.rollout("site") }).Should(BeEmpty())
+	c.settledSite()
+	old := c.ending("site")
+	t.awaitLeft(old)
+	for _, p := range old {
+		_ = c.kill(p) // it may have ended
+	}
+	c.running("site")
+}
+
 // expectSplit checks that without rules clients of every door reach different pods, or
 // the rest would prove nothing.
 func (c *cluster) expectSplit(doors ...door) {

@@ -60,24 +60,50 @@ func (c *cluster) roll(app string) {
 	c.running(app)
 }
 
-// running waits until a Deployment is as wanted and old pods are gone. The pods are
-// asked as well: just after one was deleted the Deployment does not know of it.
+// running waits until a Deployment is as wanted and old pods are gone.
 func (c *cluster) running(app string) {
 	GinkgoHelper()
 	Eventually(func() string {
-		var d appsv1.Deployment
-		c.read(&d, app)
-		want, pods := *d.Spec.Replicas, c.pods(app)
-		all := int32(len(pods))
-		ready := int32(len(slices.DeleteFunc(pods, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil || !isReady(p) })))
-		if d.Status.ObservedGeneration < d.Generation || d.Status.UpdatedReplicas != want ||
-			d.Status.AvailableReplicas != want || ready != want || all != want {
-			return fmt.Sprintf("%d of %d pods updated, %d available, %d exist, of which %d ready and not to end",
-				d.Status.UpdatedReplicas, want, d.Status.AvailableReplicas, all, ready)
+		if problem := c.rollout(app); problem != "" {
+			return problem
+		}
+		if ending := len(c.ending(app)); ending > 0 {
+			return fmt.Sprint(ending, " pods are ending")
 		}
 		return ""
 	}).Should(BeEmpty(), app)
 }
+
+// rollout says what keeps a Deployment from being as wanted, but for old pods that are
+// ending. The pods are asked as well: just after one was deleted the Deployment does not
+// know of it.
+func (c *cluster) rollout(app string) string {
+	GinkgoHelper()
+	var d appsv1.Deployment
+	c.read(&d, app)
+	want, pods := *d.Spec.Replicas, c.living(app)
+	all := int32(len(pods))
+	ready := int32(len(slices.DeleteFunc(pods, func(p corev1.Pod) bool { return !isReady(p) })))
+	if d.Status.ObservedGeneration < d.Generation || d.Status.UpdatedReplicas != want ||
+		d.Status.AvailableReplicas != want || ready != want || all != want {
+		return fmt.Sprintf("%d of %d pods updated, %d available, %d are not to end, of which %d ready",
+			d.Status.UpdatedReplicas, want, d.Status.AvailableReplicas, all, ready)
+	}
+	return ""
+}
+
+// living are the pods of an app that are not to end, and ending the others.
+func (c *cluster) living(app string) []corev1.Pod {
+	GinkgoHelper()
+	return slices.DeleteFunc(c.pods(app), isEnding)
+}
+
+func (c *cluster) ending(app string) []corev1.Pod {
+	GinkgoHelper()
+	return slices.DeleteFunc(c.pods(app), func(p corev1.Pod) bool { return !isEnding(p) })
+}
+
+func isEnding(p corev1.Pod) bool { return p.DeletionTimestamp != nil }
 
 func isReady(p corev1.Pod) bool {
 	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
@@ -86,12 +112,12 @@ func isReady(p corev1.Pod) bool {
 }
 
 // settled waits until every node's kube-proxy leads a Service to exactly the pods of the
-// app that it selects.
+// app that it selects, and to none that is ending.
 func (c *cluster) settled(service string) {
 	GinkgoHelper()
 	s := c.service(service)
 	arguments := []string{"settled", "-name", c.name, c.namespace + "/" + service}
-	for _, p := range c.pods(s.Spec.Selector["app"]) {
+	for _, p := range c.living(s.Spec.Selector["app"]) {
 		for _, address := range p.Status.PodIPs[:len(s.Spec.IPFamilies)] {
 			arguments = append(arguments, address.IP)
 		}
