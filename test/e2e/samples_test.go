@@ -52,8 +52,8 @@ func (c *cluster) expectExplicitRules() {
 	apps := []string{"web", "client"}
 	for _, app := range apps {
 		Eventually(w.condition(app, "ResolvedRefs")).Should(Equal("True/ResolvedRefs"))
-		w.roll(app) // those that started before have no rules
 	}
+	concurrently(func() { w.roll("web") }, func() { w.roll("client") }) // those that started before have no rules
 	for _, app := range apps {
 		Eventually(w.condition(app, "Attached")).Should(Equal("True/Attached"))
 	}
@@ -62,9 +62,11 @@ func (c *cluster) expectExplicitRules() {
 	ports := []string{"8081", "8080"}
 	w.settled("web")
 	expectOnePod(w.askPods("app=client", 4, targets, bulk), targets, ports)
+	var restarts []func()
 	for _, p := range w.pods("web") {
-		w.restart(p)
+		restarts = append(restarts, func() { w.restart(p) })
 	}
+	concurrently(restarts...)
 	w.settled("web")
 	// kube-proxy forgets affinity with pods that are not ready: clients may be split now.
 	expectAnswered(w.askPods("app=client", 4, targets, bulk), targets, ports)
