@@ -44,7 +44,7 @@ type cluster struct {
 // nothing.
 func startCluster(more ...string) *cluster {
 	GinkgoHelper()
-	phase("start a cluster of 3 nodes")
+	phase("start a cluster of 3 nodes, and build images")
 	c := &cluster{name: "e2e", namespace: "demo", mode: "nftables"}
 	ours := true
 	DeferCleanup(func() {
@@ -53,11 +53,14 @@ func startCluster(more ...string) *cluster {
 			mustRun(program("cluster"), "down", "-name", c.name)
 		}
 	})
-	up := []string{"up", "-name", c.name, "-nodes", "3", "-proxy-mode", c.mode, "-families", "4,6",
-		"-outside", fmt.Sprint(outsideClients), image("pause"), image("echo"), image("manager"), image("attacher")}
-	_, err := run(program("cluster"), append(up, more...)...)
-	ours = err == nil // up that fails takes back what it did, or another's cluster is up
-	Expect(err).NotTo(HaveOccurred())
+	concurrently(buildImages, func() {
+		_, err := run(program("cluster"), "up", "-name", c.name, "-nodes", "3", "-proxy-mode", c.mode, "-families", "4,6",
+			"-outside", fmt.Sprint(outsideClients))
+		ours = err == nil // up that fails takes back what it did, or another's cluster is up
+		Expect(err).NotTo(HaveOccurred())
+	})
+	load := []string{"load", "-name", c.name, image("pause"), image("echo"), image("manager"), image("attacher")}
+	mustRun(program("cluster"), append(load, more...)...)
 	c.kubeconfig = strings.TrimSpace(mustRun(program("cluster"), "kubeconfig", "-name", c.name))
 	c.connect()
 	return c

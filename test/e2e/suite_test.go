@@ -22,7 +22,7 @@ import (
 // Nothing here is measured against a clock: limits only end a run that hangs.
 const (
 	soon      = 5 * time.Minute
-	pollEvery = 500 * time.Millisecond
+	pollEvery = 200 * time.Millisecond
 )
 
 func TestEndToEnd(t *testing.T) {
@@ -52,14 +52,8 @@ var _ = BeforeSuite(func() {
 	built.dir = GinkgoT().TempDir()
 	hostBefore := filepath.Join(GinkgoT().TempDir(), "host")
 
-	phase("build programs and images")
-	os.Setenv("IMG", "localhost/funnel-operator/manager:e2e")
-	os.Setenv("ATTACHER_IMG", "localhost/funnel-operator/attacher:e2e")
-	mustRun("hack/images.sh", built.dir, "test")
+	phase("build Kubernetes and what starts it")
 	mustRun("go", "build", "-o", program("cluster"), "./hack/cluster")
-	built.release = release{".", digestOf(built.dir, "manager"), digestOf(built.dir, "attacher")}
-
-	phase("build Kubernetes")
 	built.kubectl = filepath.Join(strings.TrimSpace(mustRun("hack/kube/build.sh")), "kubectl")
 
 	before := mustRun(program("cluster"), "snapshot")
@@ -72,6 +66,15 @@ var _ = BeforeSuite(func() {
 			return found
 		}).WithTimeout(time.Minute).Should(BeEmpty(), "the host shows what it did not show before")
 	})
+})
+
+// buildImages builds the suite's images, once for all clusters.
+var buildImages = sync.OnceFunc(func() {
+	GinkgoHelper()
+	_, err := runWith([]string{"IMG=localhost/funnel-operator/manager:e2e", "ATTACHER_IMG=localhost/funnel-operator/attacher:e2e"},
+		"", "hack/images.sh", built.dir, "test")
+	Expect(err).NotTo(HaveOccurred())
+	built.release = release{".", digestOf(built.dir, "manager"), digestOf(built.dir, "attacher")}
 })
 
 // stdout is where tables go, whether or not the specs pass.

@@ -134,7 +134,7 @@ func meanwhile(repeated, other func()) (times int) {
 				select {
 				case <-over:
 					return
-				case <-time.After(pollEvery):
+				case <-time.After(500 * time.Millisecond):
 				}
 			}
 		},
