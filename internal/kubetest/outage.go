@@ -32,7 +32,7 @@ func interrupt(ctx context.Context, d time.Duration, stop, start func() error) e
 	}
 	// A process that was just killed may still hold its port.
 	var err error
-	for range 5 {
+	for range 10 {
 		if err = start(); err == nil {
 			return ctx.Err()
 		}

@@ -17,6 +17,7 @@ import (
 )
 
 func TestServerKnowsPoliciesAndStopsInSpiteOfWatches(t *testing.T) {
+	t.Parallel()
 	s, err := Start()
 	if err != nil {
 		t.Fatal(err)

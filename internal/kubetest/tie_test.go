@@ -21,6 +21,7 @@ func TestServerEndsWithAKilledTest(t *testing.T) {
 	if os.Getenv(holdVariable) != "" {
 		hold(t)
 	}
+	t.Parallel()
 	if _, err := exec.LookPath("setpriv"); err != nil {
 		t.Skip("without setpriv (util-linux) nothing ties the server to the test")
 	}
