@@ -19,9 +19,8 @@ import (
 // showBlock is what the pages tell people to run for the counters of a pod.
 var showBlock = regexp.MustCompile(`(?m)^echo '.*' > show\.json\nkubectl .* -- /attacher show.*$`)
 
-// TestCountersOfAHardenedPod runs what the pages say, but for waiting for a kubelet.
-func TestCountersOfAHardenedPod(t *testing.T) {
-	c := empty(t)
+// hardenedCounters runs what the pages say, but for waiting for a kubelet.
+func hardenedCounters(t *testing.T, c *cluster) {
 	for i, page := range []string{"troubleshooting.md", "guides/web.md", "guides/telemetry.md"} {
 		text, err := os.ReadFile(filepath.Join("../docs", page))
 		must(t, err)

@@ -72,6 +72,8 @@ func TestUpgradeAndRemoval(t *testing.T) {
 		}
 	})
 	t.Run("removal leaves nothing but rules that are mounted", func(t *testing.T) { removal(t, c, now, namespace) })
+	// Last: it adds an API that nobody serves, and nobody can list all kinds then.
+	t.Run("removal keeps rules that pods may mount", func(t *testing.T) { removalKeepsRules(t, c) })
 }
 
 // previousCommit is a checkout of it; of this one where the clone has no other.
@@ -189,8 +191,7 @@ func removal(t *testing.T, c *cluster, m *manager, namespace string) {
 // An aggregated API that nobody serves, as metrics-server that is down, does not keep
 // anybody from removing the operator. While pods can't be listed no rules go, and of
 // rules that pods mount none goes, however they mount them.
-func TestRemovalKeepsRulesThatPodsMayMount(t *testing.T) {
-	c := empty(t, withoutDefinition)
+func removalKeepsRules(t *testing.T, c *cluster) {
 	service := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": map[string]any{"name": "v1.away.example"},
 		"spec": map[string]any{

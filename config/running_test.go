@@ -52,6 +52,7 @@ func TestInstallOnARealServer(t *testing.T) {
 	one.stop(t)
 	two.stop(t)
 	t.Run("its certificate may come from a directory", func(t *testing.T) { certificateFromDirectory(t, c) })
+	t.Run("a hardened pod's counters can be read", func(t *testing.T) { hardenedCounters(t, c) })
 }
 
 // quiet fails for every error in the logs, but that of creating a lease that the
