@@ -92,6 +92,9 @@ type editing struct {
 	OwnP50, OwnP99         float64
 }
 
+// reached is how many pods rolled in a second.
+func (e editing) reached() float64 { return float64(e.Rolled) / e.Seconds }
+
 // creating is a phase in which pods are created. Times are milliseconds: the
 // webhook's own, and of the whole request. Calls are those that the manager made.
 type creating struct {
