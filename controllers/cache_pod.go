@@ -28,8 +28,8 @@ func packPod(common *alike) toolscache.TransformFunc {
 		}
 		cutPod(pod)
 		kept := pod.ObjectMeta
-		pod.ObjectMeta = metav1.ObjectMeta{OwnerReferences: kept.OwnerReferences}
-		kept.OwnerReferences, kept.Labels = nil, share(common, kept.Labels)
+		pod.ObjectMeta = metav1.ObjectMeta{OwnerReferences: kept.OwnerReferences, ManagedFields: kept.ManagedFields}
+		kept.OwnerReferences, kept.ManagedFields, kept.Labels = nil, nil, share(common, kept.Labels)
 		return pack(kept, pod)
 	}
 }
@@ -41,9 +41,9 @@ func unpackPod(packed *metav1.PartialObjectMetadata) (*corev1.Pod, error) {
 	if err := unpack(packed, pod); err != nil {
 		return nil, err
 	}
-	owners := pod.OwnerReferences
+	unpacked := pod.ObjectMeta
 	pod.ObjectMeta = packed.ObjectMeta
-	pod.OwnerReferences = owners
+	pod.OwnerReferences, pod.ManagedFields = unpacked.OwnerReferences, unpacked.ManagedFields
 	pod.SetSelfLink("")
 	return pod, nil
 }
@@ -127,11 +127,15 @@ func (p pods) get(name types.NamespacedName) (*corev1.Pod, error) {
 	return unpackPod(packed)
 }
 
-// cutPod keeps labels, the controlling owner, named ports, phase, deletion,
-// what concerns our init container, and that a service mesh is there.
+// cutPod keeps labels, the controlling owner, named ports, phase, deletion, that it is
+// not ready, what concerns our containers, and that a service mesh is there.
 func cutPod(pod *corev1.Pod) {
+	meta, node := cutMeta(pod.ObjectMeta), ""
+	if refreshed(pod) {
+		meta.ManagedFields, node = additions(pod.ManagedFields), pod.Spec.NodeName
+	}
 	*pod = corev1.Pod{
-		ObjectMeta: cutMeta(pod.ObjectMeta),
+		ObjectMeta: meta,
 		Spec: corev1.PodSpec{
 			InitContainers: oursAlone(pod.Spec.InitContainers),
 			Containers:     append(namedPorts(pod), meshes(slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers))...),
@@ -139,11 +143,13 @@ func cutPod(pod *corev1.Pod) {
 			HostUsers:      pod.Spec.HostUsers,
 			OS:             osOf(pod),
 			Volumes:        ourVolume(pod.Spec.Volumes),
+			NodeName:       node,
 
 			EphemeralContainers: ourRefreshes(pod.Spec.EphemeralContainers),
 		},
 		Status: corev1.PodStatus{
 			Phase:                 pod.Status.Phase,
+			Conditions:            notReady(pod),
 			InitContainerStatuses: ourStatus(pod.Status.InitContainerStatuses),
 
 			EphemeralContainerStatuses: refreshStatuses(pod.Status.EphemeralContainerStatuses),
@@ -190,6 +196,35 @@ func ourRefreshes(containers []corev1.EphemeralContainer) []corev1.EphemeralCont
 		kept = append(kept, corev1.EphemeralContainer{EphemeralContainerCommon: c})
 	}
 	return kept
+}
+
+// refreshed reports whether a pod ever got a refresh container.
+func refreshed(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return inject.IsRefresh(c.Name) })
+}
+
+// additions keeps when ephemeral containers were added.
+func additions(all []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
+	var kept []metav1.ManagedFieldsEntry
+	for _, entry := range all {
+		if entry.Subresource == status.EphemeralContainers {
+			kept = append(kept, metav1.ManagedFieldsEntry{Subresource: entry.Subresource, Time: entry.Time})
+		}
+	}
+	return kept
+}
+
+// notReady keeps that a pod is not, while it runs and is not about to end.
+func notReady(pod *corev1.Pod) []corev1.PodCondition {
+	if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil {
+		return nil
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady && c.Status == corev1.ConditionFalse {
+			return []corev1.PodCondition{{Type: c.Type, Status: c.Status}}
+		}
+	}
+	return nil
 }
 
 // only keeps the variable of that name.

@@ -33,10 +33,13 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "web-1", Namespace: "shop", UID: "1", ResourceVersion: "2",
-			Labels:        map[string]string{"app": "web"},
-			Annotations:   map[string]string{"large": "text"},
-			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
-			Finalizers:    []string{"x"},
+			Labels:      map[string]string{"app": "web"},
+			Annotations: map[string]string{"large": "text"},
+			ManagedFields: []metav1.ManagedFieldsEntry{
+				{Manager: "kubelet", Subresource: "status", Time: &at},
+				{Manager: "funnel-operator", Subresource: "ephemeralcontainers", Time: &at, FieldsV1: &metav1.FieldsV1{Raw: []byte("{}")}},
+			},
+			Finalizers: []string{"x"},
 			OwnerReferences: []metav1.OwnerReference{
 				{Kind: "Other", Name: "other", UID: "7"},
 				{Kind: "ReplicaSet", Name: "web-5d", UID: "8", Controller: ptr.To(true)},
@@ -55,7 +58,7 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 		},
 		Status: corev1.PodStatus{
 			Phase:      corev1.PodRunning,
-			Conditions: []corev1.PodCondition{{Type: corev1.PodReady}},
+			Conditions: []corev1.PodCondition{{Type: corev1.PodInitialized, Status: corev1.ConditionTrue}, {Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: "x", LastTransitionTime: at}},
 			InitContainerStatuses: []corev1.ContainerStatus{
 				{Name: "other"},
 				{Name: v1alpha1.InitContainerName, Image: "i", RestartCount: 3,
@@ -72,9 +75,11 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "web-1", Namespace: "shop", UID: "1", ResourceVersion: "2",
 			Labels:          map[string]string{"app": "web"},
+			ManagedFields:   []metav1.ManagedFieldsEntry{{Subresource: "ephemeralcontainers", Time: &at}},
 			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "web-5d", Controller: ptr.To(true)}},
 		},
 		Spec: corev1.PodSpec{
+			NodeName:       "node",
 			InitContainers: []corev1.Container{{Name: v1alpha1.InitContainerName, Image: "i", ImagePullPolicy: "Never", Env: []corev1.EnvVar{most}}},
 			Containers:     []corev1.Container{{Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 80, Protocol: "TCP"}}}, {Name: "istio-proxy"}},
 			HostNetwork:    true,
@@ -84,7 +89,8 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 			EphemeralContainers: []corev1.EphemeralContainer{ephemeral("debug"), ephemeral("sfunnel-refresh-1", await)},
 		},
 		Status: corev1.PodStatus{
-			Phase: corev1.PodRunning,
+			Phase:      corev1.PodRunning,
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse}},
 			InitContainerStatuses: []corev1.ContainerStatus{{
 				Name:                 v1alpha1.InitContainerName,
 				State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
@@ -105,6 +111,31 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, unpacked); diff != "" {
 			t.Fatal(diff)
+		}
+	}
+}
+
+// What is kept of pods for updates in place is kept of no others: it changes often.
+func TestCutPodKeepsLittleOfMostPods(t *testing.T) {
+	at := metav1.Unix(1, 0)
+	whole := func(edit func(*corev1.Pod)) *corev1.Pod {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "web-1", ManagedFields: []metav1.ManagedFieldsEntry{{Subresource: "ephemeralcontainers", Time: &at}}},
+			Spec:       corev1.PodSpec{NodeName: "node", EphemeralContainers: []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug"}}}},
+			Status:     corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse}}},
+		}
+		edit(pod)
+		return pod
+	}
+	for name, edit := range map[string]func(*corev1.Pod){
+		"ready":    func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionTrue },
+		"starting": func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending },
+		"ending":   func(p *corev1.Pod) { p.DeletionTimestamp = &at },
+	} {
+		pod := whole(edit)
+		cutPod(pod)
+		if pod.Spec.NodeName != "" || pod.ManagedFields != nil || pod.Status.Conditions != nil {
+			t.Errorf("%s: kept %+v", name, pod)
 		}
 	}
 }

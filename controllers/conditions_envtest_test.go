@@ -274,6 +274,16 @@ var _ = Describe("Conditions", Ordered, func() {
 		Eventually(func() int { return len(o.requests.reading("/configmaps/" + cilium.Name)) }).Should(BeNumerically(">", looks))
 	})
 
+	It("tell that a refresh takes too long", func() {
+		o.clock.advance(time.Hour)
+		s := newShop()
+		s.pod("web-1", reports("policy", "sha256:other"))
+		p := s.policy("policy", updatedInPlace)
+		Eventually(condition(p, "Attached")).Should(Equal("False/RefreshStalled"))
+		Expect(message(p, "Attached")()).To(ContainSubstring("Run: kubectl -n " + string(s) + " describe pod web-1."))
+		produced["RefreshStalled"] = true
+	})
+
 	It("tell that nobody injects", func() {
 		Expect(api.Delete(suite, configuration())).To(Succeed())
 		o.untilNobodyInjects()

@@ -158,7 +158,7 @@ func (r *FunnelPolicyReconciler) reconcilePolicy(ctx context.Context, p *v1alpha
 	if err := errors.Join(refused, notRefreshed); err != nil && again == 0 {
 		return ctrl.Result{}, err
 	}
-	again = soonest(again, listAgain, r.lookAgain(facts))
+	again = soonest(again, listAgain, facts.Pods.NextStall(), r.lookAgain(facts))
 	return ctrl.Result{RequeueAfter: again, Priority: &lowPriority}, nil
 }
 

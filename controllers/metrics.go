@@ -115,8 +115,8 @@ type namespaceState struct{ namespace, state string }
 
 type namespaceReason struct{ namespace, reason string }
 
-// notRefreshing are the reasons of Attached that end an update in place.
-var notRefreshing = []string{v1alpha1.ReasonRefreshFailed, v1alpha1.ReasonRefreshForbidden}
+// notRefreshing are the reasons of Attached that end an update in place, of all pods or of some.
+var notRefreshing = []string{v1alpha1.ReasonRefreshFailed, v1alpha1.ReasonRefreshForbidden, v1alpha1.ReasonRefreshStalled}
 
 func sum(policies []*v1alpha1.FunnelPolicy, out chan<- prometheus.Metric) {
 	byCondition, byState, byReason := map[conditionStatus]int{}, map[namespaceState]int32{}, map[namespaceReason]int{}

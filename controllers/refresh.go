@@ -74,5 +74,5 @@ func (r *FunnelPolicyReconciler) refreshPod(ctx context.Context, pod *corev1.Pod
 	}
 	target := &corev1.Pod{}
 	target.Namespace, target.Name = pod.Namespace, pod.Name
-	return r.SubResource("ephemeralcontainers").Patch(ctx, target, client.RawPatch(types.StrategicMergePatchType, patch), client.FieldOwner(FieldManager))
+	return r.SubResource(status.EphemeralContainers).Patch(ctx, target, client.RawPatch(types.StrategicMergePatchType, patch), client.FieldOwner(FieldManager))
 }

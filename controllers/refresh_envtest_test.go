@@ -63,6 +63,42 @@ var _ = Describe("Running pods", func() {
 		Expect(s.podNow("web-1").Spec.EphemeralContainers[0].SecurityContext.Capabilities.Add).To(ContainElement(BeEquivalentTo("SYS_ADMIN")))
 	})
 
+	It("don't wait for long for one that can't be, and nothing is written while it lasts", func() {
+		o, _ := startOperator(withoutPolling)
+		s := newShop()
+		s.pod("web-0", reports("policy", old), func(p *corev1.Pod) { p.Spec.NodeName = "n1" })
+		s.pod("web-1", reports("policy", old))
+		p := s.policy("policy", updatedInPlace)
+		digest := digestOf(p)
+		Eventually(condition(p, "Attached")).Should(Equal("False/PodsRefreshing"))
+		o.untilQuiet()
+		Expect(s.refreshes("web-0", "web-1")()).To(Equal("1 0"))
+
+		By("looking again when it has taken too long")
+		result, err := o.Reconcile(suite, ctrl.Request{NamespacedName: keyOf(p)})
+		Expect(err).NotTo(HaveOccurred())
+		Expect(result.RequeueAfter).To(And(BeNumerically(">", time.Second), BeNumerically("<=", 5*time.Minute)))
+		o.clock.advance(result.RequeueAfter)
+		lookOnce(o, p)
+		Eventually(s.refreshes("web-0", "web-1")).Should(Equal("1 1"))
+		Eventually(condition(p, "Attached")).Should(Equal("False/RefreshStalled"))
+		Expect(message(p, "Attached")()).To(ContainSubstring("web-0 (not started by node n1)"))
+		Eventually(func() float64 { return metric("sfunnel_policies_not_refreshed", string(s), "RefreshStalled") }).Should(Equal(1.0))
+
+		By("going on as before")
+		s.endRefresh("web-1", 0, attachedTo("policy", digest))
+		Eventually(message(p, "Attached")).ShouldNot(ContainSubstring("Being refreshed"))
+		o.untilQuiet()
+		before := len(o.requests.writing())
+		for range 50 {
+			o.clock.advance(time.Hour)
+			lookOnce(o, p)
+		}
+		Expect(o.requests.writing()[before:]).To(BeEmpty())
+		s.endRefresh("web-0", 0, attachedTo("policy", digest))
+		Eventually(condition(p, "Attached")).Should(Equal("True/Attached"))
+	})
+
 	It("stay as they are after a failure, until the rules change", func() {
 		startOperator(withoutPolling)
 		s := newShop()

@@ -78,6 +78,7 @@ const (
 	ReasonPodsRefreshing      = "PodsRefreshing"
 	ReasonRefreshFailed       = "RefreshFailed"
 	ReasonRefreshForbidden    = "RefreshForbidden"
+	ReasonRefreshStalled      = "RefreshStalled"
 	ReasonHostNetworkPods     = "HostNetworkPods"
 	ReasonNamespaceNotEnabled = "NamespaceNotEnabled"
 	ReasonNobodyInjects       = "NobodyInjects"

@@ -5,6 +5,7 @@ package status
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
@@ -124,6 +125,9 @@ func (c *Census) problems(n Namespace, refused, notYet string) []problem {
 	add(refused != "" && c.queued.total > 0, v1alpha1.ReasonRefreshForbidden,
 		"The operator may not refresh %s: %s: %s. Grant it with config/overlays/in-place, or refresh them yourself. Run: %s.",
 		counted(c.queued.total, "pod"), c.queued, refused, c.refreshCommand(n))
+	add(c.stalled.total > 0, v1alpha1.ReasonRefreshStalled,
+		"Not refreshed within %d minutes: %s: %s. %s rules from before until the container ends; others are refreshed meanwhile. Run: %s.",
+		refreshAtMost/time.Minute, counted(c.stalled.total, "pod"), c.stalled, keeps(c.stalled.total), c.inspections)
 	add(n.Injector == Nobody && missing > 0, v1alpha1.ReasonNobodyInjects,
 		"Nobody injects pods: the webhook's configuration is not there. %s", installAgain)
 	add(!n.byManifests() && !n.enabled() && missing > 0, v1alpha1.ReasonNamespaceNotEnabled,

@@ -3,7 +3,9 @@
 package status
 
 import (
+	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -23,8 +25,10 @@ type Census struct {
 	digest   string
 	overhead int
 
-	// inPlace says that running pods are to be brought the rules.
+	// inPlace says that running pods are to be brought the rules, and at what time that
+	// is asked.
 	inPlace bool
+	now     time.Time
 
 	counts   [states]int
 	named    [states]sample
@@ -36,10 +40,14 @@ type Census struct {
 
 	// Outdated pods of a policy that updates them in place; those in none of these
 	// need to be replaced, and are in named.
-	refreshing, unrefreshed, queued sample
+	refreshing, stalled, unrefreshed, queued sample
 	// refreshable are the queued ones, halted says that a refresh failed.
 	refreshable []*corev1.Pod
 	halted      bool
+	// inspections show why refreshes stalled; nextStall is how long it takes until the next
+	// one does, 0 for never.
+	inspections commands
+	nextStall   time.Duration
 }
 
 // NewCensus starts a census for a policy whose ConfigMap holds rules of that
@@ -48,9 +56,9 @@ func NewCensus(policy, digest string, overhead int) *Census {
 	return &Census{policy: policy, digest: digest, overhead: overhead, shapes: map[string]podShape{}}
 }
 
-// UpdateInPlace makes the census tell of pods that are updated while they run. It
-// keeps the ones that are to be, as they were added.
-func (c *Census) UpdateInPlace() { c.inPlace = true }
+// UpdateInPlace makes the census tell of pods that are updated while they run, as of
+// now. It keeps the ones that are to be, as they were added.
+func (c *Census) UpdateInPlace(now time.Time) { c.inPlace, c.now = true, now }
 
 // Add counts one selected pod.
 func (c *Census) Add(pod *corev1.Pod) {
@@ -89,7 +97,7 @@ func (c *Census) nameRefresh(pod *corev1.Pod, seen *observation) bool {
 	c.halted = c.halted || !r.running && r.failure != ""
 	switch {
 	case r.running:
-		c.refreshing.add(withDetail(pod.Name, r.waiting))
+		c.nameRunning(pod, r)
 	case r.barrier != nil:
 		seen.detail = r.barrier.Error()
 		return false
@@ -102,6 +110,27 @@ func (c *Census) nameRefresh(pod *corev1.Pod, seen *observation) bool {
 	return true
 }
 
+// nameRunning notes a pod with a refresh that has not ended. One that took too long holds
+// up no other pod.
+func (c *Census) nameRunning(pod *corev1.Pod, r refresh) {
+	yet := left(pod, c.now)
+	if yet <= 0 {
+		c.stalled.add(withDetail(pod.Name, stuck(pod)))
+		c.inspections.add(fmt.Sprintf("kubectl -n %s describe pod %s", pod.Namespace, pod.Name))
+		return
+	}
+	c.refreshing.add(withDetail(pod.Name, r.waiting))
+	c.nextStall = sooner(c.nextStall, yet)
+}
+
+// sooner is the smaller one that is not 0.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
 // Merge adds what another census of the same policy counted.
 func (c *Census) Merge(other *Census) {
 	for s := range c.counts {
@@ -110,6 +139,9 @@ func (c *Census) Merge(other *Census) {
 		c.renewals[s].merge(other.renewals[s])
 	}
 	c.refreshing.merge(other.refreshing)
+	c.stalled.merge(other.stalled)
+	c.inspections.merge(other.inspections)
+	c.nextStall = sooner(c.nextStall, other.nextStall)
 	c.unrefreshed.merge(other.unrefreshed)
 	c.queued.merge(other.queued)
 	c.refreshable = append(c.refreshable, other.refreshable...)

@@ -3,12 +3,18 @@
 package status
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
 	"github.com/sfunnel-io/funnel-operator/internal/report"
 )
+
+// refreshAtMost is how long a refresh container takes while all is well: two minutes
+// until the rules are there, and three until its node has its image and starts it.
+const refreshAtMost = 5 * time.Minute
 
 // refresh is what became of the containers that were to bring an outdated pod the
 // rules, and whether another one can.
@@ -67,6 +73,9 @@ func succeeded(ended *corev1.ContainerStateTerminated) bool {
 	return err == nil && r.Result == report.Attached && ended.ExitCode == 0
 }
 
+// EphemeralContainers is the subresource of pods by which refresh containers are added.
+const EphemeralContainers = "ephemeralcontainers"
+
 // refreshState is the state of an ephemeral container; one that the kubelet has not
 // seen yet has none.
 func refreshState(pod *corev1.Pod, name string) corev1.ContainerState {
@@ -90,13 +99,59 @@ func refreshOf(pod *corev1.Pod, policy, digest string) refresh {
 		case ended == nil:
 			r.running = true
 			if state.Waiting != nil && state.Waiting.Reason != "ContainerCreating" && state.Waiting.Reason != "PodInitializing" {
-				r.waiting = state.Waiting.Reason
+				r.waiting = word(state.Waiting)
 			}
 		case inject.Awaits(c, policy) == digest && !succeeded(ended):
 			r.failure = judge(ended, policy, digest).detail
 		}
 	}
 	return r
+}
+
+// left is how long the refresh containers of a pod may take yet; nothing or less is
+// too long. Those of a pod that does not tell when it got them have all their time.
+func left(pod *corev1.Pod, now time.Time) time.Duration {
+	added := lastAdded(pod)
+	if added.IsZero() {
+		return refreshAtMost
+	}
+	return added.Add(refreshAtMost).Sub(now)
+}
+
+// lastAdded is when somebody last added an ephemeral container to a pod, by the clock
+// of the API server; zero where the pod does not tell.
+func lastAdded(pod *corev1.Pod) time.Time {
+	var last time.Time
+	for _, entry := range pod.ManagedFields {
+		if entry.Subresource == EphemeralContainers && entry.Time != nil && entry.Time.After(last) {
+			last = entry.Time.Time
+		}
+	}
+	return last
+}
+
+// stuck is how far the refresh container came that does not end.
+func stuck(pod *corev1.Pod) string {
+	for i := range pod.Status.EphemeralContainerStatuses {
+		s := &pod.Status.EphemeralContainerStatuses[i]
+		switch {
+		case !inject.IsRefresh(s.Name), s.State.Terminated != nil:
+			continue
+		case s.State.Waiting != nil:
+			return word(s.State.Waiting)
+		}
+		return "still running"
+	}
+	return "not started by node " + pod.Spec.NodeName
+}
+
+// word is why a container waits: where its image can't be pulled, the longer-lived of the
+// two reasons between which the kubelet goes back and forth.
+func word(waiting *corev1.ContainerStateWaiting) string {
+	if waiting.Reason == "ErrImagePull" {
+		return "ImagePullBackOff"
+	}
+	return waiting.Reason
 }
 
 // RemembersFlows reports whether the programs in an injected pod remember flows, so

@@ -61,6 +61,24 @@ func refreshing(await string, state corev1.ContainerState) func(*corev1.Pod) {
 	}
 }
 
+// noon is when the census of the tests is taken.
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+// added is that somebody added the refresh container so long before noon.
+func added(before time.Duration) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.ManagedFields = append(p.ManagedFields, metav1.ManagedFieldsEntry{Subresource: EphemeralContainers, Time: &metav1.Time{Time: noon.Add(-before)}})
+	}
+}
+
+// on says which node the pod runs on.
+func on(node string) func(*corev1.Pod) { return func(p *corev1.Pod) { p.Spec.NodeName = node } }
+
+// unready is what a pod is whose node is down.
+func unready(p *corev1.Pod) {
+	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse}, {Type: corev1.PodReady, Status: corev1.ConditionFalse}}
+}
+
 const awaitNew = testPolicy + "=" + currentDigest
 
 // gotNew, gotOld and failedTo are refreshes that ended that many seconds later.
@@ -100,6 +118,7 @@ func TestTheNewestSuccessSaysWhatAPodRuns(t *testing.T) {
 		{"running", pod("a", startedWith("old"), refreshing(awaitNew, running)), Outdated, "being refreshed"},
 		{"starting", pod("a", startedWith("old"), refreshing(awaitNew, waiting("ContainerCreating"))), Outdated, "being refreshed"},
 		{"without its image", pod("a", startedWith("old"), refreshing(awaitNew, waiting("ImagePullBackOff"))), Outdated, "being refreshed, ImagePullBackOff"},
+		{"pulling its image once more", pod("a", startedWith("old"), refreshing(awaitNew, waiting("ErrImagePull"))), Outdated, "being refreshed, ImagePullBackOff"},
 		{"again after a failure", pod("a", startedWith("old"), failedTo("boom"), refreshing(awaitNew, running)), Outdated, "being refreshed"},
 		{"in a new sandbox the init container counts", pod("a", startedWith("old"), gotNew(9), inSandbox(20, "other")), Outdated, ""},
 		{"in a new sandbox, after rules that are current", pod("a", startedWith("old"), gotOld(9), inSandbox(20, currentDigest)), Attached, ""},
@@ -167,7 +186,18 @@ var (
 	broken    = both(stale, failedTo("boom"))
 	spent     = both(stale, gotOld(1), gotOld(2), gotOld(3), gotOld(4), gotOld(5))
 	unmounted = both(stale, mounts("dns"))
+
+	// These have had their refresh container for as long as one may take.
+	unstarted = both(stale, on("n1"), unseen, added(refreshAtMost))
+	unpulled  = both(stale, refreshing(awaitNew, waiting("ImagePullBackOff")), added(time.Hour))
+	endless   = both(stale, failedTo("boom"), refreshing(awaitNew, running), added(time.Hour))
 )
+
+// unseen adds a refresh container that no kubelet has seen.
+func unseen(p *corev1.Pod) {
+	refreshing(awaitNew, none)(p)
+	p.Status.EphemeralContainerStatuses = nil
+}
 
 func TestNextRefreshes(t *testing.T) {
 	for _, test := range []struct {
@@ -182,6 +212,12 @@ func TestNextRefreshes(t *testing.T) {
 		{"less those in flight", "", fleet(append(times(19, stale), inFlight)...), "a"},
 		{"none while as many are in flight", "1", fleet(inFlight, stale), ""},
 		{"none while more are in flight", "1", fleet(inFlight, inFlight, stale), ""},
+		{"more while one takes too long", "1", fleet(unpulled, stale, stale), "b"},
+		{"more while one is not started for too long", "1", fleet(unstarted, stale), "b"},
+		{"none while one has not taken too long", "1", fleet(both(inFlight, added(refreshAtMost-time.Second)), stale), ""},
+		{"none while the last of several has not", "1", fleet(both(inFlight, added(time.Hour), added(time.Second)), stale), ""},
+		{"those that are ready first", "2", fleet(both(stale, unready), stale, both(stale, unready), stale), "bd"},
+		{"then the others", "3", fleet(both(stale, unready), stale, both(stale, unready)), "bac"},
 		{"by number", "2", fleet(stale, stale, stale), "ab"},
 		{"by percentage", "50%", fleet(stale, stale, stale), "a"},
 		{"all at once", "100%", fleet(stale, stale, stale), "abc"},
@@ -199,7 +235,7 @@ func TestNextRefreshes(t *testing.T) {
 				limit = ptr.To(intstr.Parse(test.limit))
 			}
 			census := NewCensus(testPolicy, currentDigest, 0)
-			census.UpdateInPlace()
+			census.UpdateInPlace(noon)
 			for i := range test.pods {
 				census.Add(&test.pods[i])
 			}
@@ -234,14 +270,18 @@ func TestAttachedOfPodsThatAreUpdatedInPlace(t *testing.T) {
 			no("RefreshFailed", "Refreshing failed in 2 pods: a (boom), b (boom). They keep their rules from before, and no other is refreshed (0 waiting) until the policy changes or they run the current rules. "+byHand+" Being refreshed: 1 pod: c; waiting for it: 0.")},
 		{"not permitted", "pods \"a\" is forbidden", fleet(stale, startedWith(currentDigest)),
 			no("RefreshForbidden", "The operator may not refresh 1 pod: a: pods \"a\" is forbidden. Grant it with config/overlays/in-place, or refresh them yourself. "+byHand)},
+		{"one is not started", "", fleet(unstarted, stale, startedWith(currentDigest)),
+			no("RefreshStalled", "Not refreshed within 5 minutes: 1 pod: a (not started by node n1). It keeps its rules from before until the container ends; others are refreshed meanwhile. Run: kubectl -n shop describe pod a. Being refreshed: 0 pods; waiting for it: 1.")},
+		{"some take too long", "", fleet(endless, both(stale, refreshing(awaitNew, waiting("ErrImagePull")), added(time.Hour)), inFlight),
+			no("RefreshStalled", "Not refreshed within 5 minutes: 2 pods: a (still running), b (ImagePullBackOff). They keep their rules from before until the container ends; others are refreshed meanwhile. Run: kubectl -n shop describe pod a; kubectl -n shop describe pod b. Being refreshed: 1 pod: c; waiting for it: 0.")},
 		{"some must be replaced", "", fleet(spent, unmounted, stale),
 			no("PodsOutdated", "Without the current rules: 2 pods: a ("+inject.ErrSpent.Error()+"), b ("+inject.ErrNotMounted.Error()+"). "+restart+" Being refreshed: 0 pods; waiting for it: 1.")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := NewCensus(testPolicy, currentDigest, 0)
-			c.UpdateInPlace()
+			c.UpdateInPlace(noon)
 			half := NewCensus(testPolicy, currentDigest, 0)
-			half.UpdateInPlace()
+			half.UpdateInPlace(noon)
 			for i := range test.pods {
 				[]*Census{c, half}[i%2].Add(&test.pods[i])
 			}
@@ -250,6 +290,32 @@ func TestAttachedOfPodsThatAreUpdatedInPlace(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// A status that says "in time" must be looked at again when that is over, and not before.
+func TestNextStall(t *testing.T) {
+	for name, test := range map[string]struct {
+		pods []corev1.Pod
+		want time.Duration
+	}{
+		"nothing under way":  {fleet(stale, startedWith(currentDigest), broken), 0},
+		"the first of two":   {fleet(both(inFlight, added(time.Minute)), both(inFlight, added(2*time.Minute))), refreshAtMost - 2*time.Minute},
+		"in the other order": {fleet(both(inFlight, added(2*time.Minute)), both(inFlight, added(time.Minute))), refreshAtMost - 2*time.Minute},
+		"one took too long":  {fleet(unpulled), 0},
+		"and another not":    {fleet(unpulled, both(inFlight, added(time.Minute))), refreshAtMost - time.Minute},
+		"since who knows":    {fleet(inFlight), refreshAtMost},
+	} {
+		c, half := NewCensus(testPolicy, currentDigest, 0), NewCensus(testPolicy, currentDigest, 0)
+		c.UpdateInPlace(noon)
+		half.UpdateInPlace(noon)
+		for i := range test.pods {
+			[]*Census{half, c}[i%2].Add(&test.pods[i])
+		}
+		c.Merge(half)
+		if got := c.NextStall(); got != test.want {
+			t.Errorf("%s: got %v, want %v", name, got, test.want)
+		}
 	}
 }
 

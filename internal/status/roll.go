@@ -5,6 +5,7 @@ package status
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -12,21 +13,38 @@ import (
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
 
-// NextRefreshes returns the pods that are to be refreshed now, in the order of
-// their names: those with older rules, as many as maxUnavailable lets be updated at a
-// time, less those that are; none when one failed. All of it is read off the pods, so
-// that whoever asks after a restart gets no pod a second time. The census must tell of
-// pods that are updated while they run, and have counted all of them; pods that were
-// not injected don't matter.
+// NextRefreshes returns the pods that are to be refreshed now, those that are ready
+// first, and in the order of their names: those with older rules, as many as maxUnavailable
+// lets be updated at a time, less those that are and have not taken too long; none when
+// one failed. All of it is read off the pods, so that whoever asks after a restart gets no
+// pod a second time. The census must tell of pods that are updated while they run, and have
+// counted all of them; pods that were not injected don't matter.
 func (c *Census) NextRefreshes(maxUnavailable *intstr.IntOrString) []*corev1.Pod {
 	if c.halted {
 		return nil
 	}
-	slices.SortFunc(c.refreshable, func(a, b *corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(c.refreshable, func(a, b *corev1.Pod) int {
+		return cmp.Or(cmp.Compare(readiness(a), readiness(b)), cmp.Compare(a.Name, b.Name))
+	})
 	injected := c.counts[Attached] + c.counts[Pending] + c.counts[Outdated] + c.counts[Failed]
 	free := max(AtATime(maxUnavailable, injected)-c.refreshing.total, 0)
 	return c.refreshable[:min(free, len(c.refreshable))]
 }
+
+// readiness orders pods that are not ready, as all those of a node that is down, after
+// the others.
+func readiness(pod *corev1.Pod) int {
+	for i := range pod.Status.Conditions {
+		if c := &pod.Status.Conditions[i]; c.Type == corev1.PodReady && c.Status == corev1.ConditionFalse {
+			return 1
+		}
+	}
+	return 0
+}
+
+// NextStall is how long it takes until the first refresh under way has taken too long,
+// which no event tells; 0 while there is none.
+func (c *Census) NextStall() time.Duration { return c.nextStall }
 
 // AtATime is how many of that many pods are refreshed at a time, where maxUnavailable
 // says so; nil stands for its default.
