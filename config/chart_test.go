@@ -118,10 +118,37 @@ func TestChartRefusesValuesItDoesNotKnow(t *testing.T) {
 
 func TestChartKnowsWhatTheServerLacks(t *testing.T) {
 	for version, fits := range map[string]bool{"1.35.9": false, "1.36.0": true, "1.36.1-beta.1": true} {
-		out, err := helm(t, "", "template", "x", chart, "--set", "injection=admission-policy", "--kube-version", version)
+		out, err := helm(t, "", append([]string{"template", "x", chart, "--set", "injection=admission-policy", "--kube-version", version}, images()...)...)
 		if (err == nil) != fits || !fits && !strings.Contains(string(out), "needs Kubernetes 1.36 or later, this is v"+version) {
 			t.Errorf("%s: %v\n%s", version, err, out)
 		}
+	}
+}
+
+// TestChartRefusesWhatTheManagerWould: a release whose manager ends at once leaves a webhook
+// that nobody answers.
+func TestChartRefusesWhatTheManagerWould(t *testing.T) {
+	const unpinned = "--require-attacher-digest=false"
+	for _, row := range []struct {
+		attacher, extra string
+		taken           bool
+	}{
+		{attacherImage, "--log-level=info", true},
+		{"registry.example/attacher:v1", "--log-level=info", false},
+		{"registry.example/attacher", "--log-level=info", false},
+		{"registry.example/attacher@sha256:12", "--log-level=info", false},
+		{"registry.example/attacher:v1", unpinned, true},
+	} {
+		out, err := helm(t, "", "template", "x", chart, "--set", "images.attacher="+row.attacher, "--set", "extraArgs={"+row.extra+"}")
+		if (err == nil) != row.taken || !row.taken && !strings.Contains(string(out), "images.attacher: "+row.attacher+" is not pinned: want NAME@sha256:") {
+			t.Errorf("%+v: %v\n%s", row, err, out)
+		}
+		if err == nil && !strings.Contains(string(out), "- "+row.extra+"\n") {
+			t.Errorf("%+v: the manager is not told", row)
+		}
+	}
+	if out, err := helm(t, "", "template", "x", chart); err == nil {
+		t.Errorf("images that no registry has are installed:\n%s", out)
 	}
 }
 
