@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -109,6 +111,7 @@ func TestChartFitsAnyPrometheus(t *testing.T) {
 func TestChartRefusesValuesItDoesNotKnow(t *testing.T) {
 	for value, want := range map[string]string{
 		"injection=sidecar": "/injection", "replica=3": "replica", "replicas=many": "/replicas", "images.attacher=": "/images/attacher", "extraArgs={attacher-memory=1}": "/extraArgs/0",
+		"ports.webhooks=1": "webhooks", "ports.metrics=70000": "/ports/metrics", "hostNetwork=node": "/hostNetwork",
 	} {
 		if out, err := helm(t, "", "template", "x", chart, "--set", value); err == nil || !strings.Contains(string(out), want) {
 			t.Errorf("%s: %v\n%s", value, err, out)
@@ -149,6 +152,36 @@ func TestChartRefusesWhatTheManagerWould(t *testing.T) {
 	}
 	if out, err := helm(t, "", "template", "x", chart); err == nil {
 		t.Errorf("images that no registry has are installed:\n%s", out)
+	}
+}
+
+// TestChartOnTheNetworkOfNodes: where API servers reach no pods, and on other ports.
+func TestChartOnTheNetworkOfNodes(t *testing.T) {
+	for injection, ports := range map[string]map[string]int32{
+		"webhook":          {"webhook": 10260, "metrics": 8443, "probes": 10262},
+		"admission-policy": {"metrics": 8443, "probes": 10262},
+		"none":             {"metrics": 8443, "probes": 10262},
+	} {
+		var d appsv1.Deployment
+		template(t, "--set", "injection="+injection, "--set", "hostNetwork=true", "--set", "ports.webhook=10260,ports.probes=10262").into(t, "Deployment", "sfunnel-manager", &d)
+		pod := d.Spec.Template.Spec
+		if !pod.HostNetwork || pod.DNSPolicy != corev1.DNSClusterFirstWithHostNet {
+			t.Errorf("%s: hostNetwork %v, dnsPolicy %s", injection, pod.HostNetwork, pod.DNSPolicy)
+		}
+		got := map[string]int32{}
+		for _, port := range pod.Containers[0].Ports {
+			got[port.Name] = port.ContainerPort
+		}
+		if diff := cmp.Diff(ports, got); diff != "" {
+			t.Errorf("%s: %s", injection, diff)
+		}
+		args := pod.Containers[0].Args
+		if slices.Contains(args, "--webhook-port=10260") != (injection == "webhook") || !slices.Contains(args, "--health-probe-bind-address=:10262") {
+			t.Errorf("%s: %v", injection, args)
+		}
+		if out, err := exec.Command(current(t), append(args, "--help")...).CombinedOutput(); err != nil { // which comes after flags that it does not know
+			t.Errorf("%s: the manager refuses %v: %v\n%s", injection, args, err, out)
+		}
 	}
 }
 

@@ -87,10 +87,23 @@ func condition(kind, body string) string {
 	return body
 }
 
+// portFlags are the manager's flags for its ports, up to the number.
+var portFlags = map[string]string{"webhook": "--webhook-port=", "metrics": "--metrics-bind-address=:", "probes": "--health-probe-bind-address=:"}
+
+// network is what follows from the value hostNetwork.
+const network = `{{- if .Values.hostNetwork }}
+${1}dnsPolicy: ClusterFirstWithHostNet
+${1}hostNetwork: true
+{{- end }}`
+
 var (
 	blockLine  = regexp.MustCompile(`(?m)^( *)(\w+): ` + blockMark + `(\w+)$`)
 	argsLine   = regexp.MustCompile(`(?m)^( *)- ` + argsMark + `$`)
 	labelsLine = regexp.MustCompile(`(?m)^( *)` + labelsMark + `: ""$`)
+
+	networkLine = regexp.MustCompile(`(?m)^( *)hostNetwork: ` + networkMark + `$`)
+	portFlag    = regexp.MustCompile(`(?m)^( *- )` + portMark + `(\w+)$`)
+	portNumber  = regexp.MustCompile(portMark + `(\w+)-(\d+)`)
 )
 
 // text is the object as a template.
@@ -116,6 +129,12 @@ func text(object *unstructured.Unstructured) string {
 	).Replace(escaped)
 	marked = more(argsLine, marked, "extraArgs")
 	marked = more(labelsLine, marked, "monitoringLabels")
+	marked = networkLine.ReplaceAllString(marked, network)
+	marked = portNumber.ReplaceAllString(marked, "{{ .Values.ports.$1 | default $2 }}")
+	marked = portFlag.ReplaceAllStringFunc(marked, func(line string) string {
+		part := portFlag.FindStringSubmatch(line)
+		return fmt.Sprintf("{{- with .Values.ports.%s }}\n%s%s{{ . }}\n{{- end }}", part[2], part[1], portFlags[part[2]])
+	})
 	return blockLine.ReplaceAllStringFunc(marked, func(line string) string {
 		part := blockLine.FindStringSubmatch(line)
 		return fmt.Sprintf("%s%s: {{- toYaml .Values.%s | nindent %d }}", part[1], part[2], part[3], len(part[1])+2)

@@ -18,6 +18,8 @@ const (
 	blockMark     = "mark of the block "
 	argsMark      = "mark of more arguments"
 	labelsMark    = "mark-of-more-labels"
+	networkMark   = "mark of the network"
+	portMark      = "mark-of-the-port-"
 	readerMark    = "mark-of-the-reader"
 	homeMark      = "mark-of-the-home-of-the-reader"
 )
@@ -61,11 +63,25 @@ func takeFrom(deployment map[string]any, values map[string]any) {
 	values["replicas"] = spec["replicas"]
 	spec["replicas"] = int64(replicasMark)
 	pod, _, _ := unstructured.NestedMap(spec, "template", "spec")
+	pod["hostNetwork"] = networkMark
 	container := pod["containers"].([]any)[0].(map[string]any)
+	container["args"] = append(container["args"].([]any), takePorts(container["ports"].([]any))...)
 	container["args"] = append(container["args"].([]any), argsMark)
 	take(container, containerBlocks, values)
 	take(pod, podBlocks, values)
 	_ = unstructured.SetNestedMap(spec, pod, "template", "spec")
+}
+
+// takePorts marks the numbers of a container's ports, and returns a mark for the flag by
+// which the manager is told of each.
+func takePorts(ports []any) (flags []any) {
+	for _, port := range ports {
+		port := port.(map[string]any)
+		mark := portMark + port["name"].(string)
+		port["containerPort"] = fmt.Sprintf("%s-%v", mark, port["containerPort"])
+		flags = append(flags, mark)
+	}
+	return flags
 }
 
 func take(object map[string]any, blocks []block, values map[string]any) {
