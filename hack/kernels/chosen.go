@@ -14,7 +14,7 @@ import (
 
 // chosen are the tests that run in emulation, by package; all others run on the
 // host's kernel only. They are those whose outcome depends most on the kernel:
-// what its verifier takes, what its helpers make of packets and checksums, how
+// what its verifier takes, what its helpers make of packets, checksums and tables, how
 // filters are attached and replaced, and the shortest way through real sockets.
 // Loading programs is what takes long here, so none loads many. All tests of a
 // package that is not listed run. -all and -run take others.
@@ -34,6 +34,24 @@ var chosen = map[string][]string{
 		"TestInlineClientRewrites",
 		"TestInlineBackendRewrites",
 		"TestInlineFastPathIsTheWholeWay",
+		"TestInlineThereAndBack",
+		"TestInlineLives",
+		"TestInlineClosedFlowsMakeRoom",
+		"TestFlowsKeepTheirPlacesInTime",
+		"TestASYNThatIsSentAgainGoesOn",
+		"TestBackendAnswersInKind",
+		"TestClientTakesAnswersInKind",
+		"TestFlowsThatLookTheSame",
+		"TestErrorsAboutInlineFlows",
+		"TestErrorsAboutPushedPackets",
+		"TestErrorsAboutFlowsInKind",
+		"TestErrorsThatQuoteLittle",
+		"TestErrorsWithExtensions",
+		"TestErrorsDontGrowTooLong",
+		"TestErrorsAboutWhatIsBehindExtensionHeaders",
+		"TestTooBigIsAnsweredByteExact",
+		"TestTooBigIPv6IsAnsweredByteExact",
+		"TestMSSIsLoweredToWhatFits",
 		"TestMatrix",
 	},
 	"internal/attach": {
@@ -55,6 +73,10 @@ var chosen = map[string][]string{
 		"TestDetachTakesOursOutOfTheMiddle",
 		"TestSegmentDeviceIsSilentAndWithoutOffloads",
 		"TestReplaceUnderLoadLosesNothing",
+		"TestInlineTakesBothHooks",
+		"TestReplyTakesBothHooks",
+		"TestAFlowThatBeginsWhileProgramsLoadIsKept",
+		"TestConnectionsBeginWhileRulesAreReplaced",
 	},
 }
 
