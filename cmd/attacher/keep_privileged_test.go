@@ -298,8 +298,12 @@ func newConnectionsObeyNewRules(t *testing.T, client, server host) {
 // TestNewDirectConnectionsObeyNewRules has one to a through port, from a port that a
 // funneled flow could have.
 func TestNewDirectConnectionsObeyNewRules(t *testing.T) {
+	bothFamilies(t, newDirectConnectionsObeyNewRules)
+}
+
+func newDirectConnectionsObeyNewRules(t *testing.T, client, server host) {
 	const port, direct = 1500, "tcp dport 9090 funnel tcp dport 8080 inline\n"
-	client, server := inlineHosts(t)
+	serveInline(t, server)
 	client.put(t, "", direct, nil)
 	for _, rest := range []string{direct, otherRule + direct} {
 		client.talkFrom(t, port, server)
