@@ -4,6 +4,7 @@ package benchpage
 
 import (
 	"math"
+	"runtime"
 	"testing"
 )
 
@@ -48,6 +49,18 @@ func TestGoals(t *testing.T) {
 	} {
 		if got := g.String(); got != want {
 			t.Errorf("%v: %s, want %s", g.Measured, got, want)
+		}
+	}
+}
+
+func TestAHiddenModelIsToldByItsNumbers(t *testing.T) {
+	for cpuinfo, want := range map[string]string{
+		"": runtime.GOARCH,
+		"cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n":                        "AMD EPYC family 26 model 2",
+		"cpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC 7763 64-Core Processor\n": "AMD EPYC 7763 64-Core Processor",
+	} {
+		if got := modelIn(cpuinfo); got != want {
+			t.Errorf("%q: got %q, want %q", cpuinfo, got, want)
 		}
 	}
 }

@@ -36,14 +36,29 @@ func (m Machine) String() string {
 		m.cpus, m.cpu, m.kernel, runtime.Version(), m.date.Format(time.DateOnly), m.commit, m.load)
 }
 
-var modelLine = regexp.MustCompile(`(?m)^model name\s*:\s*(.+)$`)
-
 func cpuModel() string {
 	text, _ := os.ReadFile("/proc/cpuinfo")
-	if match := modelLine.FindSubmatch(text); match != nil {
-		return string(match[1])
+	return modelIn(string(text))
+}
+
+// modelIn is what /proc/cpuinfo calls the processor. Some hypervisors hide which one of its
+// make it is: its family and model tell then.
+func modelIn(cpuinfo string) string {
+	field := func(name string) string {
+		match := regexp.MustCompile(`(?m)^` + name + `\s*:\s*(.+)$`).FindStringSubmatch(cpuinfo)
+		if match == nil {
+			return ""
+		}
+		return match[1]
 	}
-	return runtime.GOARCH
+	name, family := field("model name"), field("cpu family")
+	switch {
+	case name == "":
+		return runtime.GOARCH
+	case strings.ContainsAny(name, "0123456789") || family == "":
+		return name
+	}
+	return fmt.Sprintf("%s family %s model %s", name, family, field("model"))
 }
 
 func kernelRelease() string {
