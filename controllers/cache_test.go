@@ -37,7 +37,7 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 			Annotations: map[string]string{"large": "text"},
 			ManagedFields: []metav1.ManagedFieldsEntry{
 				{Manager: "kubelet", Subresource: "status", Time: &at},
-				{Manager: "funnel-operator", Subresource: "ephemeralcontainers", Time: &at, FieldsV1: &metav1.FieldsV1{Raw: []byte("{}")}},
+				{Manager: "funnel-operator", Subresource: "ephemeralcontainers", Time: &at, FieldsV1: metav1.NewFieldsV1("{}")},
 			},
 			Finalizers: []string{"x"},
 			OwnerReferences: []metav1.OwnerReference{
