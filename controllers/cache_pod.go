@@ -216,15 +216,10 @@ func additions(all []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
 
 // notReady keeps that a pod is not, while it runs and is not about to end.
 func notReady(pod *corev1.Pod) []corev1.PodCondition {
-	if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil {
+	if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil || !status.NotReady(pod) {
 		return nil
 	}
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady && c.Status == corev1.ConditionFalse {
-			return []corev1.PodCondition{{Type: c.Type, Status: c.Status}}
-		}
-	}
-	return nil
+	return []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse}}
 }
 
 // only keeps the variable of that name.

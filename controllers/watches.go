@@ -143,14 +143,20 @@ func (r *FunnelPolicyReconciler) byOthers() predicate.Predicate {
 // policyOfConfigMap is the policy whose name the ConfigMap has, whatever its
 // label says now.
 func policyOfConfigMap(_ context.Context, obj client.Object) []reconcile.Request {
-	name, ok := strings.CutSuffix(obj.GetName(), v1alpha1.ConfigMapSuffix)
+	of, ok := policyBefore(obj, v1alpha1.ConfigMapSuffix)
 	if !ok {
-		name, ok = strings.CutSuffix(obj.GetName(), v1alpha1.ExternalSuffix)
+		of, ok = policyBefore(obj, v1alpha1.ExternalSuffix)
 	}
 	if !ok {
 		return nil
 	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: obj.GetNamespace(), Name: name}}}
+	return []reconcile.Request{{NamespacedName: of}}
+}
+
+// policyBefore is the policy whose name the ConfigMap has in front of the suffix.
+func policyBefore(obj client.Object, suffix string) (of types.NamespacedName, ok bool) {
+	name, ok := strings.CutSuffix(obj.GetName(), suffix)
+	return types.NamespacedName{Namespace: obj.GetNamespace(), Name: name}, ok
 }
 
 // finder names the policies that an object matters to.
@@ -295,11 +301,11 @@ func (r *FunnelPolicyReconciler) policiesOfEndpoints(obj client.Object) ([]*v1al
 
 // clientsOfConfigMap are those of the backend whose rules the ConfigMap holds.
 func (r *FunnelPolicyReconciler) clientsOfConfigMap(obj client.Object) ([]*v1alpha1.FunnelPolicy, error) {
-	name, ok := strings.CutSuffix(obj.GetName(), v1alpha1.ConfigMapSuffix)
+	of, ok := policyBefore(obj, v1alpha1.ConfigMapSuffix)
 	if !ok {
 		return nil, nil
 	}
-	return r.policies.clientsOf(types.NamespacedName{Namespace: obj.GetNamespace(), Name: name})
+	return r.policies.clientsOf(of)
 }
 
 // goes lets pass objects that are gone.
@@ -312,8 +318,11 @@ var goes = predicate.Funcs{
 // neighboursOfConfigMap are those of the policy whose last good rules the ConfigMap may have
 // held.
 func (r *FunnelPolicyReconciler) neighboursOfConfigMap(obj client.Object) ([]*v1alpha1.FunnelPolicy, error) {
-	name := strings.TrimSuffix(obj.GetName(), v1alpha1.ConfigMapSuffix)
-	p, exists, err := r.policies.indexer.GetByKey(types.NamespacedName{Namespace: obj.GetNamespace(), Name: name}.String())
+	of, ok := policyBefore(obj, v1alpha1.ConfigMapSuffix)
+	if !ok {
+		return nil, nil
+	}
+	p, exists, err := r.policies.indexer.GetByKey(of.String())
 	if err != nil || !exists {
 		return nil, err
 	}

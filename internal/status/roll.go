@@ -34,12 +34,17 @@ func (c *Census) NextRefreshes(maxUnavailable *intstr.IntOrString) []*corev1.Pod
 // readiness orders pods that are not ready, as all those of a node that is down, after
 // the others.
 func readiness(pod *corev1.Pod) int {
-	for i := range pod.Status.Conditions {
-		if c := &pod.Status.Conditions[i]; c.Type == corev1.PodReady && c.Status == corev1.ConditionFalse {
-			return 1
-		}
+	if NotReady(pod) {
+		return 1
 	}
 	return 0
+}
+
+// NotReady reports whether a pod says that it is not ready.
+func NotReady(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionFalse
+	})
 }
 
 // NextStall is how long it takes until the first refresh under way has taken too long,
