@@ -46,9 +46,10 @@ struct tuple {
 
 _Static_assert(sizeof(struct tuple) == 40, "tuple has holes");
 
-/* Mirrors classifier.Layout; offsets and lengths in 64-bit words. */
+/* Mirrors classifier.Layout; offsets and lengths in 64-bit words, but for entry_mask. */
 struct classify_layout {
 	__u32 words;
+	__u32 entry_mask;
 	__u32 records;
 	__u32 record_mask;
 	__u32 blocks;
@@ -63,7 +64,7 @@ struct classify_layout {
 	__u32 destinations6;
 };
 
-_Static_assert(sizeof(struct classify_layout) == 52, "mirrored in Go");
+_Static_assert(sizeof(struct classify_layout) == 56, "mirrored in Go");
 
 const volatile struct classify_layout classify_layout;
 
@@ -123,15 +124,12 @@ static __always_inline const __u64 *classify_tables(void)
 	return bpf_map_lookup_elem(&classify_memory, &zero);
 }
 
-/* The entry of a page for a byte. */
+/* The entry of a page for a byte. The mask changes nothing, and tells the verifier the bounds. */
 static __always_inline __u64 classify_entry(const __u64 *memory, __u64 page, __u64 byte)
 {
 	__u64 i = page * CLASSIFY_PAGE_SIZE + byte;
 
-	classify_opaque(i);
-	if (i >= classify_layout.records * 4ULL)
-		return 0;
-	return ((const __u16 *)memory)[i];
+	return ((const __u16 *)memory)[i & classify_layout.entry_mask];
 }
 
 static __always_inline __u64 classify_record(__u64 class)
@@ -139,7 +137,7 @@ static __always_inline __u64 classify_record(__u64 class)
 	return class * classify_layout.stride;
 }
 
-/* A record begins here. The mask changes nothing, and tells the verifier the bounds. */
+/* A record begins here. The mask is as in classify_entry. */
 static __always_inline const __u64 *classify_at(const __u64 *memory, __u64 record)
 {
 	return memory + classify_layout.records + (record & classify_layout.record_mask);
@@ -196,25 +194,17 @@ static __always_inline __u64 classify_word(const __u64 *memory, __u64 record, __
 }
 
 /*
- * Looks up one dimension after the other, those that cost least first, until
- * none is left or no rule can match. Returns what is left of the summaries. A
- * dimension that no rule restricts is found in the kind's record again.
+ * Looks up the dimensions that kind and destination port leave, one after the other,
+ * those that cost least first, until none is left or no rule can match. Returns what is
+ * left of the summaries. A dimension that no rule restricts is found in the kind's
+ * record again.
  */
 static __always_inline __u64 classify_dimensions(const __u64 *memory, const struct tuple *t,
-						 struct classify_found *found)
+						 struct classify_found *found, __u64 hits)
 {
 	bool ipv4 = t->family != 6;
-	__u64 hits;
 
-	found->kind = classify_record((t->protocol == IPPROTO_UDP) | !!t->pushed << 1 | !ipv4 << 2);
-	found->dport = found->sport = found->daddr = found->saddr = found->kind;
-	hits = classify_summary(memory, found->kind);
-	if (classify_layout.destination_ports != CLASSIFY_UNUSED) {
-		found->dport = classify_port(memory, classify_layout.destination_ports, &t->dport);
-		hits &= classify_summary(memory, found->dport);
-		if (!hits)
-			return 0;
-	}
+	found->sport = found->daddr = found->saddr = found->kind;
 	if (classify_layout.source_ports != CLASSIFY_UNUSED) {
 		found->sport = classify_port(memory, classify_layout.source_ports, &t->sport);
 		hits &= classify_summary(memory, found->sport);
@@ -303,23 +293,44 @@ __noinline int classify_words(const struct classify_found *found, __u64 hits)
 }
 
 /*
- * The index of the first rule that matches, or -1. A function of its own for
- * the same reason as classify_words.
+ * The index of the first rule that matches, or -1, for a packet whose kind and
+ * destination port have the records given, and hits in common. A function of its own
+ * for the same reason as classify_words.
  */
-__noinline int classify(const struct tuple *t)
+__noinline int classify_rest(const struct tuple *t, __u64 kind, __u64 dport, __u64 hits)
 {
-	struct classify_found found = {};
+	struct classify_found found = { .kind = kind, .dport = dport };
 	const __u64 *memory = classify_tables();
-	__u64 hits;
 
-	if (!memory || !t || (t->protocol != IPPROTO_TCP && t->protocol != IPPROTO_UDP))
+	if (!memory || !t)
 		return -1;
-	hits = classify_dimensions(memory, t, &found);
+	hits = classify_dimensions(memory, t, &found, hits);
 	if (!hits)
 		return -1;
 	if (classify_layout.stride == 1)
 		return classify_lowest(hits);
 	return classify_words(&found, hits);
+}
+
+/*
+ * The index of the first rule that matches, or -1. Most packets of no rule have a
+ * destination port of none: they cost no call, whose return alone is as long as all of
+ * this where the kernel guards returns (Documentation/admin-guide/hw-vuln/srso.rst).
+ */
+static __always_inline int classify(const struct tuple *t)
+{
+	const __u64 *memory = classify_tables();
+	__u64 kind, dport, hits;
+
+	if (!memory || (t->protocol != IPPROTO_TCP && t->protocol != IPPROTO_UDP))
+		return -1;
+	kind = classify_record((t->protocol == IPPROTO_UDP) | !!t->pushed << 1 |
+			       (t->family == 6) << 2);
+	dport = kind;
+	if (classify_layout.destination_ports != CLASSIFY_UNUSED)
+		dport = classify_port(memory, classify_layout.destination_ports, &t->dport);
+	hits = classify_summary(memory, kind) & classify_summary(memory, dport);
+	return hits ? classify_rest(t, kind, dport, hits) : -1;
 }
 
 /*

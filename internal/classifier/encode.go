@@ -46,9 +46,12 @@ func (t *Table) word(class, word int) uint64 {
 type Layout struct {
 	// Words is the length of Memory in 64-bit words.
 	Words uint32
+	// EntryMask is that of the entries of pages, which stand at 0. A mask is a power of
+	// two less one, and none of what it is for stands further behind, so that the program
+	// masks instead of comparing.
+	EntryMask uint32
 	// Records and Blocks are the word offsets of class records and of blocks, each with
-	// a mask: no word of theirs stands further behind, so that the program masks instead
-	// of comparing. Masks are powers of two less one. Pages stand at 0.
+	// a mask for words.
 	Records, RecordMask, Blocks, BlockMask uint32
 	// Stride is the length of a class record in words; 1 when the record is
 	// the set of rules itself.
@@ -63,14 +66,16 @@ type Layout struct {
 // Layout returns where things stand in Memory.
 func (t *Table) Layout() Layout {
 	records := uint32(t.pages.count() * pageSize / 4)
+	entryMask := mask(t.pages.count() * pageSize)
 	blocks := records + uint32(len(t.record))
 	recordMask, blockMask := mask(len(t.record)), mask(len(t.blocks)*blockWords)
-	words := records + recordMask + uint32(t.stride)
+	words := max((entryMask+1)/4, records+recordMask+uint32(t.stride))
 	if !t.direct() {
 		words = max(words, blocks+blockMask+1)
 	}
 	return Layout{
 		Words:            words,
+		EntryMask:        entryMask,
 		Records:          records,
 		RecordMask:       recordMask,
 		Blocks:           blocks,
@@ -86,9 +91,9 @@ func (t *Table) Layout() Layout {
 	}
 }
 
-// mask covers all places in so many words.
-func mask(words int) uint32 {
-	return 1<<bits.Len(uint(max(words, 1)-1)) - 1
+// mask covers so many places.
+func mask(places int) uint32 {
+	return 1<<bits.Len(uint(max(places, 1)-1)) - 1
 }
 
 // appendWords appends numbers in the byte order of this machine.
