@@ -157,13 +157,25 @@ func cutPod(pod *corev1.Pod) {
 	}
 }
 
+// oursAlone keeps of our init container what inject.Refresh takes over from it.
 func oursAlone(containers []corev1.Container) []corev1.Container {
 	for i := range containers {
 		if c := &containers[i]; c.Name == v1alpha1.InitContainerName {
-			return []corev1.Container{{Name: c.Name, Image: c.Image, ImagePullPolicy: c.ImagePullPolicy, Env: only(inject.EnvReportMax, c.Env)}}
+			return []corev1.Container{{
+				Name: c.Name, Image: c.Image, ImagePullPolicy: c.ImagePullPolicy,
+				Env: only(inject.EnvReportMax, c.Env), SecurityContext: labelAlone(c.SecurityContext),
+			}}
 		}
 	}
 	return nil
+}
+
+// labelAlone keeps the SELinux label, nil where there is none.
+func labelAlone(c *corev1.SecurityContext) *corev1.SecurityContext {
+	if c == nil || c.SELinuxOptions == nil {
+		return nil
+	}
+	return &corev1.SecurityContext{SELinuxOptions: c.SELinuxOptions}
 }
 
 // ourVolume keeps which policies' rules the pod mounts.

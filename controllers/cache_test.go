@@ -20,6 +20,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/inject"
 )
 
 func TestCutPodKeepsWhatIsRead(t *testing.T) {
@@ -29,7 +30,7 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 		return corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: name, Env: env}}
 	}
 	await, most, other := corev1.EnvVar{Name: "SFUNNEL_AWAIT", Value: "web=1"}, corev1.EnvVar{Name: "SFUNNEL_REPORT_MAX", Value: "1"}, corev1.EnvVar{Name: "X", Value: "y"}
-	rulesOf := corev1.LocalObjectReference{Name: "web-funnel"}
+	rulesOf, selinux := corev1.LocalObjectReference{Name: "web-funnel"}, &corev1.SELinuxOptions{Type: "spc_t"}
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "web-1", Namespace: "shop", UID: "1", ResourceVersion: "2",
@@ -47,7 +48,7 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 		},
 		Spec: corev1.PodSpec{
 			NodeName:       "node",
-			InitContainers: []corev1.Container{{Name: "istio-proxy", Image: "i"}, {Name: v1alpha1.InitContainerName, Image: "i", ImagePullPolicy: "Never", Env: []corev1.EnvVar{other, most}, Command: []string{"x"}}},
+			InitContainers: []corev1.Container{{Name: "istio-proxy", Image: "i"}, {Name: v1alpha1.InitContainerName, Image: "i", ImagePullPolicy: "Never", Env: []corev1.EnvVar{other, most}, Command: []string{"x"}, SecurityContext: &corev1.SecurityContext{RunAsUser: ptr.To[int64](0), SELinuxOptions: selinux.DeepCopy()}}},
 			Containers:     []corev1.Container{{Name: "web", Image: "i", Ports: []corev1.ContainerPort{{ContainerPort: 1}, {Name: "http", ContainerPort: 80, Protocol: "TCP"}}}},
 			Volumes: []corev1.Volume{{Name: "other"}, {Name: v1alpha1.VolumeName, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
 				Sources:     []corev1.VolumeProjection{{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: rulesOf, Items: []corev1.KeyToPath{{Key: "k"}}}}, {Secret: &corev1.SecretProjection{}}},
@@ -80,7 +81,7 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 		},
 		Spec: corev1.PodSpec{
 			NodeName:       "node",
-			InitContainers: []corev1.Container{{Name: v1alpha1.InitContainerName, Image: "i", ImagePullPolicy: "Never", Env: []corev1.EnvVar{most}}},
+			InitContainers: []corev1.Container{{Name: v1alpha1.InitContainerName, Image: "i", ImagePullPolicy: "Never", Env: []corev1.EnvVar{most}, SecurityContext: &corev1.SecurityContext{SELinuxOptions: selinux}}},
 			Containers:     []corev1.Container{{Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 80, Protocol: "TCP"}}}, {Name: "istio-proxy"}},
 			HostNetwork:    true,
 			Volumes: []corev1.Volume{{Name: v1alpha1.VolumeName, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
@@ -112,6 +113,32 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 		if diff := cmp.Diff(want, unpacked); diff != "" {
 			t.Fatal(diff)
 		}
+	}
+}
+
+// What runs in a pod that is updated in place does not depend on who saw the pod whole.
+func TestRefreshOfCutPodIsThatOfTheWhole(t *testing.T) {
+	whole := webPod()
+	if err := inject.Pod(whole, []string{"web"}, inject.Options{Image: "attacher:1", PullPolicy: corev1.PullAlways, SELinuxType: "spc_t"}); err != nil {
+		t.Fatal(err)
+	}
+	whole.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug"}}}
+	refresh := func(pod *corev1.Pod) corev1.EphemeralContainer {
+		t.Helper()
+		c, err := inject.Refresh(pod, map[string]string{"web": "sha256:2"}, inject.KeepFlows, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	want := refresh(whole)
+	if got := want.SecurityContext.SELinuxOptions; got == nil || got.Type != "spc_t" {
+		t.Errorf("of the whole pod it has the label %v", got)
+	}
+	cut := whole.DeepCopy()
+	cutPod(cut)
+	if diff := cmp.Diff(want, refresh(cut)); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -53,6 +53,17 @@ var _ = Describe("Running pods", func() {
 		Expect(s.refreshes("web-0", "web-1", "web-2", "web-3")()).To(Equal("1 1 1 1"))
 	})
 
+	It("keep the SELinux label with which attaching was permitted", func() {
+		startOperator(withoutPolling)
+		s := newShop()
+		s.pod("web-1", reports("policy", old), func(p *corev1.Pod) {
+			p.Spec.InitContainers[0].SecurityContext = &corev1.SecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Type: "spc_t"}}
+		})
+		s.policy("policy", updatedInPlace)
+		Eventually(s.refreshes("web-1")).Should(Equal("1"))
+		Expect(s.podNow("web-1").Spec.EphemeralContainers[0].SecurityContext.SELinuxOptions).To(Equal(&corev1.SELinuxOptions{Type: "spc_t"}))
+	})
+
 	It("keep their flows, by one capability more", func() {
 		startOperator(withoutPolling)
 		s := newShop()
