@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
+	"github.com/sfunnel-io/funnel-operator/internal/status"
 )
 
 var _ = Describe("Rules of a deleted policy", Ordered, func() {
@@ -196,15 +197,18 @@ var _ = Describe("Rules of a deleted policy", Ordered, func() {
 		Expect(rulesOf(again).Data[v1alpha1.FileIngress]).To(Equal("tcp dport 22 actions drop\n"))
 	})
 
-	It("are an empty set also when nobody saw the policy go", func() {
+	DescribeTable("are an empty set also when nobody saw the policy go", func(edits ...func(*FunnelPolicyReconciler)) {
 		s := newShop()
 		p := s.policy("collector", ingress("tcp dport http drop"))
 		Eventually(condition(p, v1alpha1.ConditionAccepted)).Should(HavePrefix("False"))
-		s.pod("web-1", injected("collector"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending })
+		s.pod("web-1", injected("collector"), pending)
 		Expect(api.Delete(suite, p)).To(Succeed())
-		second, _ := startOperator()
+		second, _ := startOperator(edits...)
 		Eventually(func() bool { return second.orphaned(p) }).Should(BeTrue())
-	})
+	},
+		Entry("where pods are injected at admission"),
+		Entry("while the webhook's configuration is not there", func(r *FunnelPolicyReconciler) { r.WebhookConfiguration = configuration().Name }),
+	)
 
 	It("are not put in the place of somebody else's", func() {
 		s := newShop()
@@ -233,3 +237,27 @@ var _ = Describe("Rules of a deleted policy", Ordered, func() {
 		Expect(api.Get(suite, keyOf(p), p)).NotTo(Succeed())
 	})
 })
+
+var _ = DescribeTable("Rules of a policy that is not there yet are awaited by a pod",
+	func(makeShop func() shop, set func(*operator, shop), edits ...func(*corev1.Pod)) {
+		s := makeShop()
+		o, mgr := newOperator(withoutPolling)
+		set(o, s)
+		o.startWith(mgr)
+		pod := s.pod("web-1", append(edits, injected("collector"), pending)...)
+		Eventually(func() (*corev1.Pod, error) { return o.pods.get(keyOf(pod)) }).ShouldNot(BeNil())
+		p := &v1alpha1.FunnelPolicy{}
+		p.Namespace, p.Name = string(s), "collector"
+		Consistently(func() bool { return o.remembers(p) }, "500ms").Should(BeFalse())
+
+		p = s.policy("collector")
+		digestOf(p)
+		Expect(rulesOf(p).Data[v1alpha1.FileIngress]).NotTo(BeEmpty())
+	},
+	Entry("that was injected in its manifest", newShop, func(o *operator, _ shop) { o.Injector = status.Manifests }),
+	Entry("of a namespace that is not enabled", func() shop { return shopLabelled(map[string]string{}) }, func(*operator, shop) {}),
+	Entry("of a namespace that admission leaves out", newShop, func(o *operator, s shop) { o.Namespace = string(s) }),
+	Entry("that requires injection", newShop, func(*operator, shop) {}, func(p *corev1.Pod) { p.Labels[v1alpha1.LabelInject] = v1alpha1.InjectRequired }),
+)
+
+func pending(p *corev1.Pod) { p.Status.Phase = corev1.PodPending }

@@ -246,26 +246,43 @@ var appears = predicate.Funcs{
 // missingOfPod are policies that the pod waits for and that are not there: whoever saw
 // them go, before this manager began, was to let such pods start (reconcileDeleted).
 func (r *FunnelPolicyReconciler) missingOfPod(ctx context.Context, obj client.Object) []reconcile.Request {
-	packed, err := asPacked(obj)
-	var pod *corev1.Pod
-	if err == nil {
-		pod, err = unpackPod(packed)
-	}
+	missing, err := r.missing(ctx, obj)
 	if err != nil {
 		log.FromContext(ctx).Error(err, "look at what a pod waits for", "object", client.ObjectKeyFromObject(obj))
-		return nil
 	}
-	if pod.Status.Phase != corev1.PodPending {
-		return nil
+	var requests []reconcile.Request
+	for _, key := range missing {
+		requests = append(requests, reconcile.Request{NamespacedName: key})
 	}
-	var missing []reconcile.Request
+	return requests
+}
+
+// missing names those policies. Only admission injects no pod before there is its policy:
+// what a manifest names may come later. A pod that must have rules waits anyway.
+func (r *FunnelPolicyReconciler) missing(ctx context.Context, obj client.Object) ([]types.NamespacedName, error) {
+	packed, err := asPacked(obj)
+	if err != nil {
+		return nil, err
+	}
+	pod, err := unpackPod(packed)
+	if err != nil || pod.Status.Phase != corev1.PodPending || inject.Required(pod) {
+		return nil, err
+	}
+	var missing []types.NamespacedName
 	for _, name := range inject.Policies(pod) {
 		key := types.NamespacedName{Namespace: pod.Namespace, Name: name}
 		if _, exists, err := r.policies.indexer.GetByKey(key.String()); err == nil && !exists {
-			missing = append(missing, reconcile.Request{NamespacedName: key})
+			missing = append(missing, key)
 		}
 	}
-	return missing
+	if missing == nil {
+		return nil, nil
+	}
+	n, err := r.namespace(ctx, pod.Namespace)
+	if err != nil || !n.AtAdmission() {
+		return nil, client.IgnoreNotFound(err)
+	}
+	return missing, nil
 }
 
 // policiesOfService are those that name the Service with their clients, whose rules may

@@ -44,6 +44,10 @@ type Namespace struct {
 // opted out.
 func (n Namespace) Injects() bool { return n.Injector == Admission && n.enabled() }
 
+// AtAdmission reports whether pods of the namespace are injected at admission, or were while
+// the webhook's configuration was there.
+func (n Namespace) AtAdmission() bool { return !n.byManifests() && n.enabled() }
+
 // byManifests reports whether pods are injected if their manifests are.
 func (n Namespace) byManifests() bool { return n.Injector == Manifests || n.Injector == LeftOut }
 
