@@ -139,12 +139,13 @@ func (w *podWebhook) policiesFor(ctx context.Context, namespace string, pod *cor
 }
 
 // selecting names those that select the pod and are not being deleted. A selector
-// that can't be read is an error: whether it selects is not known.
+// that can't be read is an error where the policy has rules: it selected pods before it was
+// edited, and whether this is one is not known. Of others it selects nothing.
 func selecting(candidates []*v1alpha1.FunnelPolicy, pod *corev1.Pod) ([]string, error) {
 	var names []string
 	for _, policy := range candidates {
 		selected, err := chosen(&policy.Spec.PodSelector, pod.Labels)
-		if err != nil {
+		if err != nil && policy.Status.RulesDigest != "" {
 			return nil, fmt.Errorf("FunnelPolicy %s: spec.podSelector: %w", policy.Name, err)
 		}
 		if policy.DeletionTimestamp.IsZero() && selected {

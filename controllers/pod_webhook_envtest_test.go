@@ -82,6 +82,17 @@ var _ = Describe("the pod webhook", Ordered, func() {
 			pod.Labels["app"] = "other"
 			Expect(created(pod)).To(beUntouched())
 		})
+		It("no pod by a selector that the schema lets pass and nobody can read", func() {
+			odd := selectingApp("odd", "")
+			odd.Namespace = namespace
+			odd.Spec.PodSelector = metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
+				Key: "app", Operator: metav1.LabelSelectorOpIn, Values: []string{"web,client"},
+			}}}
+			odd.Spec.Rules.Text = &v1alpha1.RulesText{Ingress: "tcp dport 22 drop"}
+			Expect(api.Create(suite, &odd)).To(Succeed())
+			answering.knows(&odd)
+			Expect(created(webPod())).To(beUntouched())
+		})
 		It("no pod of another namespace's policy", func() {
 			other := newPolicy(newNamespace(optedIn()), "web")
 			answering.knows(other)

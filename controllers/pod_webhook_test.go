@@ -80,6 +80,8 @@ func TestAnswerFollowsWhatIsFound(t *testing.T) {
 	web := selectingApp("web", "web")
 	broken := errors.New("etcd is down")
 	required := label(v1alpha1.LabelInject, v1alpha1.InjectRequired)
+	edited := unreadable("odd")
+	edited.Status.RulesDigest = "sha256:1"
 	rows := []struct {
 		name      string
 		cached    policies
@@ -95,7 +97,10 @@ func TestAnswerFollowsWhatIsFound(t *testing.T) {
 		{"required, nowhere", cached(), &lister{}, webPod(required), `403 the label sfunnel.io/inject is "required" and no FunnelPolicy`, 1},
 		{"the cache is not filled", unread(), &lister{policies: []v1alpha1.FunnelPolicy{web}}, webPod(), "500 find the FunnelPolicies of the pod: the FunnelPolicies are not read yet", 0},
 		{"the live look fails", cached(), &lister{err: broken}, webPod(required), "500 find the FunnelPolicies of the pod: etcd is down", 1},
-		{"a selector that can't be read", cached(unreadable("odd")), &lister{}, webPod(),
+		{"a selector that never could be read", cached(unreadable("odd")), &lister{}, webPod(), "no change", 0},
+		{"beside one that can be", cached(unreadable("odd"), web), &lister{}, webPod(), "injected", 0},
+		{"required, by one that never could be read", cached(unreadable("odd")), &lister{policies: []v1alpha1.FunnelPolicy{unreadable("odd")}}, webPod(required), `403 the label sfunnel.io/inject is "required" and no FunnelPolicy`, 1},
+		{"a selector that can't be read, of a policy that has rules", cached(edited, web), &lister{}, webPod(),
 			`500 find the FunnelPolicies of the pod: FunnelPolicy odd: spec.podSelector: "Like" is not a valid label selector operator`, 0},
 		{"opted out", unread(), &lister{err: broken}, webPod(label(v1alpha1.LabelInject, v1alpha1.InjectFalse)), "no change", 0},
 		{"a static pod's mirror", cached(web), &lister{}, webPod(annotation(corev1.MirrorPodAnnotationKey, "x")), "no change", 0},
