@@ -110,19 +110,32 @@ func asSeen(p *v1alpha1.FunnelPolicy) (generation, observed int64, conditions []
 }
 
 // eventsOf reads "Type Reason" of the Events about the policy.
-func eventsOf(p *v1alpha1.FunnelPolicy) func() []string {
-	return func() []string {
-		var list eventsv1.EventList
-		if err := api.List(suite, &list, client.InNamespace(p.Namespace)); err != nil {
-			return []string{err.Error()}
+func eventsOf(p *v1alpha1.FunnelPolicy) func() ([]string, error) {
+	return ofEvents(p, func(e *eventsv1.Event) []string { return []string{fmt.Sprintf("%s %s", e.Type, e.Reason)} })
+}
+
+// notesOf reads the notes of those of that type and reason.
+func notesOf(p *v1alpha1.FunnelPolicy, kind, reason string) func() ([]string, error) {
+	return ofEvents(p, func(e *eventsv1.Event) []string {
+		if e.Type != kind || e.Reason != reason {
+			return nil
 		}
-		var found []string
-		for _, e := range list.Items {
-			if e.Regarding.UID == p.UID {
-				found = append(found, fmt.Sprintf("%s %s", e.Type, e.Reason))
+		return []string{e.Note}
+	})
+}
+
+// ofEvents reads what tell says of each Event about the policy.
+func ofEvents(p *v1alpha1.FunnelPolicy, tell func(*eventsv1.Event) []string) func() ([]string, error) {
+	return func() ([]string, error) {
+		var list eventsv1.EventList
+		err := api.List(suite, &list, client.InNamespace(p.Namespace))
+		var told []string
+		for i := range list.Items {
+			if e := &list.Items[i]; e.Regarding.UID == p.UID {
+				told = append(told, tell(e)...)
 			}
 		}
-		return found
+		return told, err
 	}
 }
 

@@ -40,5 +40,5 @@ package controllers
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 //
 // Events tell people what happened (create). They are never made a series (patch): each
-// is about another version of its policy, and has a note of its own.
+// is about another version of its policy, or another condition.
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create

@@ -79,3 +79,15 @@ var _ = Describe("A write that is refused with another text each time", Ordered,
 		Eventually(again).Should(Succeed())
 	})
 })
+
+var _ = Describe("Both ConfigMaps of a backend that are refused", func() {
+	It("make an Event each, which is new to the API server", func() {
+		o, _ := startOperator()
+		s := newShop()
+		s.allowNoConfigMaps()
+		s.service("collector")
+		p := s.policy("policy", behind("collector"))
+		Eventually(notesOf(p, "Warning", v1alpha1.ReasonApplyFailed)).Should(ConsistOf(ContainSubstring("policy-funnel"), ContainSubstring("policy-external")))
+		Expect(o.requests.writing("PATCH", "/events/")).To(BeEmpty())
+	})
+})

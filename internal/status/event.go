@@ -19,7 +19,9 @@ const longestNote = 1024
 type Event struct {
 	// Type is corev1.EventTypeNormal or corev1.EventTypeWarning.
 	Type string
-	// Reason is that of the condition which changed.
+	// Condition is the type of the condition that changed: two may for one reason.
+	Condition string
+	// Reason is that of the condition.
 	Reason string
 	// Note is the condition's message.
 	Note string
@@ -32,7 +34,7 @@ type Event struct {
 func Events(strategy v1alpha1.UpdateStrategy, before, after v1alpha1.FunnelPolicyStatus, again bool) []Event {
 	var events []Event
 	if after.RulesDigest != before.RulesDigest && after.RulesDigest != "" {
-		events = append(events, Event{corev1.EventTypeNormal, v1alpha1.ReasonProgrammed,
+		events = append(events, Event{corev1.EventTypeNormal, v1alpha1.ConditionProgrammed, v1alpha1.ReasonProgrammed,
 			fmt.Sprintf("ConfigMap %s holds new rules. %s", after.ConfigMap, runningPods(strategy))})
 	}
 	for _, kind := range announced {
@@ -70,7 +72,7 @@ func turned(kind string, before, after []metav1.Condition, again bool) []Event {
 	if is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason {
 		return nil
 	}
-	event := Event{corev1.EventTypeNormal, is.Reason, cut(is.Message, longestNote)}
+	event := Event{corev1.EventTypeNormal, kind, is.Reason, cut(is.Message, longestNote)}
 	switch {
 	case bad(is):
 		event.Type = corev1.EventTypeWarning
