@@ -275,11 +275,15 @@ var _ = Describe("Conditions", Ordered, func() {
 	})
 
 	It("tell that a refresh takes too long", func() {
-		o.clock.advance(time.Hour)
 		s := newShop()
 		s.pod("web-1", reports("policy", "sha256:other"))
 		p := s.policy("policy", updatedInPlace)
-		Eventually(condition(p, "Attached")).Should(Equal("False/RefreshStalled"))
+		Eventually(condition(p, "Attached")).Should(Equal("False/PodsRefreshing"))
+		o.clock.advance(time.Hour)
+		Eventually(func() string {
+			lookOnce(o, p)
+			return condition(p, "Attached")()
+		}).Should(Equal("False/RefreshStalled"))
 		Expect(message(p, "Attached")()).To(ContainSubstring("Run: kubectl -n " + string(s) + " describe pod web-1."))
 		produced["RefreshStalled"] = true
 	})

@@ -80,7 +80,10 @@ type FunnelPolicyReconciler struct {
 	podsPerPage int64
 
 	// started is when the controller began, after it stood by for however long.
-	started  atomic.Pointer[time.Time]
+	started atomic.Pointer[time.Time]
+	// heard is from the last refresh that was added, nil before the first.
+	heard atomic.Pointer[heard]
+
 	policies policies
 	services services
 	pods     pods

@@ -51,7 +51,7 @@ func (r *FunnelPolicyReconciler) count(ctx context.Context, facts *status.Facts,
 	p, c := facts.Policy, facts.ConfigMap
 	facts.Pods = status.NewCensus(p.Name, c.Digest, c.Overhead)
 	if p.Spec.UpdateStrategy == v1alpha1.UpdateInPlace {
-		facts.Pods.UpdateInPlace(r.Clock.Now())
+		facts.Pods.UpdateInPlace(r.serverNow())
 	}
 	selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
 	if err != nil {

@@ -62,7 +62,7 @@ func passes(err error) bool {
 	return answer.Status().Code >= http.StatusInternalServerError && !apierrors.IsInternalError(err) // that is a webhook's failure
 }
 
-// refreshPod adds one container.
+// refreshPod adds one container. The answer has the time at which the API server did.
 func (r *FunnelPolicyReconciler) refreshPod(ctx context.Context, pod *corev1.Pod, policy, digest string) error {
 	container, err := inject.Refresh(pod, map[string]string{policy: digest}, inject.KeepFlows, status.RemembersFlows(pod))
 	if err != nil {
@@ -74,5 +74,25 @@ func (r *FunnelPolicyReconciler) refreshPod(ctx context.Context, pod *corev1.Pod
 	}
 	target := &corev1.Pod{}
 	target.Namespace, target.Name = pod.Namespace, pod.Name
-	return r.SubResource(status.EphemeralContainers).Patch(ctx, target, client.RawPatch(types.StrategicMergePatchType, patch), client.FieldOwner(FieldManager))
+	if err := r.SubResource(status.EphemeralContainers).Patch(ctx, target, client.RawPatch(types.StrategicMergePatchType, patch), client.FieldOwner(FieldManager)); err != nil {
+		return err
+	}
+	if added := status.LastAdded(target); !added.IsZero() {
+		r.heard.Store(&heard{there: added, here: r.Clock.Now()})
+	}
+	return nil
+}
+
+// heard is what the API server's clock showed when ours showed another time.
+type heard struct{ there, here time.Time }
+
+// serverNow is the time by the API server's clock, by which refreshes are dated: with one that
+// is ahead of it all would have taken too long from the start, and hold up no others. Until a
+// refresh was added it is ours.
+func (r *FunnelPolicyReconciler) serverNow() time.Time {
+	now := r.Clock.Now()
+	if last := r.heard.Load(); last != nil {
+		return last.there.Add(now.Sub(last.here))
+	}
+	return now
 }

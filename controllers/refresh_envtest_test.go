@@ -89,8 +89,7 @@ var _ = Describe("Running pods", func() {
 		result, err := o.Reconcile(suite, ctrl.Request{NamespacedName: keyOf(p)})
 		Expect(err).NotTo(HaveOccurred())
 		Expect(result.RequeueAfter).To(And(BeNumerically(">", time.Second), BeNumerically("<=", 5*time.Minute)))
-		o.clock.advance(result.RequeueAfter)
-		lookOnce(o, p)
+		s.ageRefresh("web-0", 5*time.Minute)
 		Eventually(s.refreshes("web-0", "web-1")).Should(Equal("1 1"))
 		Eventually(condition(p, "Attached")).Should(Equal("False/RefreshStalled"))
 		Expect(message(p, "Attached")()).To(ContainSubstring("web-0 (not started by node n1)"))
@@ -108,6 +107,19 @@ var _ = Describe("Running pods", func() {
 		Expect(o.requests.writing()[before:]).To(BeEmpty())
 		s.endRefresh("web-0", 0, attachedTo("policy", digest))
 		Eventually(condition(p, "Attached")).Should(Equal("True/Attached"))
+	})
+
+	It("are as few at a time where the operator's clock is ahead of the API server's", func() {
+		o, _ := startOperator(withoutPolling)
+		o.clock.advance(time.Hour)
+		s := newShop()
+		for i := range 4 {
+			s.pod(fmt.Sprintf("web-%d", i), reports("policy", old))
+		}
+		p := s.policy("policy", updatedInPlace)
+		Eventually(condition(p, "Attached")).Should(Equal("False/PodsRefreshing"))
+		o.untilQuiet()
+		Expect(s.refreshes("web-0", "web-1", "web-2", "web-3")()).To(Equal("1 0 0 0"))
 	})
 
 	It("stay as they are after a failure, until the rules change", func() {
@@ -166,6 +178,20 @@ func (s shop) endRefresh(name string, code int32, message string) {
 		State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Message: message, FinishedAt: metav1.Now()}},
 	})
 	Expect(api.Status().Update(suite, pod)).To(Succeed())
+}
+
+// ageRefresh makes the API server tell that the refresh containers of a pod were added that much
+// earlier. It takes no time alone.
+func (s shop) ageRefresh(name string, by time.Duration) {
+	GinkgoHelper()
+	pod := s.podNow(name)
+	for i := range pod.ManagedFields {
+		if entry := &pod.ManagedFields[i]; entry.Subresource == "ephemeralcontainers" {
+			entry.Time = ptr.To(metav1.NewTime(entry.Time.Add(-by)))
+		}
+	}
+	pod.Annotations = map[string]string{"aged": by.String()}
+	Expect(api.Update(suite, pod)).To(Succeed())
 }
 
 // refuseRefreshes makes the API server refuse ephemeral containers in the namespace.

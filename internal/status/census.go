@@ -57,7 +57,7 @@ func NewCensus(policy, digest string, overhead int) *Census {
 }
 
 // UpdateInPlace makes the census tell of pods that are updated while they run, as of
-// now. It keeps the ones that are to be, as they were added.
+// now by the clock of the API server. It keeps the ones that are to be, as they were added.
 func (c *Census) UpdateInPlace(now time.Time) { c.inPlace, c.now = true, now }
 
 // Add counts one selected pod.

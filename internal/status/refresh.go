@@ -108,19 +108,19 @@ func refreshOf(pod *corev1.Pod, policy, digest string) refresh {
 	return r
 }
 
-// left is how long the refresh containers of a pod may take yet; nothing or less is
-// too long. Those of a pod that does not tell when it got them have all their time.
+// left is how long the refresh containers of a pod may take yet, as of now by the clock of
+// the API server; nothing or less is too long. Those of a pod that does not tell when it got them have all their time.
 func left(pod *corev1.Pod, now time.Time) time.Duration {
-	added := lastAdded(pod)
+	added := LastAdded(pod)
 	if added.IsZero() {
 		return refreshAtMost
 	}
 	return added.Add(refreshAtMost).Sub(now)
 }
 
-// lastAdded is when somebody last added an ephemeral container to a pod, by the clock
+// LastAdded is when somebody last added an ephemeral container to a pod, by the clock
 // of the API server; zero where the pod does not tell.
-func lastAdded(pod *corev1.Pod) time.Time {
+func LastAdded(pod *corev1.Pod) time.Time {
 	var last time.Time
 	for _, entry := range pod.ManagedFields {
 		if entry.Subresource == EphemeralContainers && entry.Time != nil && entry.Time.After(last) {
