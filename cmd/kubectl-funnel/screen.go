@@ -139,6 +139,11 @@ func advice(p *v1alpha1.FunnelPolicy, c *metav1.Condition) string {
 	if found := command.FindStringSubmatch(c.Message); found != nil {
 		return found[1]
 	}
+	if strings.Contains(c.Message, policy.SaidOnceInjected) {
+		if attached := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionAttached); attached != nil && command.MatchString(attached.Message) {
+			return advice(p, attached)
+		}
+	}
 	switch c.Reason {
 	case v1alpha1.ReasonPodsRefreshing:
 		return fmt.Sprintf("%s get fp %s -w", kubectl, p.Name)

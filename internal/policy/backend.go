@@ -206,9 +206,12 @@ func (c *compiler) checkMapping(path *field.Path, funneled v1alpha1.FunneledPort
 func (c *compiler) targets(path *field.Path, through *corev1.ServicePort) []uint16 {
 	targets := c.targetNumbers(*through)
 	if len(targets) == 0 {
-		c.unresolved(v1alpha1.ReasonPortNotFound, path, c.program.Front, fmt.Sprintf(
-			"leads to the container port named %s, which no selected pod declares for %s yet; it is looked for in pods of namespaces that are enabled for injection, also in those that have not started",
-			through.TargetPort.StrVal, cmp.Or(through.Protocol, corev1.ProtocolTCP)))
+		c.program.Unresolved = append(c.program.Unresolved, Unresolved{
+			Reason: v1alpha1.ReasonPortNotFound,
+			Message: fmt.Sprintf("%s: Service %s leads to the container port named %s, which no injected pod declares for %s yet; %s",
+				path, c.program.Front, through.TargetPort.StrVal, cmp.Or(through.Protocol, corev1.ProtocolTCP), SaidOnceInjected),
+			NamedPort: PortKey(through.Protocol, through.TargetPort.StrVal),
+		})
 	}
 	return targets
 }

@@ -65,7 +65,7 @@ func (c *compiler) clientOf(path *field.Path, backend *v1alpha1.FunnelPolicy) {
 }
 
 func (c *compiler) missing(reason string, path *field.Path, what string) {
-	c.program.Unresolved = append(c.program.Unresolved, Unresolved{reason, fmt.Sprintf("%s: %s", path, what)})
+	c.program.Unresolved = append(c.program.Unresolved, Unresolved{Reason: reason, Message: fmt.Sprintf("%s: %s", path, what)})
 }
 
 // inCluster are the addresses at which pods reach the Service: cluster IPs, and

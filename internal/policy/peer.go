@@ -133,5 +133,5 @@ func orIP(family v1alpha1.IPFamily) string {
 }
 
 func (c *compiler) unresolved(reason string, path *field.Path, name types.NamespacedName, what string) {
-	c.program.Unresolved = append(c.program.Unresolved, Unresolved{reason, fmt.Sprintf("%s: Service %s %s", path, name, what)})
+	c.program.Unresolved = append(c.program.Unresolved, Unresolved{Reason: reason, Message: fmt.Sprintf("%s: Service %s %s", path, name, what)})
 }

@@ -57,7 +57,15 @@ type Program struct {
 type Warning struct{ Reason, Message string }
 
 // Unresolved is a reason of the condition ResolvedRefs and what is missing.
-type Unresolved struct{ Reason, Message string }
+type Unresolved struct {
+	Reason, Message string
+	// NamedPort is the container port, as of PortKey, that a Service leads to and no
+	// injected pod declares; empty when something else is missing.
+	NamedPort string
+}
+
+// SaidOnceInjected is in the Message of an Unresolved that has a NamedPort.
+const SaidOnceInjected = "pods say it once they are injected, also while they wait for these rules"
 
 // Compile returns the policy's program and every fault of its spec with its
 // field path. Data is nil when there are faults or Unresolved; the last good

@@ -158,12 +158,17 @@ func TestRolloutWaitsForRules(t *testing.T) {
 		"stale rules": {published(t, conflicting), restart},
 		"never published": {published(t, conflicting, notPublished),
 			"First mend what Programmed says, since new pods would wait for rules; then roll these out."},
+		"a target port that pods name": {published(t, unnumbered("http"), notPublished), restart},
+		"a target port that no pod names": {published(t, unnumbered("web"), notPublished),
+			"First mend what Programmed says, since new pods would wait for rules; then roll these out."},
+		"a target port that pods name, and a ConfigMap of somebody else": {published(t, unnumbered("http"), unwritten(v1alpha1.ReasonConfigMapNotOwned, "Not ours.")),
+			"First mend what Programmed says, since new pods would wait for rules; then roll these out."},
 		"not released": {published(t, unresolved(v1alpha1.ReasonBackendNotAttached, "1 of 2"), empty),
 			"Roll these out when Programmed is True: there are no rules for them yet."},
 		"taken back": {published(t, empty, func(f *Facts) { f.Program.Revoked = true }), restart},
 	} {
 		t.Run(name, func(t *testing.T) {
-			test.facts.Pods, test.facts.Namespace = censusOf(0, pod("b")), enabled
+			test.facts.Pods, test.facts.Namespace = censusOf(0, pod("b", containerPort("http", 8080, corev1.ProtocolTCP))), enabled
 			got := test.facts.verdicts(nil)[v1alpha1.ConditionAttached]
 			if want := no("PodsNotInjected", "Not injected: 1 pod: b. "+test.want); got != want {
 				t.Errorf("got  %+v\nwant %+v", got, want)

@@ -4,6 +4,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -126,10 +127,19 @@ func (f Facts) reconciling() verdict {
 // rules, or start without any.
 func (f Facts) notYet() string {
 	switch {
-	case !f.ConfigMap.Exists:
+	case !f.ConfigMap.Exists && !f.awaitsInjection():
 		return "First mend what Programmed says, since new pods would wait for rules; then roll these out."
 	case f.ConfigMap.Empty && !f.Program.Revoked:
 		return "Roll these out when Programmed is True: there are no rules for them yet."
 	}
 	return ""
+}
+
+// awaitsInjection reports whether the rules lack nothing but the number of a named port that
+// pods declare, and say once they are injected.
+func (f Facts) awaitsInjection() bool {
+	if f.refusal().happened() || f.ConfigMap.Failure.happened() || len(f.Program.Unresolved) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(f.Program.Unresolved, func(u policy.Unresolved) bool { return !f.Pods.declares(u.NamedPort) })
 }

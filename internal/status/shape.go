@@ -48,6 +48,14 @@ func (c *Census) addShape(pod *corev1.Pod) {
 // allShapes returns the kinds of pods that were counted, in no order.
 func (c *Census) allShapes() []podShape { return slices.Collect(maps.Values(c.shapes)) }
 
+// declares reports whether pods that were counted have that named port.
+func (c *Census) declares(port string) bool {
+	return slices.ContainsFunc(c.allShapes(), func(shape podShape) bool {
+		_, declared := shape.Ports[port]
+		return declared
+	})
+}
+
 // Labels are those of the kinds of pods that were counted, in no order.
 func (c *Census) Labels() []labels.Set {
 	var all []labels.Set

@@ -51,6 +51,16 @@ func unresolved(reason, message string) func(*Facts) {
 	}
 }
 
+// unnumbered is a backend whose Service leads to the container port of that name, which no
+// injected pod declares.
+func unnumbered(port string) func(*Facts) {
+	return func(f *Facts) {
+		f.Program.Unresolved, f.ConfigMap.Current = []policy.Unresolved{{
+			Reason: v1alpha1.ReasonPortNotFound, Message: "named " + port, NamedPort: policy.PortKey(corev1.ProtocolTCP, port),
+		}}, false
+	}
+}
+
 func notPublished(f *Facts) { f.ConfigMap = ConfigMap{} }
 
 func unwritten(reason, message string) func(*Facts) {
