@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/VictoriaMetrics/metricsql"
 	dto "github.com/prometheus/client_model/go"
@@ -124,8 +125,66 @@ func checkHonoured(t *testing.T, exported map[string]*dto.MetricFamily) {
 var targetLabels = []string{"job", "instance", "namespace", "pod", "service", "endpoint", "container"}
 
 type alert struct {
-	Alert, Expr string
-	Annotations map[string]string
+	Alert, Expr   string
+	For           string
+	KeepFiringFor string `json:"keep_firing_for"`
+	Annotations   map[string]string
+}
+
+// longestRetry is the longest time between two tries of a controller, ours or one of
+// Kubernetes' own.
+const longestRetry = 1000 * time.Second
+
+// Alerts that anything is counted within a window fire once for a failure that goes on, until
+// it is over, and never for a single one.
+func TestAlertsOutlastRetries(t *testing.T) {
+	windows := 0
+	for _, alert := range mustAlerts(t) {
+		window := windowOfAny(mustParse(t, alert.Alert, alert.Expr))
+		if window == 0 {
+			continue
+		}
+		windows++
+		if last := max(window, mustDuration(t, alert.KeepFiringFor)); last <= longestRetry {
+			t.Errorf("alert %s is resolved %v after a failure, and the next try may be %v after it", alert.Alert, last, longestRetry)
+		}
+		if pending := mustDuration(t, alert.For); pending <= window {
+			t.Errorf("alert %s fires after %v, and a single failure is seen for %v", alert.Alert, pending, window)
+		}
+	}
+	if windows == 0 {
+		t.Error("no alert is about failures within a window")
+	}
+}
+
+// windowOfAny is the window of an expression that asks whether anything was counted within
+// one, 0 for others.
+func windowOfAny(e metricsql.Expr) time.Duration {
+	compared, ok := e.(*metricsql.BinaryOpExpr)
+	if !ok || compared.Op != ">" {
+		return 0
+	}
+	if than, ok := compared.Right.(*metricsql.NumberExpr); !ok || than.N != 0 {
+		return 0
+	}
+	window := time.Duration(0)
+	metricsql.VisitAll(compared.Left, func(e metricsql.Expr) {
+		if rollup, ok := e.(*metricsql.RollupExpr); ok && rollup.Window != nil {
+			window = time.Duration(rollup.Window.Duration(0)) * time.Millisecond
+		}
+	})
+	return window
+}
+
+// mustDuration reads how long an alert waits or stays; 0 where that is left out.
+func mustDuration(t *testing.T, text string) time.Duration {
+	t.Helper()
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	must(t, err)
+	return d
 }
 
 func mustAlerts(t *testing.T) []alert {
