@@ -93,3 +93,44 @@ func TestTheReadmeNamesEveryPage(t *testing.T) {
 		}
 	}
 }
+
+// In a filter of tcpdump "and" and "or" bind alike, from left to right.
+func TestFiltersMixNoOperators(t *testing.T) {
+	pages, err := Pages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, p := range pages {
+		for _, filter := range filters.FindAllString(p.Text, -1) {
+			found++
+			if mixes(filter) {
+				t.Errorf("%s: put parentheses between and and or of %s", p.Path, filter)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no page has a filter")
+	}
+}
+
+var (
+	// filters are quoted, and look at bytes.
+	filters = regexp.MustCompile(`'[^'\n]*\b(tcp|ip6?)\[\d[^'\n]*'`)
+	// group is the inside of the innermost parentheses.
+	group = regexp.MustCompile(`\(([^()]*)\)`)
+)
+
+// mixes reports whether and and or stand side by side.
+func mixes(filter string) bool {
+	for {
+		inside := group.FindStringSubmatch(filter)
+		if inside == nil {
+			return strings.Contains(filter, " and ") && strings.Contains(filter, " or ")
+		}
+		if mixes(inside[1]) {
+			return true
+		}
+		filter = strings.Replace(filter, inside[0], "…", 1)
+	}
+}
