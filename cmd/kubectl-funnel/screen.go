@@ -157,11 +157,25 @@ func advice(p *v1alpha1.FunnelPolicy, c *metav1.Condition) string {
 	case v1alpha1.ReasonBackendNotAttached, v1alpha1.ReasonNotABackend:
 		return fmt.Sprintf("kubectl funnel status -n %s %s", policy.BackendName(p).Namespace, p.Spec.Client.PolicyRef.Name)
 	case v1alpha1.ReasonServiceNotFound, v1alpha1.ReasonPortNotFound, v1alpha1.ReasonAddressPending, v1alpha1.ReasonTrafficPolicyCluster:
-		return fmt.Sprintf("%s get services -o wide", kubectl)
+		return fmt.Sprintf("kubectl -n %s get services -o wide", serviceNamespace(p, c.Message))
 	case v1alpha1.ReasonApplyFailed:
 		return fmt.Sprintf("%s get resourcequotas,events", kubectl)
+	case v1alpha1.ReasonSocketLoadBalancing, v1alpha1.ReasonServiceMesh:
+		return "change what the message names; no edit of the policy does (docs/conditions.md#warnings)"
 	}
 	return fmt.Sprintf("%s edit funnelpolicy %s (docs/conditions.md tells what to change)", kubectl, p.Name)
+}
+
+// service is how messages name one.
+var service = regexp.MustCompile(`Service ([^\s/]+)/`)
+
+// serviceNamespace is that of the first Service that a message names; of one that it does
+// not name the policy's own.
+func serviceNamespace(p *v1alpha1.FunnelPolicy, message string) string {
+	if found := service.FindStringSubmatch(message); found != nil {
+		return found[1]
+	}
+	return p.Namespace
 }
 
 // selectedBy is the policy's selector as kubectl takes it, empty for all pods.
