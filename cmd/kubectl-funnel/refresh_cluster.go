@@ -50,13 +50,21 @@ var (
 func (c cluster) policies(ctx context.Context) (map[string]*v1alpha1.FunnelPolicy, error) {
 	var list v1alpha1.FunnelPolicyList
 	if err := c.list(ctx, policyResource, metav1.ListOptions{}, &list); err != nil {
-		return nil, err
+		return nil, installed(err)
 	}
 	byName := map[string]*v1alpha1.FunnelPolicy{}
 	for i := range list.Items {
 		byName[list.Items[i].Name] = &list.Items[i]
 	}
 	return byName, nil
+}
+
+// installed explains why a list of policies is not found: nobody defined them.
+func installed(err error) error {
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
+	return fmt.Errorf("the cluster has no FunnelPolicies (%s): install the operator (docs/install.md), or choose another cluster with --context", v1alpha1.GroupVersion)
 }
 
 // pods are those of the namespace, by name.

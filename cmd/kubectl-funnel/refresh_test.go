@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -17,8 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 	"github.com/sfunnel-io/funnel-operator/internal/inject"
@@ -154,15 +151,7 @@ func (f *fleet) run(t *testing.T, line string) ran {
 	}
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
-	config := clientcmdapi.NewConfig()
-	config.Clusters["c"] = &clientcmdapi.Cluster{Server: server.URL}
-	config.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", Namespace: "shop"}
-	config.CurrentContext = "c"
-	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := clientcmd.WriteToFile(*config, kubeconfig); err != nil {
-		t.Fatal(err)
-	}
-	return runWith("", append([]string{"refresh", "--kubeconfig", kubeconfig}, strings.Fields(line)...)...)
+	return runWith("", append([]string{"refresh", "--kubeconfig", mustKubeconfig(t, server.URL)}, strings.Fields(line)...)...)
 }
 
 func TestRefreshTellsOfEachPod(t *testing.T) {

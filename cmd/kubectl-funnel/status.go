@@ -107,9 +107,9 @@ func fetch(ctx context.Context, config clientcmd.ClientConfig, name string, all 
 	if name != "" {
 		options.FieldSelector = "metadata.name=" + name
 	}
-	got, err := client.Resource(v1alpha1.GroupVersion.WithResource("funnelpolicies")).Namespace(namespace).List(ctx, options)
+	got, err := client.Resource(policyResource).Namespace(namespace).List(ctx, options)
 	if err != nil {
-		return nil, err
+		return nil, installed(err)
 	}
 	var found v1alpha1.FunnelPolicyList
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(got.UnstructuredContent(), &found); err != nil {

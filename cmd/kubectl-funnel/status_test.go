@@ -53,15 +53,21 @@ func apiServer(t *testing.T, file string) (kubeconfig string) {
 		_, _ = w.Write(json)
 	}))
 	t.Cleanup(server.Close)
+	return mustKubeconfig(t, server.URL)
+}
+
+// mustKubeconfig is for the server of that URL; its namespace is shop.
+func mustKubeconfig(t *testing.T, server string) (path string) {
+	t.Helper()
 	config := clientcmdapi.NewConfig()
-	config.Clusters["c"] = &clientcmdapi.Cluster{Server: server.URL}
+	config.Clusters["c"] = &clientcmdapi.Cluster{Server: server}
 	config.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", Namespace: "shop"}
 	config.CurrentContext = "c"
-	kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
-	if err := clientcmd.WriteToFile(*config, kubeconfig); err != nil {
+	path = filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
 		t.Fatal(err)
 	}
-	return kubeconfig
+	return path
 }
 
 func TestStatusPrintsAScreenPerPolicy(t *testing.T) {
@@ -109,6 +115,18 @@ func TestStatusAsksAsKubectlDoes(t *testing.T) {
 	}
 	if got.Get("Authorization") != "Bearer mine" || got.Get("Impersonate-User") != "admin" || strings.Join(got.Values("Impersonate-Group"), " ") != "ops dev" {
 		t.Errorf("asked with %v", got)
+	}
+}
+
+func TestClusterWithoutTheOperatorIsNamed(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	t.Setenv("KUBECONFIG", mustKubeconfig(t, server.URL))
+	const want = "kubectl funnel: the cluster has no FunnelPolicies (sfunnel.io/v1alpha1): install the operator (docs/install.md), or choose another cluster with --context\n"
+	for _, line := range []string{"status", "status -A", "status web", "refresh web"} {
+		if got := runWith("", strings.Fields(line)...); got != (ran{exitWrong, "", want}) {
+			t.Errorf("%s: %v", line, got)
+		}
 	}
 }
 
