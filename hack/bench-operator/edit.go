@@ -195,13 +195,16 @@ type roller struct {
 	no atomic.Int64 // refusals
 }
 
-// roll deletes a pod and makes another in its place, through the webhook; its init
-// container then attaches, and its Service leads to it.
+// roll deletes a pod, to which its Service no longer leads, and makes another in its
+// place, through the webhook; its init container then attaches, and the Service leads to it.
 func (r *roller) roll(ctx context.Context, i int) error {
 	at := i % len(r.pods)
 	r.mu.Lock()
 	old := r.pods[at]
 	r.mu.Unlock()
+	if err := r.lead(ctx, at, old, false); err != nil {
+		return err
+	}
 	gone := pod(old.namespace, old.pod, old.name)
 	if err := r.Delete(ctx, gone, client.GracePeriodSeconds(0)); client.IgnoreNotFound(err) != nil {
 		return err
@@ -217,7 +220,7 @@ func (r *roller) roll(ctx context.Context, i int) error {
 	if err := r.attach(ctx, next); err != nil {
 		return err
 	}
-	if err := r.lead(ctx, at, next); err != nil {
+	if err := r.lead(ctx, at, next, true); err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -226,13 +229,15 @@ func (r *roller) roll(ctx context.Context, i int) error {
 	return nil
 }
 
-// lead puts the pod into the slice of its Service, as the cluster's controller would.
-func (r *roller) lead(ctx context.Context, at int, next placed) error {
-	if !next.backend() {
+// lead writes into the slice of its Service whether the pod is ready, as the cluster's
+// controller would.
+func (r *roller) lead(ctx context.Context, at int, to placed, ready bool) error {
+	if !to.backend() {
 		return nil
 	}
-	patch := fmt.Sprintf(`[{"op":"replace","path":"/endpoints/%d/targetRef/name","value":%q}]`, at/r.Policies, next.pod)
-	return r.Patch(ctx, next.endpoints(nil, true), client.RawPatch(types.JSONPatchType, []byte(patch)))
+	patch := fmt.Sprintf(`[{"op":"replace","path":"/endpoints/%d/targetRef/name","value":%q},{"op":"replace","path":"/endpoints/%[1]d/conditions/ready","value":%[3]t}]`,
+		at/r.Policies, to.pod, ready)
+	return r.Patch(ctx, to.endpoints(nil, ready), client.RawPatch(types.JSONPatchType, []byte(patch)))
 }
 
 func (r *roller) refused() int { return int(r.no.Load()) }

@@ -23,7 +23,8 @@ rules, and one has rules as text. Written by ` + "`make bench-operator`" + `; ea
 
 At most %d requests of the load are under way at a time. Where fewer pods a second were reached than asked for, the machine
 was saturated, and latencies are those of its queues: an edit's own request, for one, waits in them. What does not depend on the
-machine are calls, writes, missed pods and memory.
+machine is how often ConfigMaps are written, what is written while nothing happens, and missed pods; memory hardly does. How often
+statuses are written and pods listed does: a look that comes later sees more at once, and some lists are due only after a time.
 
 `
 
