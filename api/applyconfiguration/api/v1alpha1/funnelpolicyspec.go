@@ -39,13 +39,13 @@ type FunnelPolicySpecApplyConfiguration struct {
 	MTU *apiv1alpha1.MTUMode `json:"mtu,omitempty"`
 	// flows is for how many flows at a time each interface has room in its table
 	// of flows that are rewritten in place or answered in kind. Beyond it: where pods
-	// funnel, new connections are refused; on backends they go on with less time to be
-	// silent; of flows that are answered in kind the one that was silent longest gives
-	// its place. All of it is counted. Memory for all of them is taken at once and counts as
-	// the pod's: about 300 bytes for a flow that is funneled here, 150 for one that is
-	// unfunneled. It must fit into the init container's memory limit, which is 128Mi
-	// (the manager's flag --attacher-memory): enough for about 300,000. Of several
-	// policies on one interface the largest number holds.
+	// funnel, new connections are dropped, so that their SYN is sent again; on backends
+	// they go on with less time to be silent; of flows that are answered in kind the one
+	// that was silent longest gives its place. All of it is counted. Memory for all of
+	// them is taken at once and counts as the pod's: about 300 bytes for a flow that is
+	// funneled here, 150 for one that is unfunneled. It must fit into the init container's
+	// memory limit, which is 128Mi (the manager's flag --attacher-memory): enough for about
+	// 300,000. Of several policies on one interface the largest number holds.
 	// Absent: 8192.
 	Flows *int32 `json:"flows,omitempty"`
 	// updateStrategy says how changed rules reach pods that run. OnRecreate: a pod
