@@ -5,6 +5,7 @@ package datapath
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -43,7 +44,7 @@ func (e *SysAdminError) Unwrap() error { return e.Err }
 
 // Explain puts in front of an error of loading or attaching what would have to
 // change for it not to come back: a capability that is missing, a kernel without
-// BPF. Other errors, those that say it themselves and those that were explained
+// BPF or one that is too old. Other errors, those that say it themselves and those that were explained
 // before stay as they are.
 func Explain(err error) error {
 	var before *explained
@@ -70,6 +71,8 @@ func causeOf(err error, capabilities uint64, userNamespace bool) string {
 		return "missing " + strings.Join(lacking, ", ")
 	}
 	switch {
+	case tooOld(err):
+		return "this kernel lacks what the programs need (Linux 5.17 or later)"
 	case errors.Is(err, unix.EPERM) && userNamespace:
 		return "a user namespace can't load BPF programs (hostUsers: false)"
 	case errors.Is(err, unix.EPERM):
@@ -94,6 +97,16 @@ func refused(err error) bool {
 func judged(err error) bool {
 	var verifier *ebpf.VerifierError
 	return errors.As(err, &verifier) && len(verifier.Log) > 0
+}
+
+// tooOld reports whether the verifier met a function of the kernel that it doesn't know:
+// bpf_loop, or one that programs name but don't call, which no verifier before 5.16 takes.
+// It goes by the log: what a kernel with backports has, its version doesn't say.
+func tooOld(err error) bool {
+	var verifier *ebpf.VerifierError
+	return errors.As(err, &verifier) && slices.ContainsFunc(verifier.Log, func(line string) bool {
+		return strings.HasSuffix(line, " is not a function") || strings.Contains(line, "invalid func unknown#")
+	})
 }
 
 // lacking returns the names of the capabilities that are needed and not there.

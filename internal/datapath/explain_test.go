@@ -21,6 +21,9 @@ func TestErrorsNameWhatIsMissing(t *testing.T) {
 	)
 	refusedByVerifier := fmt.Errorf("load: %w", &ebpf.VerifierError{Cause: unix.EINVAL})
 	outOfBounds := &ebpf.VerifierError{Cause: unix.EACCES, Log: []string{"invalid access to packet"}}
+	noFunction := &ebpf.VerifierError{Cause: unix.EINVAL, Log: []string{"kernel btf_id 0 is not a function"}}
+	noLoop := &ebpf.VerifierError{Cause: unix.EINVAL, Log: []string{"; bpf_loop(0x10000 / CSUM_CHUNK, csum_next, &w, 0);", "57: (85) call unknown#181", "invalid func unknown#181"}}
+	const tooOld = "this kernel lacks what the programs need (Linux 5.17 or later)"
 	const selinux = "not permitted although all capabilities are there: a security module forbids it, as SELinux does where containers have the type container_t"
 	for name, c := range map[string]struct {
 		err          error
@@ -40,6 +43,9 @@ func TestErrorsNameWhatIsMissing(t *testing.T) {
 		"security module, load":  {&ebpf.VerifierError{Cause: unix.EACCES}, all, false, selinux},
 		"security module, less":  {unix.EACCES, all &^ net, false, "missing CAP_NET_ADMIN"},
 		"verifier, no access":    {outOfBounds, all, false, ""},
+		"Linux 5.15":             {noFunction, all, false, tooOld},
+		"Linux 5.16":             {noLoop, all, false, tooOld},
+		"Linux 5.16, no PERFMON": {noLoop, all &^ perfmon, false, "missing CAP_PERFMON"},
 		"user namespace":         {unix.EPERM, all, true, "a user namespace can't load BPF programs (hostUsers: false)"},
 		"verifier, all there":    {refusedByVerifier, all, false, ""},
 		"no BPF in the kernel":   {unix.ENOSYS, all, false, "this kernel has no BPF (CONFIG_BPF_SYSCALL)"},
