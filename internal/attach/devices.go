@@ -20,6 +20,7 @@ type device struct {
 	loopback   bool
 	addressed  bool // has an address that was not made up from its hardware address
 	ethernet   bool // packets begin with an Ethernet header
+	bypassed   bool // what arrives does not pass its ingress hook
 	master     int  // index of the device that it is enslaved to, or 0
 	lower      int  // index of the device in this namespace that it sits on, or 0
 }
@@ -75,9 +76,22 @@ func describe(l netlink.Link) device {
 		up:       a.Flags&net.FlagUp != 0,
 		loopback: a.Flags&net.FlagLoopback != 0,
 		ethernet: a.EncapType == "ether" || a.EncapType == "loopback",
+		bypassed: bypassed(l),
 		master:   a.MasterIndex,
 		lower:    lowerOf(l),
 	}
+}
+
+// bypassed reports whether the link is an ipvlan in mode l3s. What arrives for one stays the
+// lower device's until the host's IP stack has seen it (drivers/net/ipvlan/ipvlan_l3s.c).
+func bypassed(l netlink.Link) bool {
+	switch l := l.(type) {
+	case *netlink.IPVlan:
+		return l.Mode == netlink.IPVLAN_MODE_L3S
+	case *netlink.IPVtap:
+		return l.Mode == netlink.IPVLAN_MODE_L3S
+	}
+	return false
 }
 
 // lowerOf returns the index of the device in the same namespace whose packets

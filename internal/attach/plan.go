@@ -3,6 +3,7 @@
 package attach
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -56,13 +57,29 @@ func plan(devices []device, sets []Set) ([]target, error) {
 		if !ok {
 			continue
 		}
-		if d.ours() {
-			return nil, fmt.Errorf("interface %s is a segmenting device of ours and takes no rules", d.name)
+		if err := t.check(); err != nil {
+			return nil, fmt.Errorf("interface %s %w", d.name, err)
 		}
 		targets = append(targets, t)
 		chosen = append(chosen, d)
 	}
 	return targets, checkStack(devices, chosen)
+}
+
+// check refuses a device that can't have such rules.
+func (t target) check() error {
+	switch {
+	case t.ours():
+		return errors.New("is a segmenting device of ours and takes no rules")
+	case t.bypassed && t.needsIngress():
+		return errors.New("is an ipvlan in mode l3s: what arrives does not pass its ingress hook, as the rules need; use mode l3, or name other interfaces")
+	}
+	return nil
+}
+
+// needsIngress reports whether the rules are about what arrives, or about what is answered there.
+func (t target) needsIngress() bool {
+	return len(t.ingress) > 0 || slices.ContainsFunc(t.egress, func(r rules.Rule) bool { return r.Action.Inline || r.Action.Reply })
 }
 
 // withLeft adds, without rules, the devices that have programs of ours and are no

@@ -153,6 +153,38 @@ func TestLowerDevicesInThisNamespaceOnly(t *testing.T) {
 	}
 }
 
+// TestWhatArrivesMustPassTheIngressHook: it does not where an ipvlan is in mode l3s.
+func TestWhatArrivesMustPassTheIngressHook(t *testing.T) {
+	of := func(l netlink.Link) device {
+		d := describe(l)
+		d.index, d.name, d.up, d.addressed = 2, "eth0", true, true
+		return d
+	}
+	const refused = "interface eth0 is an ipvlan in mode l3s: what arrives does not pass its ingress hook, as the rules need; use mode l3, or name other interfaces"
+	l3s := of(&netlink.IPVlan{Mode: netlink.IPVLAN_MODE_L3S})
+	egress := func(text string) Set { return Set{Egress: mustRules(t, text)} }
+	for name, c := range map[string]struct {
+		device device
+		set    Set
+		want   string
+	}{
+		"an ingress rule":        {l3s, set(t, "", "1"), refused},
+		"an ingress rule, named": {l3s, set(t, "eth0", "1"), refused},
+		"ipvtap":                 {of(&netlink.IPVtap{IPVlan: netlink.IPVlan{Mode: netlink.IPVLAN_MODE_L3S}}), set(t, "", "1"), refused},
+		"inline, answers arrive": {l3s, egress("tcp dport 443 funnel tcp dport 80 inline"), refused},
+		"answers in kind arrive": {l3s, egress("udp dport 443 funnel tcp dport 80 sport 540 reply"), refused},
+		"only out":               {l3s, egress("udp dport 443 funnel tcp dport 80 sport 540"), "eth0:"},
+		"mode l3":                {of(&netlink.IPVlan{Mode: netlink.IPVLAN_MODE_L3}), set(t, "", "1"), "eth0:1"},
+		"mode l2":                {of(&netlink.IPVlan{Mode: netlink.IPVLAN_MODE_L2}), set(t, "", "1"), "eth0:1"},
+		"macvlan":                {of(&netlink.Macvlan{}), set(t, "", "1"), "eth0:1"},
+	} {
+		targets, err := plan([]device{lo, c.device}, []Set{c.set})
+		if got := show(targets, err); got != c.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", name, got, c.want)
+		}
+	}
+}
+
 func TestAddressesThatAnInterfaceGivesItselfDoNotCount(t *testing.T) {
 	for address, want := range map[string]bool{
 		"10.0.0.1": true, "169.254.1.1": true, "2001:db8::1": true, "fd00::1": true, "fe80::1": false,
