@@ -18,11 +18,12 @@ type device struct {
 	aliases    []string // alternative names
 	up         bool
 	loopback   bool
-	addressed  bool // has an address that was not made up from its hardware address
-	ethernet   bool // packets begin with an Ethernet header
-	bypassed   bool // what arrives does not pass its ingress hook
-	master     int  // index of the device that it is enslaved to, or 0
-	lower      int  // index of the device in this namespace that it sits on, or 0
+	addressed  bool   // has an address that was not made up from its hardware address
+	ethernet   bool   // packets begin with an Ethernet header
+	header     string // what packets begin with, if it is neither an Ethernet nor an IP header
+	bypassed   bool   // what arrives does not pass its ingress hook
+	master     int    // index of the device that it is enslaved to, or 0
+	lower      int    // index of the device in this namespace that it sits on, or 0
 }
 
 // ours reports whether the device is an end of a segmenting device.
@@ -37,7 +38,7 @@ func (d device) named(name string) bool {
 
 // isDefault says whether rules that name no interface hold for the device.
 func (d device) isDefault() bool {
-	return d.up && d.addressed && !d.loopback && d.master == 0 && !d.ours()
+	return d.up && d.addressed && !d.loopback && d.master == 0 && d.header == "" && !d.ours()
 }
 
 // listDevices returns the devices of the network namespace by index.
@@ -76,9 +77,30 @@ func describe(l netlink.Link) device {
 		up:       a.Flags&net.FlagUp != 0,
 		loopback: a.Flags&net.FlagLoopback != 0,
 		ethernet: a.EncapType == "ether" || a.EncapType == "loopback",
+		header:   otherHeader(l),
 		bypassed: bypassed(l),
 		master:   a.MasterIndex,
 		lower:    lowerOf(l),
+	}
+}
+
+// otherHeader returns the kind of header that the packets of a link begin with if that is
+// neither Ethernet nor IP, by the names that the library has for the types of
+// include/uapi/linux/if_arp.h. A GRE device that has not just one remote puts the outer header
+// in front.
+func otherHeader(l netlink.Link) string {
+	switch kind := l.Attrs().EncapType; kind {
+	case "ether", "loopback":
+		return ""
+	case "none", "ppp", "ipip", "tunnel6", "sit", "unknown519": // ARPHRD_RAWIP
+		return ""
+	case "gre", "unknown823": // ARPHRD_IP6GRE
+		if g, ok := l.(*netlink.Gretun); ok && !g.FlowBased && (g.Remote.IsUnspecified() || g.Remote.IsMulticast()) {
+			return "GRE"
+		}
+		return ""
+	default:
+		return kind
 	}
 }
 
@@ -120,7 +142,7 @@ type MissingError struct {
 func (e *MissingError) Error() string {
 	there := "there are: " + strings.Join(e.Present, ", ")
 	if len(e.Names) == 0 {
-		return "no interface to attach to: none but loopback is up, has an address and is not enslaved (" + there + ")"
+		return "no interface to attach to: none but loopback is up, has an address, is not enslaved and has packets that begin with an Ethernet or IP header (" + there + ")"
 	}
 	return fmt.Sprintf("no interface %s (%s)", strings.Join(e.Names, ", "), there)
 }

@@ -13,7 +13,8 @@ import (
 // Set is rules for some interfaces.
 type Set struct {
 	// Interfaces by name; empty: every default interface, that is one that is
-	// up, has an address, is not loopback, not enslaved and not ours.
+	// up, has an address and packets that begin with an Ethernet or IP header, is not
+	// loopback, not enslaved and not ours.
 	Interfaces []string
 	// Ingress and Egress are the rules of each direction, in order.
 	Ingress, Egress rules.RuleSet
@@ -71,6 +72,8 @@ func (t target) check() error {
 	switch {
 	case t.ours():
 		return errors.New("is a segmenting device of ours and takes no rules")
+	case t.header != "":
+		return fmt.Errorf("can't take rules: its packets begin with a header of type %s; an Ethernet or IP header is expected", t.header)
 	case t.bypassed && t.needsIngress():
 		return errors.New("is an ipvlan in mode l3s: what arrives does not pass its ingress hook, as the rules need; use mode l3, or name other interfaces")
 	}

@@ -58,7 +58,7 @@ func TestPlanMergesRulesPerInterface(t *testing.T) {
 		"named though not default":       {plain1, []Set{set(t, "lo down0 bare0 slave0", "1")}, "lo:1 down0:1 bare0:1 slave0:1"},
 		"no default set on a named one":  {plain1, []Set{set(t, "lo", "1"), set(t, "", "2")}, "lo:1 eth0:2 net1:2"},
 		"missing":                        {plain1, []Set{set(t, "eth1 eth0 eth1", "1")}, "no interface eth1 (there are: lo, eth0, net1, down0, bare0, slave0, sfn2a)"},
-		"none by default":                {[]device{lo, bare}, []Set{set(t, "", "1")}, "no interface to attach to: none but loopback is up, has an address and is not enslaved (there are: lo, bare0)"},
+		"none by default":                {[]device{lo, bare}, []Set{set(t, "", "1")}, "no interface to attach to: none but loopback is up, has an address, is not enslaved and has packets that begin with an Ethernet or IP header (there are: lo, bare0)"},
 		"ours":                           {plain1, []Set{set(t, "sfn2a", "1")}, "interface sfn2a is a segmenting device of ours and takes no rules"},
 		"enslaved with its master":       {[]device{bond, slave}, []Set{set(t, "bond0 slave0", "1")}, "interface slave0 lies below bond0: packets would meet the rules twice; name one of them"},
 		"below the lower device":         {[]device{bond, slave, vlan}, []Set{set(t, "slave0 vlan5", "1")}, "interface slave0 lies below vlan5: packets would meet the rules twice; name one of them"},
@@ -149,6 +149,52 @@ func TestLowerDevicesInThisNamespaceOnly(t *testing.T) {
 	} {
 		if got := lowerOf(c.link); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+// TestPacketsMustBeginWithAHeaderThatIsKnown: IP over InfiniBand, among others, has one of its own.
+func TestPacketsMustBeginWithAHeaderThatIsKnown(t *testing.T) {
+	type link = netlink.Link
+	of := func(kind string) netlink.LinkAttrs { return netlink.LinkAttrs{Name: "net2", EncapType: kind} }
+	remote := func(kind, address string) link {
+		return &netlink.Gretun{LinkAttrs: of(kind), Remote: net.ParseIP(address)}
+	}
+	refused := func(kind string) string {
+		return "interface net2 can't take rules: its packets begin with a header of type " + kind + "; an Ethernet or IP header is expected"
+	}
+	const taken = "net2:1"
+	for name, c := range map[string]struct {
+		link  link
+		named string // what becomes of rules that name it
+	}{
+		"Ethernet":                  {&netlink.Device{LinkAttrs: of("ether")}, taken},
+		"WireGuard, tun":            {&netlink.Wireguard{LinkAttrs: of("none")}, taken},
+		"PPP":                       {&netlink.GenericLink{LinkAttrs: of("ppp")}, taken},
+		"IP in IP":                  {&netlink.Iptun{LinkAttrs: of("ipip")}, taken},
+		"IP in IPv6":                {&netlink.Ip6tnl{LinkAttrs: of("tunnel6")}, taken},
+		"IPv6 in IP":                {&netlink.Sittun{LinkAttrs: of("sit")}, taken},
+		"raw IP of a modem":         {&netlink.GenericLink{LinkAttrs: of("unknown519")}, taken},
+		"GRE":                       {remote("gre", "192.0.2.1"), taken},
+		"GRE, IPv6":                 {remote("unknown823", "2001:db8::1"), taken},
+		"GRE, flows say the remote": {&netlink.Gretun{LinkAttrs: of("gre"), Remote: net.IPv4zero, FlowBased: true}, taken},
+		"GRE to many":               {remote("gre", "0.0.0.0"), refused("GRE")},
+		"GRE to many, IPv6":         {remote("unknown823", "::"), refused("GRE")},
+		"GRE to a group":            {remote("gre", "239.0.0.1"), refused("GRE")},
+		"IP over InfiniBand":        {&netlink.IPoIB{LinkAttrs: of("infiniband")}, refused("infiniband")},
+		"FireWire":                  {&netlink.GenericLink{LinkAttrs: of("ieee1394")}, refused("ieee1394")},
+	} {
+		d := describe(c.link)
+		d.index, d.up, d.addressed = 4, true, true
+		if got := show(plan([]device{lo, eth0, d}, []Set{set(t, "net2", "1")})); got != c.named {
+			t.Errorf("%s, named:\ngot  %s\nwant %s", name, got, c.named)
+		}
+		unnamed := "eth0:1"
+		if c.named == taken {
+			unnamed += " " + taken
+		}
+		if got := show(plan([]device{lo, eth0, d}, []Set{set(t, "", "1")})); got != unnamed {
+			t.Errorf("%s, not named: got %s, want %s", name, got, unnamed)
 		}
 	}
 }
