@@ -79,7 +79,7 @@ func TestAttached(t *testing.T) {
 		{"host network", enabled, []*corev1.Pod{pod("a", current), pod("b", hostNetwork)},
 			no("HostNetworkPods", "Can't be injected: 1 pod: b (hostNetwork: true). Change that or keep them out of spec.podSelector.")},
 		{"pending", enabled, []*corev1.Pod{pod("a", current), pod("b", initStatus(waiting("ErrImagePull"), none))},
-			no("PodsPending", "No report yet: 1 pod: b (ErrImagePull).")},
+			no("PodsPending", "No report yet: 1 pod: b (ImagePullBackOff).")},
 		{"outdated, two workloads", enabled, []*corev1.Pod{pod("a", outdated), pod("b", outdated, owner("StatefulSet", "db"))},
 			no("PodsOutdated", "Without the current rules: 2 pods: a, b. Run: kubectl -n shop rollout restart deployment/web; kubectl -n shop rollout restart statefulset/db.")},
 		{"failed", enabled, []*corev1.Pod{pod("a", failing("eth7: no such device")), pod("b", outdated)},

@@ -87,6 +87,15 @@ func injected(pod *corev1.Pod) bool {
 	return false
 }
 
+// word is why a container waits: where its image can't be pulled, the longer-lived of the
+// two reasons between which the kubelet goes back and forth.
+func word(waiting *corev1.ContainerStateWaiting) string {
+	if waiting.Reason == "ErrImagePull" {
+		return "ImagePullBackOff"
+	}
+	return waiting.Reason
+}
+
 // initContainer returns how our init container ended, now or the last time
 // (crash loop), or nil and what it waits for.
 func initContainer(pod *corev1.Pod) (ended *corev1.ContainerStateTerminated, waiting string) {
@@ -100,7 +109,7 @@ func initContainer(pod *corev1.Pod) (ended *corev1.ContainerStateTerminated, wai
 		case s.LastTerminationState.Terminated != nil:
 			return s.LastTerminationState.Terminated, ""
 		case s.State.Waiting != nil && s.State.Waiting.Reason != "PodInitializing":
-			return nil, s.State.Waiting.Reason
+			return nil, word(s.State.Waiting)
 		}
 	}
 	return nil, ""

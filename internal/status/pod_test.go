@@ -29,6 +29,7 @@ func TestObserve(t *testing.T) {
 		{"ended now: the end before does not count", pod("a", initStatus(ended(0, attachedWith(currentDigest)), ended(1, failedWith("boom")))), Attached, ""},
 		{"running, no report", pod("a", initStatus(running, none)), Pending, ""},
 		{"waiting for its image", pod("a", initStatus(waiting("ImagePullBackOff"), none)), Pending, "ImagePullBackOff"},
+		{"its image is pulled once more", pod("a", initStatus(waiting("ErrImagePull"), none)), Pending, "ImagePullBackOff"},
 		{"waiting as every pod does", pod("a", initStatus(waiting("PodInitializing"), none)), Pending, ""},
 		{"no status at all", pod("a", injectedPod, phase(corev1.PodPending)), Pending, ""},
 		{"killed", pod("a", initStatus(oomKilled, none)), Failed, "exit code 137, OOMKilled, no report"},

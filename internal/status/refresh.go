@@ -145,15 +145,6 @@ func stuck(pod *corev1.Pod) string {
 	return "not started by node " + pod.Spec.NodeName
 }
 
-// word is why a container waits: where its image can't be pulled, the longer-lived of the
-// two reasons between which the kubelet goes back and forth.
-func word(waiting *corev1.ContainerStateWaiting) string {
-	if waiting.Reason == "ErrImagePull" {
-		return "ImagePullBackOff"
-	}
-	return waiting.Reason
-}
-
 // RemembersFlows reports whether the programs in an injected pod remember flows, so
 // that replacing them takes one capability more.
 func RemembersFlows(pod *corev1.Pod) bool {
