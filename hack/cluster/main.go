@@ -50,6 +50,8 @@ const usage = `usage: cluster COMMAND [-name NAME] …
                      kill one of a machine's programs, and start it again after that time
   kill NODE CONTAINER
                      kill a container of a node, by its number in the pod's status
+  hang NODE CONTAINER
+                     stop a container's first process, which lives and does nothing
   reboot NODE        kill every process of a node at once; the node's programs start again
   snapshot [-since FILE]
                      list what the host shows of namespaces, links, mounts, cgroups
@@ -118,7 +120,7 @@ func misused(name string, args []string) error {
 		return misuse("which Service?")
 	case name == "outage" && len(args) != 2:
 		return misuse("which machine and which program?")
-	case name == "kill" && len(args) != 2:
+	case (name == "kill" || name == "hang") && len(args) != 2:
 		return misuse("which node and which container?")
 	case name == "reboot" && (len(args) != 1 || !isNode(args[0])):
 		return misuse("which node?")
@@ -165,13 +167,15 @@ func command(ctx context.Context, name string, cfg Config, args []string, opts o
 	case "outage":
 		return outage(ctx, dir, args[0], args[1], opts.away)
 	case "kill":
-		return killContainer(ctx, dir, args[0], args[1])
+		return signalContainer(ctx, dir, args[0], args[1], "SIGKILL")
+	case "hang":
+		return signalContainer(ctx, dir, args[0], args[1], "SIGSTOP")
 	case "reboot":
 		return reboot(ctx, dir, args[0])
 	case "snapshot":
 		return printSnapshot(stdout, stderr, opts.since)
 	}
-	return misuse("no such command; one of up, down, load, kubeconfig, exec, proxy-mode, settled, outage, kill, reboot, snapshot")
+	return misuse("no such command; one of up, down, load, kubeconfig, exec, proxy-mode, settled, outage, kill, hang, reboot, snapshot")
 }
 
 // cacheDirectory is where everything is kept that is worth keeping outside the

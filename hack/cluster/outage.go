@@ -70,14 +70,15 @@ func reboot(ctx context.Context, dir, node string) error {
 	return s.do(ctx, node, "sh", "-c", "kill -KILL -1")
 }
 
-// killContainer kills the processes of a container, as a kernel short of memory does.
-func killContainer(ctx context.Context, dir, node, container string) error {
+// signalContainer sends a signal to a container's first process: SIGKILL ends it as a kernel
+// short of memory does, SIGSTOP lets it hang.
+func signalContainer(ctx context.Context, dir, node, container, signal string) error {
 	s, err := readState(dir)
 	if err != nil {
 		return err
 	}
 	id := strings.TrimPrefix(container, "containerd://")
-	return s.do(ctx, node, filepath.Join(s.Packages, "usr/bin/ctr"), "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", id)
+	return s.do(ctx, node, filepath.Join(s.Packages, "usr/bin/ctr"), "--namespace=k8s.io", "tasks", "kill", "--signal="+signal, id)
 }
 
 // do runs a command in a machine.

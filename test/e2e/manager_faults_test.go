@@ -10,6 +10,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -34,8 +35,11 @@ func (c *cluster) managerPods() (running []corev1.Pod) {
 }
 
 // kill kills a pod's first container, which the node tells nobody before it is dead.
-func (c *cluster) kill(p corev1.Pod) error {
-	_, err := run(program("cluster"), "kill", "-name", c.name, p.Spec.NodeName, p.Status.ContainerStatuses[0].ContainerID)
+func (c *cluster) kill(p corev1.Pod) error { return c.treat("kill", p) }
+
+// treat does a thing of the cluster's program to a pod's first container.
+func (c *cluster) treat(how string, p corev1.Pod) error {
+	_, err := run(program("cluster"), how, "-name", c.name, p.Spec.NodeName, p.Status.ContainerStatuses[0].ContainerID)
 	return err
 }
 
@@ -114,22 +118,57 @@ func (c *cluster) leaseHolder() string {
 	return *lease.Spec.HolderIdentity
 }
 
-// loseWebhook takes every manager away. Opted-in pods wait for it; pods elsewhere, and those
-// that opt out, start.
+// loseWebhook takes every manager away.
 func (c *cluster) loseWebhook() {
 	GinkgoHelper()
-	c.withoutManager(func() {
-		Expect(c.tryPod()).To(MatchError(ContainSubstring("webhook")))
-		c.kubectl("-n", c.namespace, "rollout", "restart", "deployment/loaded")
-		c.kubectl("create", "namespace", "elsewhere")
-		c.apply(server("elsewhere", "bystander", ""))
-		c.apply(server(c.namespace, "bystander", `sfunnel.io/inject: "false"`))
-		c.running("bystander")
-		c.within("elsewhere").running("bystander")
-		Eventually(c.reasons("loaded")).Should(ContainElement("FailedCreate"), "pods of loaded are expected to wait")
-	})
+	c.withoutManager(c.withoutWebhook)
+	c.withWebhookAgain()
+}
+
+// hangManagers lets every manager live and do nothing: who asks its webhook gets no answer,
+// until the nodes find that and start another one.
+func (c *cluster) hangManagers() {
+	GinkgoHelper()
+	hanging := c.managerLives()
+	for _, p := range c.managerPods() {
+		Expect(c.treat("hang", p)).To(Succeed())
+	}
+	c.withoutWebhook()
+	for _, life := range hanging {
+		Eventually(c.managerLives).ShouldNot(ContainElement(life))
+	}
+	c.operatorRuns()
+	c.withWebhookAgain()
+}
+
+// managerLives are the containers in which managers run.
+func (c *cluster) managerLives() (lives []string) {
+	GinkgoHelper()
+	for _, p := range c.managerPods() {
+		lives = append(lives, p.Status.ContainerStatuses[0].ContainerID)
+	}
+	return lives
+}
+
+// withoutWebhook is what holds while nobody answers for it: opted-in pods wait; pods
+// elsewhere, and those that opt out, start.
+func (c *cluster) withoutWebhook() {
+	GinkgoHelper()
+	Expect(c.tryPod()).To(MatchError(ContainSubstring("webhook")))
+	c.kubectl("-n", c.namespace, "rollout", "restart", "deployment/loaded")
+	c.kubectl("create", "namespace", "elsewhere")
+	c.apply(server("elsewhere", "bystander", ""))
+	c.apply(server(c.namespace, "bystander", `sfunnel.io/inject: "false"`))
+	c.running("bystander")
+	c.within("elsewhere").running("bystander")
+	Eventually(c.reasons("loaded")).Should(ContainElement("FailedCreate"), "pods of loaded are expected to wait")
+}
+
+// withWebhookAgain waits for those that waited, and takes the others away.
+func (c *cluster) withWebhookAgain() {
+	GinkgoHelper()
 	c.running("loaded")
-	c.kubectl("delete", "namespace/elsewhere", "--wait=false")
+	c.kubectl("delete", "namespace/elsewhere", "--wait=true")
 	c.kubectl("-n", c.namespace, "delete", "deployment/bystander", "--wait=false")
 }
 
@@ -153,12 +192,45 @@ func (c *cluster) spoilCertificate() {
 	GinkgoHelper()
 	old, err := faults.SpoilCertificate(GinkgoT().Context(), c.api)
 	Expect(err).NotTo(HaveOccurred())
-	Eventually(func() []byte {
-		var secret corev1.Secret
-		Expect(c.api.Get(GinkgoT().Context(), faults.CertificateSecret, &secret)).To(Succeed())
-		return secret.Data["tls.crt"]
-	}).Should(And(HavePrefix("-----BEGIN"), Not(Equal(old))))
+	Eventually(c.presented).Should(And(HavePrefix("-----BEGIN"), Not(Equal(string(old)))))
 	Eventually(c.tryPod).Should(Succeed())
+}
+
+// renewCertificate has the managers renew a certificate in order, while pods are asked for.
+// None may be refused.
+func (c *cluster) renewCertificate() {
+	GinkgoHelper()
+	succession, err := faults.NewSuccession(GinkgoT().Context(), c.api)
+	Expect(err).NotTo(HaveOccurred())
+	Expect(succession.Trust(GinkgoT().Context(), c.api)).To(Succeed())
+	Eventually(c.trusted).Should(ContainSubstring(string(succession.Ending.Certificate)))
+	time.Sleep(trusting)
+	asked := meanwhile(func() { Expect(c.tryPod()).To(Succeed()) }, func() {
+		Expect(succession.Begin(GinkgoT().Context(), c.api)).To(Succeed())
+		Eventually(c.presented).Should(Equal(string(succession.Successor.Certificate)))
+		time.Sleep(trusting)
+	})
+	fmt.Printf("%d pods were asked for while the certificate was renewed\n", asked)
+}
+
+// trusting is for how long at least API servers have known by then which certificates to
+// trust. What makes a certificate ready to be renewed here takes 10 minutes otherwise.
+const trusting = 5 * time.Second
+
+// trusted are the certificates that API servers trust the webhook by, presented is the one
+// that managers present.
+func (c *cluster) trusted() string {
+	GinkgoHelper()
+	var configuration admissionregistrationv1.MutatingWebhookConfiguration
+	Expect(c.api.Get(GinkgoT().Context(), client.ObjectKey{Name: "sfunnel"}, &configuration)).To(Succeed())
+	return string(configuration.Webhooks[0].ClientConfig.CABundle)
+}
+
+func (c *cluster) presented() string {
+	GinkgoHelper()
+	var secret corev1.Secret
+	Expect(c.api.Get(GinkgoT().Context(), faults.CertificateSecret, &secret)).To(Succeed())
+	return string(secret.Data["tls.crt"])
 }
 
 // meddle changes the rules of a policy by hand, which its manager undoes.

@@ -131,11 +131,19 @@ var _ = Describe("With faults all around, and under load", Ordered, Label("fault
 			c.suffer(load, &trial{fault: "the certificate is spoiled while clients are rolled"}, well, func() int {
 				return meanwhile(c.spoilCertificate, func() { c.roll("loaded") })
 			})
+			c.suffer(load, &trial{fault: "the certificate is renewed in order while clients are rolled"}, well, func() int {
+				concurrently(c.renewCertificate, func() { c.roll("loaded") })
+				return 1
+			})
 		})
 
 		It("the webhook can't be reached", func() {
 			c.suffer(load, &trial{fault: "the webhook is away while clients are rolled"}, well, func() int {
 				c.loseWebhook()
+				return 1
+			})
+			c.suffer(load, &trial{fault: "all managers hang while clients are rolled"}, well, func() int {
+				c.hangManagers()
 				return 1
 			})
 		})
