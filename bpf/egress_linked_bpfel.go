@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgress() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressBytes[389438:485886],
-		Types:        _EgressBytes[485886:495031],
-		Functions:    _EgressBytes[495031:495423],
-		Relocations:  _EgressBytes[495423:496351],
+		Instructions: _EgressBytes[390012:486564],
+		Types:        _EgressBytes[486564:495709],
+		Functions:    _EgressBytes[495709:496101],
+		Relocations:  _EgressBytes[496101:497029],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".bss", Type: ebpf.Array, KeySize: 4, ValueSize: 20, MaxEntries: 1, Flags: 0x0}, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},

@@ -17,6 +17,7 @@
 #include "csum.h"
 #include "flow.h"
 #include "inline.h"
+#include "parse.h"
 
 /* Both ports of a segment, in one word. */
 union ports {
@@ -89,7 +90,7 @@ static __always_inline bool fast_parse(struct __sk_buff *skb, struct fast_segmen
 	const struct tcphdr *tcp;
 	__u32 len = 0;
 
-	if (unlikely(skb->vlan_present))
+	if (unlikely(is_of_vlan(skb)))
 		return false;
 	if (likely(skb->protocol == bpf_htons(ETH_P_IP)))
 		len = fast_ipv4(ip, end, s, key);

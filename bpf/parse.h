@@ -282,6 +282,17 @@ static __always_inline enum reason parse_ipv6(struct cursor *c, struct packet *p
 	return parse_l4(c, p, protocol);
 }
 
+#define VLAN_ID 0x0fff
+
+/*
+ * is_of_vlan: a tag that names VLAN 0 gives no more than a priority. The kernel drops it behind
+ * the hook, and the packet is the interface's own.
+ */
+static __always_inline bool is_of_vlan(const struct __sk_buff *skb)
+{
+	return skb->vlan_present && skb->vlan_tci & VLAN_ID;
+}
+
 /*
  * parse fills in p and returns REASON_NONE, or returns why the packet must be
  * left untouched. Of p, REASON_OTHER_PROTOCOL then leaves all but ports and what
@@ -294,7 +305,7 @@ static __always_inline enum reason parse(struct __sk_buff *skb, __u32 l2, struct
 
 	__builtin_memset(p, 0, sizeof(*p));
 	p->l3 = l2;
-	if (skb->vlan_present)
+	if (is_of_vlan(skb))
 		return REASON_VLAN;
 	switch (skb->protocol) {
 	case bpf_htons(ETH_P_IP):

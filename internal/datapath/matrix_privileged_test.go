@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 
 	"github.com/sfunnel-io/funnel-operator/internal/testnet"
 	"github.com/sfunnel-io/funnel-operator/internal/testnet/wire"
@@ -36,6 +37,7 @@ var ways = []way{
 	{"merged on every hop", everyHop(func(ns *testnet.Namespace, device string) { ns.Offload(device, true, "rx-gro") }), false},
 	{"router merges, and segments again", routerForwardsMerged("rx-udp-gro-forwarding", "tx-udp-segmentation"), false},
 	{"router chains, and unchains again", routerForwardsMerged("rx-gro-list", "tx-gso-list"), false},
+	{"router's frames have a priority", routerGivesPriority, false},
 	{"generic XDP on the router", routerXDP(testnet.XDPGeneric), false},
 	{"driver XDP on the router", routerXDP(testnet.XDPDriver), false},
 	{"router masquerades at random", (*site).masquerade, true},
@@ -73,6 +75,23 @@ func routerForwardsMerged(merge, together string) func(*site) {
 		s.ports(true, "rx-gro", merge)
 		s.ports(false, together)
 	}
+}
+
+// routerGivesPriority tags what leaves the router with VLAN 0 and a priority (802.1p).
+func routerGivesPriority(s *site) {
+	tag, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "priority", Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
+		asm.Mov.Imm(asm.R2, 0x0081), // ETH_P_8021Q, in network byte order
+		asm.Mov.Imm(asm.R3, 3<<13),
+		asm.FnSkbVlanPush.Call(),
+		asm.Mov.Imm(asm.R0, unspec),
+		asm.Return(),
+	}})
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { tag.Close() })
+	s.router.Attach("c0", testnet.Egress, tag)
+	s.router.Attach("s0", testnet.Egress, tag)
 }
 
 func routerXDP(mode int) func(*site) {
