@@ -77,7 +77,10 @@ func (l *lab) begin(ctx context.Context, b *began, name string, until func() err
 			return err
 		}
 		b.Ready = time.Since(begin).Seconds()
-		go l.profile(ctx, name+"-cpu", "profile", 5)
+		go func() {
+			l.profile(ctx, name+"-cpu", "profile", 5)
+			l.profile(ctx, name+"-early-heap", "heap", 0)
+		}()
 		return until()
 	})
 	if err != nil {
@@ -131,6 +134,7 @@ func (l *lab) attachEverywhere(ctx context.Context, r *result) (err error) {
 	if _, err := l.untilQuiet(ctx); err != nil {
 		return err
 	}
+	l.profile(ctx, "attached-heap", "heap", 0)
 	r.Before, err = l.memory(ctx)
 	return err
 }
