@@ -4,6 +4,7 @@ package managertest
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,17 +73,30 @@ func (c Call) Writes() bool {
 // Mark is a place in the log.
 type Mark int64
 
-// Now is its end.
+// Now is the end of its last whole line: the server may be writing another.
 func (a Audit) Now() (Mark, error) {
-	info, err := os.Stat(a.path)
+	file, err := os.Open(a.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	return Mark(info.Size()), nil
+	defer file.Close()
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, err
+	}
+	from := max(size-longestLine, 0)
+	end := make([]byte, size-from)
+	if _, err := file.ReadAt(end, from); err != nil {
+		return 0, err
+	}
+	return Mark(from + int64(bytes.LastIndexByte(end, '\n')) + 1), nil
 }
+
+// longestLine is more than an event without contents has, in bytes.
+const longestLine = 1 << 16
 
 // Since are the calls that were logged after the mark.
 func (a Audit) Since(mark Mark) ([]Call, error) {
