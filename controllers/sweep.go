@@ -26,7 +26,8 @@ type sweep struct {
 	sync.Mutex
 	done bool
 	at   time.Time
-	// found is by revision; it is taken out once.
+	// found is by revision; it is taken out once. There is nil for a policy without such pods,
+	// as most are: thousands wait here for their first reconcile.
 	found map[string]*status.Census
 }
 
@@ -47,8 +48,14 @@ func (r *FunnelPolicyReconciler) swept(ctx context.Context, p *v1alpha1.FunnelPo
 			return nil, time.Time{}, err
 		}
 	}
-	others := s.found[revision(p)]
+	others, ok := s.found[revision(p)]
 	delete(s.found, revision(p))
+	if len(s.found) == 0 {
+		s.found = nil // an emptied map keeps its room
+	}
+	if ok && others == nil {
+		others = status.NewCensus(p.Name, "", 0)
+	}
 	return others, s.at, nil
 }
 
@@ -67,17 +74,22 @@ func (r *FunnelPolicyReconciler) sweep(ctx context.Context, namespace string, s 
 	}
 	at, found := r.Clock.Now(), map[string]*status.Census{}
 	for _, p := range policies {
-		found[revision(p)] = status.NewCensus(p.Name, "", 0)
+		found[revision(p)] = nil
 	}
 	var failed error
 	err = r.eachPod(ctx, namespace, notInjected(labels.Everything()), func(pod *corev1.Pod) bool {
 		var candidates []*v1alpha1.FunnelPolicy
 		candidates, failed = r.policies.maySelect(namespace, pod.Labels)
 		for _, p := range candidates {
-			others := found[revision(p)]
-			if selected, err := chosen(&p.Spec.PodSelector, pod.Labels); others != nil && err == nil && selected {
-				others.Add(pod)
+			others, ok := found[revision(p)]
+			if selected, err := chosen(&p.Spec.PodSelector, pod.Labels); !ok || err != nil || !selected {
+				continue
 			}
+			if others == nil {
+				others = status.NewCensus(p.Name, "", 0)
+				found[revision(p)] = others
+			}
+			others.Add(pod)
 		}
 		return failed == nil
 	})
