@@ -38,6 +38,13 @@ import (
 // manager, whose cache must be made with CacheOptions.
 func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.fillIn(mgr)
+	if r.Events == nil {
+		recorder := newRecorder(r.Client)
+		if err := mgr.Add(recorder); err != nil {
+			return err
+		}
+		r.Events = recorder
+	}
 	var err error
 	if r.policies, err = policiesIn(mgr.GetCache()); err != nil {
 		return err
@@ -85,9 +92,6 @@ func (r *FunnelPolicyReconciler) fillIn(mgr ctrl.Manager) {
 	}
 	if r.Live == nil {
 		r.Live = mgr.GetAPIReader()
-	}
-	if r.Events == nil {
-		r.Events = mgr.GetEventRecorder(FieldManager)
 	}
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
