@@ -5,7 +5,6 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"strings"
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
@@ -97,26 +96,6 @@ func ourAnnotation(all map[string]string) map[string]string {
 		return map[string]string{v1alpha1.AnnotationReleased: value}
 	}
 	return nil
-}
-
-// cutPolicy keeps everything, in less: decoding leaves room in each list for four at least, and
-// makes a copy of each word, of which most are the same, for each policy. What names the policy
-// or a Service is said of one alone: to look for another would take more than it.
-func cutPolicy(p *v1alpha1.FunnelPolicy) {
-	for i := range p.Status.Conditions {
-		c := &p.Status.Conditions[i]
-		c.Type, c.Reason, c.Status = shared(c.Type), shared(c.Reason), shared(c.Status)
-		if !strings.Contains(c.Message, p.Name) && !strings.Contains(c.Message, p.Namespace+"/") {
-			c.Message = shared(c.Message)
-		}
-	}
-	for i := range p.Status.Services {
-		s := &p.Status.Services[i]
-		s.Namespace, s.Affinity = shared(s.Namespace), shared(s.Affinity)
-		s.ExternalTrafficPolicy, s.InternalTrafficPolicy = shared(s.ExternalTrafficPolicy), shared(s.InternalTrafficPolicy)
-	}
-	p.Kind, p.APIVersion = shared(p.Kind), shared(p.APIVersion)
-	*p = *p.DeepCopy() // whose lists have no such room
 }
 
 // shared is an equal string of which there is one copy.

@@ -282,39 +282,6 @@ func TestCutServiceKeepsHowItIsReachedAndBalances(t *testing.T) {
 	}
 }
 
-// Statuses are compared with those in the cache: nothing of them may be missing.
-func TestCutPolicyKeepsAllInLess(t *testing.T) {
-	policy := &v1alpha1.FunnelPolicy{
-		ObjectMeta: metav1.ObjectMeta{Name: "web", Labels: map[string]string{"a": "b"}, Finalizers: []string{"x"}},
-		Spec:       v1alpha1.FunnelPolicySpec{PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}},
-		Status: v1alpha1.FunnelPolicyStatus{
-			ObservedGeneration: 2,
-			Conditions: append(make([]metav1.Condition, 0, 16), metav1.Condition{
-				Type: "Accepted", Status: "True", ObservedGeneration: 2, LastTransitionTime: metav1.Unix(1, 0), Reason: "Accepted", Message: "The spec compiles.",
-			}, metav1.Condition{
-				Type: "Programmed", Status: "True", ObservedGeneration: 2, LastTransitionTime: metav1.Unix(1, 0), Reason: "Programmed", Message: "ConfigMap web-funnel holds the current rules.",
-			}),
-			Services: append(make([]v1alpha1.ServiceStatus, 0, 16), v1alpha1.ServiceStatus{
-				Namespace: "shop", Name: "web", Addresses: []string{"10.0.0.1"}, Affinity: "ClientIP", TimeoutSeconds: 1, ExternalTrafficPolicy: "Local", InternalTrafficPolicy: "Cluster",
-			}),
-		},
-	}
-	want := policy.DeepCopy()
-	if _, err := cut(cutPolicy)(policy); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, policy); diff != "" {
-		t.Error(diff)
-	}
-	if conditions, services := cap(policy.Status.Conditions), cap(policy.Status.Services); conditions > 2 || services > 1 {
-		t.Errorf("there is room for %d conditions and %d Services", conditions, services)
-	}
-	empty := &v1alpha1.FunnelPolicy{}
-	if _, err := cut(cutPolicy)(empty); err != nil || empty.Status.Conditions != nil {
-		t.Errorf("no conditions became %v, %v", empty.Status.Conditions, err)
-	}
-}
-
 func TestCutNamespaceKeepsLabels(t *testing.T) {
 	n := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 		Name: "shop", Annotations: map[string]string{"a": "b"}, Labels: map[string]string{"team": "x"}, Finalizers: []string{"x"},

@@ -106,6 +106,7 @@ func (r *FunnelPolicyReconciler) Reconcile(ctx context.Context, req ctrl.Request
 	if err != nil && !gone {
 		return ctrl.Result{}, err
 	}
+	unpackPolicy(&p)
 	ends, err := r.ends(ctx, req.Namespace)
 	if err != nil {
 		return ctrl.Result{}, err

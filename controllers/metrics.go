@@ -10,7 +10,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -121,13 +120,16 @@ var notRefreshing = []string{v1alpha1.ReasonRefreshFailed, v1alpha1.ReasonRefres
 func sum(policies []*v1alpha1.FunnelPolicy, out chan<- prometheus.Metric) {
 	byCondition, byState, byReason := map[conditionStatus]int{}, map[namespaceState]int32{}, map[namespaceReason]int{}
 	for _, p := range policies {
-		for _, c := range p.Status.Conditions {
+		attached := "" // or why not
+		for c := range conditionsOf(p) {
 			byCondition[conditionStatus{c.Type, c.Status}]++
+			if c.Type == v1alpha1.ConditionAttached {
+				attached = c.Reason
+			}
 		}
-		attached := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionAttached)
 		for _, reason := range notRefreshing {
 			n := 0
-			if attached != nil && attached.Reason == reason {
+			if attached == reason {
 				n = 1
 			}
 			byReason[namespaceReason{p.Namespace, reason}] += n
