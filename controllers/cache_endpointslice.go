@@ -11,28 +11,25 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// packEndpointSlice is a transform to what the cache holds of an EndpointSlice: which pods are
-// ready or end, and in the field generateName the Service's name.
+// packEndpointSlice is a transform to what the cache holds of an EndpointSlice: of which Service
+// it is, and which pods are ready or end.
 func packEndpointSlice(in any) (any, error) {
 	s, ok := in.(*discoveryv1.EndpointSlice)
 	if !ok { // a tombstone, or packed already
 		return in, nil
 	}
-	kept := metav1.ObjectMeta{
-		Name:            s.Name,
-		Namespace:       s.Namespace,
-		ResourceVersion: s.ResourceVersion,
-		GenerateName:    s.Labels[discoveryv1.LabelServiceName],
-	}
-	return pack(kept, &discoveryv1.EndpointSlice{Endpoints: cutEndpoints(s.Namespace, s.Endpoints)})
+	of := labelTextOf(map[string]string{discoveryv1.LabelServiceName: s.Labels[discoveryv1.LabelServiceName]})
+	return pack(&discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, ResourceVersion: s.ResourceVersion},
+		Endpoints:  cutEndpoints(s.Namespace, s.Endpoints),
+	}, of)
 }
 
-// serviceOfSlice is the Service of a packed EndpointSlice.
-func serviceOfSlice(packed client.Object) types.NamespacedName {
-	return types.NamespacedName{Namespace: packed.GetNamespace(), Name: packed.GetGenerateName()}
+// serviceOfSlice is the Service of an EndpointSlice, packed or not.
+func serviceOfSlice(s metav1.Object) types.NamespacedName {
+	return types.NamespacedName{Namespace: s.GetNamespace(), Name: s.GetLabels()[discoveryv1.LabelServiceName]}
 }
 
 func cutEndpoints(namespace string, all []discoveryv1.Endpoint) []discoveryv1.Endpoint {
@@ -75,23 +72,23 @@ var endpointSliceIndexers = toolscache.Indexers{bySliceService: slicePlace}
 
 // slicePlace is where an EndpointSlice stands in the index.
 func slicePlace(obj any) ([]string, error) {
-	packed, ok := obj.(client.Object) // one that is not packed is of no Service
+	s, ok := obj.(metav1.Object) // who looks it up is told when it is not packed
 	if !ok {
 		return nil, fmt.Errorf("index EndpointSlices: unexpected %T", obj)
 	}
-	return []string{placeOf(serviceOfSlice(packed).String())}, nil
+	return []string{placeOf(serviceOfSlice(s).String())}, nil
 }
 
 // of are those of a Service, with their endpoints alone.
 func (e endpointSlices) of(service types.NamespacedName) ([]discoveryv1.EndpointSlice, error) {
-	all, err := e.by(bySliceService, placeOf(service.String()), func(packed *metav1.PartialObjectMetadata) bool { return serviceOfSlice(packed) == service })
+	all, err := e.by(bySliceService, placeOf(service.String()), func(o *packed) bool { return serviceOfSlice(o) == service })
 	if err != nil {
 		return nil, fmt.Errorf("list EndpointSlices of Service %s: %w", service, err)
 	}
 	var found []discoveryv1.EndpointSlice
-	for _, packed := range all {
+	for _, o := range all {
 		var slice discoveryv1.EndpointSlice
-		if err := unpack(packed, &slice); err != nil {
+		if err := unpack(o, &slice); err != nil {
 			return nil, err
 		}
 		found = append(found, slice)

@@ -27,24 +27,19 @@ func packPod(common *alike) toolscache.TransformFunc {
 			return in, nil
 		}
 		cutPod(pod)
-		kept := pod.ObjectMeta
-		pod.ObjectMeta = metav1.ObjectMeta{OwnerReferences: kept.OwnerReferences, ManagedFields: kept.ManagedFields}
-		kept.OwnerReferences, kept.ManagedFields, kept.Labels = nil, nil, share(common, kept.Labels)
-		return pack(kept, pod)
+		found := share(common, labelTextOf(pod.Labels))
+		pod.Labels = nil
+		return pack(pod, found)
 	}
 }
 
-// unpackPod makes a pod of what the cache holds. The labels are the cache's own and must not
-// be changed.
-func unpackPod(packed *metav1.PartialObjectMetadata) (*corev1.Pod, error) {
+// unpackPod makes a pod of what the cache holds.
+func unpackPod(o *packed) (*corev1.Pod, error) {
 	pod := &corev1.Pod{}
-	if err := unpack(packed, pod); err != nil {
+	if err := unpack(o, pod); err != nil {
 		return nil, err
 	}
-	unpacked := pod.ObjectMeta
-	pod.ObjectMeta = packed.ObjectMeta
-	pod.OwnerReferences, pod.ManagedFields = unpacked.OwnerReferences, unpacked.ManagedFields
-	pod.SetSelfLink("")
+	pod.Labels = o.Labels.set()
 	return pod, nil
 }
 
@@ -78,15 +73,15 @@ var notIndexed = append([]string{v1alpha1.LabelInjected}, status.PassingLabels..
 
 // selected are those of a namespace that the selector matches.
 func (p pods) selected(namespace string, selector labels.Selector) ([]*corev1.Pod, error) {
-	all, err := p.candidates(namespace, selector, func(packed *metav1.PartialObjectMetadata) bool {
-		return packed.Namespace == namespace && selector.Matches(labels.Set(packed.Labels))
+	all, err := p.candidates(namespace, selector, func(o *packed) bool {
+		return o.Namespace == namespace && selector.Matches(o.Labels)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list injected pods: %w", err)
 	}
 	var found []*corev1.Pod
-	for _, packed := range all {
-		pod, err := unpackPod(packed)
+	for _, o := range all {
+		pod, err := unpackPod(o)
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +92,7 @@ func (p pods) selected(namespace string, selector labels.Selector) ([]*corev1.Po
 
 // candidates are pods for which keep holds, among those that the index has for a label that
 // the selector demands; where it demands none, among those of the namespace.
-func (p pods) candidates(namespace string, selector labels.Selector, keep func(*metav1.PartialObjectMetadata) bool) ([]*metav1.PartialObjectMetadata, error) {
+func (p pods) candidates(namespace string, selector labels.Selector, keep func(*packed) bool) ([]*packed, error) {
 	demanded, _ := selector.Requirements()
 	for i := range demanded {
 		key, values := demanded[i].Key(), demanded[i].ValuesUnsorted()
@@ -113,18 +108,14 @@ func (p pods) candidates(namespace string, selector labels.Selector, keep func(*
 
 // get is the pod of that name, nil when there is none that was injected.
 func (p pods) get(name types.NamespacedName) (*corev1.Pod, error) {
-	obj, exists, err := p.indexer.GetByKey(name.String())
-	if err != nil {
+	o, err := p.named(name)
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("get Pod %s: %w", name, err)
-	}
-	if !exists {
+	case o == nil:
 		return nil, nil
 	}
-	packed, err := asPacked(obj)
-	if err != nil {
-		return nil, err
-	}
-	return unpackPod(packed)
+	return unpackPod(o)
 }
 
 // cutPod keeps labels, the controlling owner, named ports, phase, deletion, that it is

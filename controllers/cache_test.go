@@ -100,13 +100,13 @@ func TestCutPodKeepsWhatIsRead(t *testing.T) {
 			EphemeralContainerStatuses: []corev1.ContainerStatus{{Name: "sfunnel-refresh-1", State: corev1.ContainerState{Terminated: ended}}},
 		},
 	}
-	var packed any = pod
+	var seen any = pod
 	for range 2 { // a transform may see an object again
 		var err error
-		if packed, err = packPod(&alike{})(packed); err != nil {
+		if seen, err = packPod(&alike{})(seen); err != nil {
 			t.Fatal(err)
 		}
-		unpacked, err := unpackPod(packed.(*metav1.PartialObjectMetadata))
+		unpacked, err := unpackPod(seen.(*packed))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,8 +198,7 @@ func TestPodsAreFoundInTheCache(t *testing.T) {
 	if _, err := all.get(types.NamespacedName{Namespace: "unpacked", Name: "whole"}); !errors.Is(err, errNotPacked) {
 		t.Errorf("got from a cache of another kind: %v", err)
 	}
-	broken := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "broken", Namespace: "shop"}}
-	broken.SetSelfLink("\xff")
+	broken := &packed{Object: nothing, Namespace: "shop", Name: "broken", Text: "\xff"}
 	if _, err := unpackPod(broken); err == nil || !strings.Contains(err.Error(), "shop/broken") {
 		t.Errorf("a pod that can't be unpacked: %v", err)
 	}
@@ -308,14 +307,15 @@ func TestCutEndpointSliceKeepsPodsThatAreReadyOrEnd(t *testing.T) {
 			{Addresses: []string{"10.0.0.5"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: "other", Name: "web-1"}},
 		},
 	}
-	want := []discoveryv1.EndpointSlice{{
-		Endpoints: []discoveryv1.Endpoint{
-			{Addresses: []string{"10.0.0.1"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "web-1"}},
-			{Addresses: []string{"10.0.0.3"}},
-			{Addresses: []string{"10.0.0.4"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(false), Terminating: ptr.To(true)}},
-			{Addresses: []string{"10.0.0.5"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: "other", Name: "web-1"}},
-		},
-	}}
+	named := func(name string, endpoints ...discoveryv1.Endpoint) []discoveryv1.EndpointSlice {
+		return []discoveryv1.EndpointSlice{{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "shop"}, Endpoints: endpoints}}
+	}
+	want := named("web-x",
+		discoveryv1.Endpoint{Addresses: []string{"10.0.0.1"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "web-1"}},
+		discoveryv1.Endpoint{Addresses: []string{"10.0.0.3"}},
+		discoveryv1.Endpoint{Addresses: []string{"10.0.0.4"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(false), Terminating: ptr.To(true)}},
+		discoveryv1.Endpoint{Addresses: []string{"10.0.0.5"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: "other", Name: "web-1"}},
+	)
 	indexer := newIndexer(endpointSliceIndexers)
 	addTo(t, indexer, packEndpointSlice, s)
 	for i := range 1000 { // some stand at the same place of the index
@@ -323,7 +323,7 @@ func TestCutEndpointSliceKeepsPodsThatAreReadyOrEnd(t *testing.T) {
 		addTo(t, indexer, packEndpointSlice, other)
 	}
 	all := endpointSlices{packedObjects{indexer}}
-	for service, want := range map[string][]discoveryv1.EndpointSlice{"web": want, "other": nil, "web-7": {{}}} {
+	for service, want := range map[string][]discoveryv1.EndpointSlice{"web": want, "other": nil, "web-7": named("other-7")} {
 		found, err := all.of(types.NamespacedName{Namespace: "shop", Name: service})
 		if diff := cmp.Diff(want, found); err != nil || diff != "" {
 			t.Errorf("%s: %v %s", service, err, diff)

@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -163,14 +162,14 @@ func (r *FunnelPolicyReconciler) look(ctx context.Context, namespace string) (ma
 
 // mounting reports whether an unfinished one mounts the ConfigMap.
 func (p pods) mounting(c types.NamespacedName) (bool, error) {
-	candidates, err := p.in(c.Namespace, func(packed *metav1.PartialObjectMetadata) bool {
-		return strings.Contains(packed.GetSelfLink(), c.Name) // before it is unpacked
+	candidates, err := p.in(c.Namespace, func(o *packed) bool {
+		return strings.Contains(o.Text, c.Name) // before it is unpacked
 	})
 	if err != nil {
 		return false, fmt.Errorf("list injected pods: %w", err)
 	}
-	for _, packed := range candidates {
-		pod, err := unpackPod(packed)
+	for _, o := range candidates {
+		pod, err := unpackPod(o)
 		if err != nil {
 			return false, err
 		}
