@@ -23,8 +23,8 @@ import (
 // policies, injected pods, Services, their endpoints and namespaces; pods and
 // ConfigMaps that are none of ours never enter it, and what enters is cut to what is read.
 //
-// Pods and EndpointSlices are in it packed, for the reconciler alone; who else wants some must
-// read them with the manager's API reader.
+// Pods, Services and EndpointSlices are in it packed, for the reconciler alone; who else wants
+// some must read them with the manager's API reader.
 func CacheOptions() cache.Options {
 	var common alike
 	return cache.Options{
@@ -36,7 +36,7 @@ func CacheOptions() cache.Options {
 			},
 			&v1alpha1.FunnelPolicy{}: {Transform: cut(cutPolicy)},
 			&corev1.ConfigMap{}:      {Label: hasLabel(v1alpha1.LabelPolicy), Transform: cut(cutConfigMap)},
-			&corev1.Service{}:        {Transform: cut(func(s *corev1.Service) { cutService(s); shareService(&common, s) })},
+			&corev1.Service{}:        {Transform: packService},
 			&corev1.Namespace{}:      {Transform: cut(cutNamespace)},
 			&discoveryv1.EndpointSlice{}: {
 				Label:     hasLabel(discoveryv1.LabelServiceName), // whoever made it: nodes' proxies use them all
@@ -116,38 +116,6 @@ func cutMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 		kept.OwnerReferences = []metav1.OwnerReference{{APIVersion: owner.APIVersion, Kind: owner.Kind, Name: owner.Name, Controller: owner.Controller}}
 	}
 	return kept
-}
-
-// cutService keeps where it leads to, by what it is reached, and how it balances.
-func cutService(s *corev1.Service) {
-	*s = corev1.Service{
-		TypeMeta:   s.TypeMeta,
-		ObjectMeta: cutMeta(s.ObjectMeta),
-		Spec: corev1.ServiceSpec{
-			Type:                  shared(s.Spec.Type),
-			Ports:                 s.Spec.Ports,
-			Selector:              s.Spec.Selector,
-			ClusterIP:             s.Spec.ClusterIP,
-			ClusterIPs:            s.Spec.ClusterIPs,
-			ExternalIPs:           s.Spec.ExternalIPs,
-			SessionAffinity:       shared(s.Spec.SessionAffinity),
-			SessionAffinityConfig: s.Spec.SessionAffinityConfig,
-			ExternalTrafficPolicy: shared(s.Spec.ExternalTrafficPolicy),
-			InternalTrafficPolicy: s.Spec.InternalTrafficPolicy,
-		},
-		Status: corev1.ServiceStatus{LoadBalancer: s.Status.LoadBalancer},
-	}
-	s.Labels = nil
-	if len(s.Spec.ClusterIPs) > 0 { // the first one is the same
-		s.Spec.ClusterIP = s.Spec.ClusterIPs[0]
-	}
-}
-
-// shareService holds once what most Services have alike.
-func shareService(common *alike, s *corev1.Service) {
-	s.Spec.Ports = share(common, s.Spec.Ports)
-	s.Spec.SessionAffinityConfig = share(common, s.Spec.SessionAffinityConfig)
-	s.Spec.InternalTrafficPolicy = share(common, s.Spec.InternalTrafficPolicy)
 }
 
 // cutNamespace keeps the labels: two decide whether pods are injected, and any may

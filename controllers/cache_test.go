@@ -262,22 +262,34 @@ func TestCutServiceKeepsHowItIsReachedAndBalances(t *testing.T) {
 	}
 	balancer := corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}}
 	service := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: "web", UID: "1", ResourceVersion: "2", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"a": "b"}},
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "shop", UID: "1", ResourceVersion: "2", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"a": "b"}},
 		Spec:       *kept.DeepCopy(),
 		Status:     corev1.ServiceStatus{Conditions: []metav1.Condition{{Type: "x"}}, LoadBalancer: balancer},
 	}
 	service.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
 	want := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: "web", UID: "1", ResourceVersion: "2"},
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "shop", UID: "1", ResourceVersion: "2"},
 		Spec:       kept,
 		Status:     corev1.ServiceStatus{LoadBalancer: balancer},
 	}
-	if _, err := cut(cutService)(service); err != nil {
-		t.Fatal(err)
+	indexer := newIndexer(serviceIndexers)
+	addTo(t, indexer, packService, service)
+	all := services{packedObjects{indexer}}
+	got, err := all.get(types.NamespacedName{Namespace: "shop", Name: "web"})
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Error(err, diff)
 	}
-	shareService(&alike{}, service)
-	if diff := cmp.Diff(want, service); diff != "" {
-		t.Fatal(diff)
+	leading, err := all.leadingTo("shop", labels.Set{"app": "web", "tier": "db"})
+	if diff := cmp.Diff([]*corev1.Service{want}, leading); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	for _, set := range []labels.Set{{"app": "db"}, {"tier": "web"}, nil} {
+		if leading, err := all.leadingTo("shop", set); err != nil || leading != nil {
+			t.Errorf("%v: lead there %v, %v", set, leading, err)
+		}
+	}
+	if none, err := all.get(types.NamespacedName{Namespace: "shop", Name: "db"}); none != nil || err != nil {
+		t.Errorf("got %v, %v of a Service that is not there", none, err)
 	}
 }
 

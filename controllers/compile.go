@@ -75,7 +75,7 @@ func (r *FunnelPolicyReconciler) cluster(ctx context.Context, p *v1alpha1.Funnel
 			return in, err
 		}
 	}
-	if in.Services, err = r.namedServices(ctx, in.References(p)); err != nil {
+	if in.Services, err = r.namedServices(in.References(p)); err != nil {
 		return in, err
 	}
 	if s := backendService(p, in.Services); s != nil && namesTargets(s) {
@@ -103,15 +103,14 @@ func (r *FunnelPolicyReconciler) referredTo(ctx context.Context, p *v1alpha1.Fun
 }
 
 // namedServices returns those Services that exist.
-func (r *FunnelPolicyReconciler) namedServices(ctx context.Context, names []types.NamespacedName) (map[types.NamespacedName]*corev1.Service, error) {
+func (r *FunnelPolicyReconciler) namedServices(names []types.NamespacedName) (map[types.NamespacedName]*corev1.Service, error) {
 	found := map[types.NamespacedName]*corev1.Service{}
 	for _, name := range names {
-		s := &corev1.Service{}
-		switch err := r.Get(ctx, name, s); {
-		case apierrors.IsNotFound(err):
-		case err != nil:
-			return nil, fmt.Errorf("get Service %s: %w", name, err)
-		default:
+		s, err := r.services.get(name)
+		if err != nil {
+			return nil, err
+		}
+		if s != nil {
 			found[name] = s
 		}
 	}

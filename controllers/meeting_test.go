@@ -138,15 +138,13 @@ func TestServicesLeadByTheirWholeSelector(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, seed))
 	indexer := newIndexer(serviceIndexers)
-	all := services{indexer}
+	all := services{packedObjects{indexer}}
 	var list []*corev1.Service
 	for i := range 500 {
 		s := &corev1.Service{}
 		s.Namespace, s.Name = []string{"shop", "other"}[i%2], fmt.Sprint("s", i)
 		s.Spec.Selector = someLabels(random, "app", "tier")
-		if err := indexer.Add(s); err != nil {
-			t.Fatal(err)
-		}
+		addTo(t, indexer, packService, s.DeepCopy())
 		list = append(list, s)
 	}
 	for range 200 {

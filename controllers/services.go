@@ -14,9 +14,8 @@ import (
 	"github.com/sfunnel-io/funnel-operator/internal/status"
 )
 
-// services finds Services in the manager's cache. What it returns are the cache's own and must
-// not be changed.
-type services struct{ indexer toolscache.Indexer }
+// services finds Services in the manager's cache.
+type services struct{ packedObjects }
 
 // byServiceSelector is an index of Services by the namespace and one of the labels that they
 // select, in as few places as those of policies.
@@ -26,14 +25,23 @@ var serviceIndexers = toolscache.Indexers{byServiceSelector: servicePlace}
 
 // servicePlace is where a Service stands in the index. Without a selector it leads to no pods.
 func servicePlace(obj any) ([]string, error) {
-	s, ok := obj.(*corev1.Service)
-	if !ok {
-		return nil, fmt.Errorf("index Services: unexpected %T", obj)
-	}
-	if len(s.Spec.Selector) == 0 {
+	o, ok := obj.(*packed)
+	if !ok || o.Labels == "" { // who looks it up otherwise is told when it is not packed
 		return nil, nil
 	}
-	return []string{placeOf(firstLabel(s.Namespace, s.Spec.Selector))}, nil
+	return []string{placeOf(firstLabel(o.Namespace, o.Labels.set()))}, nil
+}
+
+// get is the Service of that name, nil when there is none.
+func (s services) get(name types.NamespacedName) (*corev1.Service, error) {
+	o, err := s.named(name)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("get Service %s: %w", name, err)
+	case o == nil:
+		return nil, nil
+	}
+	return unpackService(o)
 }
 
 // leadingTo are those of a namespace that select an object with these labels.
@@ -41,16 +49,19 @@ func (s services) leadingTo(namespace string, set labels.Set) ([]*corev1.Service
 	var found []*corev1.Service
 	for key, value := range set {
 		label := oneLabel(namespace, key, value)
-		all, err := s.indexer.ByIndex(byServiceSelector, placeOf(label))
+		all, err := s.by(byServiceSelector, placeOf(label), func(o *packed) bool {
+			selected := o.Labels.set()
+			return firstLabel(o.Namespace, selected) == label && selected.AsSelector().Matches(set)
+		})
 		if err != nil {
 			return nil, fmt.Errorf("list Services: %w", err)
 		}
-		for _, obj := range all {
-			service := obj.(*corev1.Service)
-			selector := service.Spec.Selector
-			if firstLabel(service.Namespace, selector) == label && labels.SelectorFromSet(selector).Matches(set) {
-				found = append(found, service)
+		for _, o := range all {
+			service, err := unpackService(o)
+			if err != nil {
+				return nil, err
 			}
+			found = append(found, service)
 		}
 	}
 	return found, nil

@@ -302,11 +302,11 @@ func (r *FunnelPolicyReconciler) policiesOfService(obj client.Object) ([]*v1alph
 	if err != nil {
 		return nil, err
 	}
-	selector := obj.(*corev1.Service).Spec.Selector
-	if len(selector) == 0 {
-		return naming, nil
+	service, err := asPacked(obj)
+	if err != nil || service.Labels == "" {
+		return naming, err
 	}
-	leading, err := r.policies.meeting(obj.GetNamespace(), selector)
+	leading, err := r.policies.meeting(service.Namespace, service.Labels.set())
 	return append(leading, naming...), err
 }
 
