@@ -23,8 +23,8 @@ import (
 // policies, injected pods, Services, their endpoints and namespaces; pods and
 // ConfigMaps that are none of ours never enter it, and what enters is cut to what is read.
 //
-// Pods, Services and EndpointSlices are in it packed, for the reconciler alone; who else wants
-// some must read them with the manager's API reader.
+// Pods, ConfigMaps, Services and EndpointSlices are in it packed, for the reconciler alone; who
+// else wants some must read them with the manager's API reader.
 func CacheOptions() cache.Options {
 	var common alike
 	return cache.Options{
@@ -35,7 +35,7 @@ func CacheOptions() cache.Options {
 				Transform: packPod(&common),
 			},
 			&v1alpha1.FunnelPolicy{}: {Transform: cut(cutPolicy)},
-			&corev1.ConfigMap{}:      {Label: hasLabel(v1alpha1.LabelPolicy), Transform: cut(cutConfigMap)},
+			&corev1.ConfigMap{}:      {Label: hasLabel(v1alpha1.LabelPolicy), Transform: packConfigMap},
 			&corev1.Service{}:        {Transform: packService},
 			&corev1.Namespace{}:      {Transform: cut(cutNamespace)},
 			&discoveryv1.EndpointSlice{}: {

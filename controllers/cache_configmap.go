@@ -3,11 +3,14 @@
 package controllers
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
 )
@@ -15,22 +18,46 @@ import (
 // The cache holds ConfigMaps without their data, which would be the largest thing in it: with
 // what we would write it has only to be compared. Who reads it gets the whole object live.
 
+// packConfigMap is a transform to what the cache holds of a ConfigMap.
+func packConfigMap(in any) (any, error) {
+	c, ok := in.(*corev1.ConfigMap)
+	if !ok { // a tombstone, or packed already
+		return in, nil
+	}
+	cutConfigMap(c)
+	return pack(c, "")
+}
+
 // cutConfigMap keeps the name, the version, for whom it is released, whether it is owned and
 // a fingerprint of the rest.
 func cutConfigMap(c *corev1.ConfigMap) {
-	if isCut(c) {
-		return
-	}
-	kept := corev1.ConfigMap{ObjectMeta: cutMeta(c.ObjectMeta)}
-	kept.Labels, kept.OwnerReferences, kept.Annotations = nil, nil, c.Annotations
 	rest := foreignMark
 	if owned(c) {
 		rest = ownedMark
 	}
+	rest += contentPrint(c.Labels[labelManagedBy], c.Data).text()
+	*c = corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: c.Namespace, Name: c.Name, UID: c.UID, ResourceVersion: c.ResourceVersion, Annotations: ourAnnotation(c.Annotations),
+	}}
 	// The field is the API server's, which has left it empty since Kubernetes 1.20: nobody
-	// else can write there, and a map for two words would take ten times their room.
-	kept.SetSelfLink(rest + contentPrint(c.Labels[labelManagedBy], c.Data).text())
-	*c = kept
+	// else can write there.
+	c.SetSelfLink(rest)
+}
+
+// cutConfigMaps finds ConfigMaps in the manager's cache.
+type cutConfigMaps struct{ packedObjects }
+
+// get is the ConfigMap of that name, nil when there is none.
+func (c cutConfigMaps) get(name types.NamespacedName) (*corev1.ConfigMap, error) {
+	o, err := c.named(name)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("get ConfigMap %s: %w", name, err)
+	case o == nil:
+		return nil, nil
+	}
+	cut := &corev1.ConfigMap{}
+	return cut, unpack(o, cut)
 }
 
 const (

@@ -13,8 +13,9 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 )
 
-// The cache holds pods, Services and EndpointSlices packed: their types have room for all that
-// such an object can be, several times as much as what is kept of one. Who reads them unpacks.
+// The cache holds pods, ConfigMaps, Services and EndpointSlices packed: their types have room
+// for all that such an object can be, several times as much as what is kept of one. Who reads
+// them unpacks.
 
 // packed is what the cache holds of such an object: what informers, indexes and events tell it
 // by, and the rest as a protobuf. Its fields are exported for who compares two.

@@ -345,8 +345,8 @@ func TestCutEndpointSliceKeepsPodsThatAreReadyOrEnd(t *testing.T) {
 
 // newIndexer is a store like that of the manager's cache, with more indexes.
 func newIndexer(more toolscache.Indexers) toolscache.Indexer {
-	all := maps.Clone(more)
-	all[toolscache.NamespaceIndex] = toolscache.MetaNamespaceIndexFunc
+	all := toolscache.Indexers{toolscache.NamespaceIndex: toolscache.MetaNamespaceIndexFunc}
+	maps.Copy(all, more)
 	return toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, all)
 }
 
@@ -375,16 +375,15 @@ func TestCutConfigMapKeepsASumOfItsData(t *testing.T) {
 			Data: map[string]string{v1alpha1.FileIngress: "tcp dport 22 drop\n", v1alpha1.FileEgress: ""},
 		}
 	}
+	indexer := newIndexer(nil)
+	all := cutConfigMaps{packedObjects{indexer}}
 	seen := func(c *corev1.ConfigMap) *corev1.ConfigMap {
-		once, err := cut(cutConfigMap)(c)
-		if err != nil {
-			t.Fatal(err)
+		addTo(t, indexer, packConfigMap, c)
+		cut, err := all.get(types.NamespacedName{Namespace: "shop", Name: "p-funnel"})
+		if err != nil || cut == nil {
+			t.Fatalf("got %v, %v", cut, err)
 		}
-		before := once.(*corev1.ConfigMap).DeepCopy()
-		if twice, err := cut(cutConfigMap)(once); err != nil || !cmp.Equal(twice, any(before)) {
-			t.Errorf("cut again: %+v, %v; before %+v", twice, err, before)
-		}
-		return before
+		return cut
 	}
 	want := content{data: whole().Data, releasedFor: "shop/b sha256:0"}
 	c := seen(whole())

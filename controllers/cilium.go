@@ -67,7 +67,7 @@ func (r *FunnelPolicyReconciler) followCilium(ctx context.Context, queue request
 }
 
 func (r *FunnelPolicyReconciler) readCilium(ctx context.Context) (atSocket bool, err error) {
-	config, err := getConfigMap(ctx, r.Live, r.CiliumConfig)
+	config, err := r.liveConfigMap(ctx, r.CiliumConfig)
 	return config != nil && balancesAtSocket(config.Data), err
 }
 

@@ -97,7 +97,7 @@ func (r *FunnelPolicyReconciler) referredTo(ctx context.Context, p *v1alpha1.Fun
 	if in.Labels, err = r.namespaceLabels(ctx, p.Namespace); err != nil {
 		return in, err
 	}
-	have, err := getConfigMap(ctx, r.Client, rulesName(client.ObjectKeyFromObject(p)))
+	have, err := r.configMaps.get(rulesName(client.ObjectKeyFromObject(p)))
 	in.Released = have != nil && owned(have) && strings.HasPrefix(have.Annotations[v1alpha1.AnnotationReleased], name.String()+" ")
 	return in, err
 }

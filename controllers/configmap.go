@@ -137,7 +137,7 @@ func rulesName(of types.NamespacedName) types.NamespacedName {
 // there is none that is known of. It looks live when the cache is behind our last write, or
 // when the last write met one that the cache does not show, as a foreign one.
 func (r *FunnelPolicyReconciler) configMap(ctx context.Context, name types.NamespacedName, last *written) (*corev1.ConfigMap, error) {
-	have, err := getConfigMap(ctx, r.Client, name)
+	have, err := r.configMaps.get(name)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (r *FunnelPolicyReconciler) configMap(ctx context.Context, name types.Names
 	if !last.hidden && !last.stale(version) {
 		return have, nil
 	}
-	if have, err = getConfigMap(ctx, r.Live, name); have == nil && err == nil {
+	if have, err = r.liveConfigMap(ctx, name); have == nil && err == nil {
 		*last = written{} // what it made is gone
 	}
 	return have, err
@@ -164,7 +164,7 @@ func (r *FunnelPolicyReconciler) whole(ctx context.Context, c *corev1.ConfigMap)
 	if kept := r.memory.keptWhole(name, c.ResourceVersion); kept != nil {
 		return kept, nil
 	}
-	live, err := getConfigMap(ctx, r.Live, name)
+	live, err := r.liveConfigMap(ctx, name)
 	if live != nil {
 		live.ManagedFields = nil
 		r.memory.keepWhole(live)
@@ -172,10 +172,10 @@ func (r *FunnelPolicyReconciler) whole(ctx context.Context, c *corev1.ConfigMap)
 	return live, err
 }
 
-// getConfigMap returns the ConfigMap of that name, nil when there is none.
-func getConfigMap(ctx context.Context, from client.Reader, name types.NamespacedName) (*corev1.ConfigMap, error) {
+// liveConfigMap is the ConfigMap of that name, nil when there is none.
+func (r *FunnelPolicyReconciler) liveConfigMap(ctx context.Context, name types.NamespacedName) (*corev1.ConfigMap, error) {
 	have := &corev1.ConfigMap{}
-	err := from.Get(ctx, name, have)
+	err := r.Live.Get(ctx, name, have)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil

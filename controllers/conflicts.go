@@ -53,7 +53,7 @@ func (r *FunnelPolicyReconciler) inForce(ctx context.Context, q *v1alpha1.Funnel
 	if err != nil || c.program.Data != nil || c.program.Revoked && len(c.faults) == 0 {
 		return c, err
 	}
-	have, err := getConfigMap(ctx, r.Client, rulesName(client.ObjectKeyFromObject(q)))
+	have, err := r.configMaps.get(rulesName(client.ObjectKeyFromObject(q)))
 	if err == nil {
 		have, err = r.whole(ctx, have)
 	}

@@ -91,6 +91,7 @@ type FunnelPolicyReconciler struct {
 	cilium   ciliumConfig
 
 	endpointSlices endpointSlices
+	configMaps     cutConfigMaps
 }
 
 // Reconcile does what one policy needs, or what its ConfigMap needs when the

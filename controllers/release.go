@@ -28,7 +28,7 @@ func (r *FunnelPolicyReconciler) gate(ctx context.Context, p *v1alpha1.FunnelPol
 	if p.Spec.Client == nil || c.program.Data == nil {
 		return c, nil
 	}
-	have, err := getConfigMap(ctx, r.Client, rulesName(client.ObjectKeyFromObject(p)))
+	have, err := r.configMaps.get(rulesName(client.ObjectKeyFromObject(p)))
 	if err != nil {
 		return c, err
 	}

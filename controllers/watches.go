@@ -58,6 +58,9 @@ func (r *FunnelPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.pods.indexer, err = indexerOf(mgr.GetCache(), &corev1.Pod{}, podIndexers); err != nil {
 		return err
 	}
+	if r.configMaps.indexer, err = indexerOf(mgr.GetCache(), &corev1.ConfigMap{}, nil); err != nil {
+		return err
+	}
 	if r.endpointSlices.indexer, err = indexerOf(mgr.GetCache(), &discoveryv1.EndpointSlice{}, endpointSliceIndexers); err != nil {
 		return err
 	}
