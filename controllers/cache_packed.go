@@ -18,15 +18,15 @@ import (
 // them unpacks.
 
 // packed is what the cache holds of such an object: what informers, indexes and events tell it
-// by, and the rest as a protobuf. Its fields are exported for who compares two.
+// by, and the rest as protobufs. Its fields are exported for who compares two.
 type packed struct {
 	metav1.Object // an empty one: nobody asks for what is not below
 
 	Namespace, Name, ResourceVersion string
 	// Labels are those by which it is found.
 	Labels labelText
-	// Text is the rest.
-	Text string
+	// Alike is what many have in common and share, where there is such; Text is the rest.
+	Alike, Text string
 }
 
 var nothing = &metav1.ObjectMeta{}
@@ -51,7 +51,7 @@ func pack(obj interface {
 	return o, nil
 }
 
-// unpack fills in an empty object, but for what it was found by.
+// unpack fills in an empty object, but for what it was found by, or has in common with others.
 func unpack(o *packed, obj interface {
 	metav1.Object
 	Unmarshal([]byte) error

@@ -3,6 +3,7 @@
 package controllers
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -27,20 +28,41 @@ func packPod(common *alike) toolscache.TransformFunc {
 			return in, nil
 		}
 		cutPod(pod)
-		found := share(common, labelTextOf(pod.Labels))
+		found, spec := labelTextOf(pod.Labels), takeTemplate(&pod.Spec)
 		pod.Labels = nil
-		return pack(pod, found)
+		o, err := pack(pod, labelText(common.share(string(found))))
+		if err != nil {
+			return nil, err
+		}
+		text, err := spec.Marshal()
+		o.Alike = common.share(string(text))
+		return o, err
 	}
 }
 
 // unpackPod makes a pod of what the cache holds.
 func unpackPod(o *packed) (*corev1.Pod, error) {
-	pod := &corev1.Pod{}
-	if err := unpack(o, pod); err != nil {
+	pod, spec := &corev1.Pod{}, &corev1.PodSpec{}
+	if err := errors.Join(unpack(o, pod), spec.Unmarshal([]byte(o.Alike))); err != nil {
 		return nil, err
 	}
 	pod.Labels = o.Labels.set()
+	putTemplate(&pod.Spec, spec)
 	return pod, nil
+}
+
+// takeTemplate takes out of a spec what the pods of one template have in common, and those of
+// many.
+func takeTemplate(spec *corev1.PodSpec) *corev1.PodSpec {
+	template := &corev1.PodSpec{}
+	putTemplate(template, spec)
+	putTemplate(spec, &corev1.PodSpec{})
+	return template
+}
+
+func putTemplate(into, from *corev1.PodSpec) {
+	into.InitContainers, into.Containers = from.InitContainers, from.Containers
+	into.HostNetwork, into.HostUsers, into.OS = from.HostNetwork, from.HostUsers, from.OS
 }
 
 // pods finds injected pods in the manager's cache.
