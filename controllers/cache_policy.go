@@ -17,12 +17,18 @@ import (
 // The cache holds the conditions of policies packed: nearly all that they say is said of
 // thousands of policies. Who reads them unpacks.
 
-// cutPolicy keeps all that is read, in less: conditions in the field selfLink, which the API
+// cutPolicy keeps spec and status, in less: conditions in the field selfLink, which the API
 // server has left empty since Kubernetes 1.20. Of the rest, decoding leaves room in each list
-// for four at least, and makes a copy of each word.
+// for four at least, and makes a copy of each word. What installers add to each object is not
+// read, and a write of the status leaves it.
 func cutPolicy(p *v1alpha1.FunnelPolicy) {
 	if p.GetSelfLink() != "" { // cut already
 		return
+	}
+	p.Labels, p.Finalizers, p.OwnerReferences = nil, nil, nil
+	p.Spec.MTU, p.Spec.UpdateStrategy = shared(p.Spec.MTU), shared(p.Spec.UpdateStrategy)
+	if b := p.Spec.Backend; b != nil {
+		b.Encapsulation = shared(b.Encapsulation)
 	}
 	for i := range p.Status.Services {
 		s := &p.Status.Services[i]

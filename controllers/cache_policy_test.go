@@ -24,7 +24,11 @@ func said(second int64, kind string, status metav1.ConditionStatus, reason, mess
 func TestCutPolicyKeepsAllInLess(t *testing.T) {
 	policy := &v1alpha1.FunnelPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: "web", Labels: map[string]string{"a": "b"}, Finalizers: []string{"x"}},
-		Spec:       v1alpha1.FunnelPolicySpec{PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}},
+		Spec: v1alpha1.FunnelPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+			Backend:     &v1alpha1.Backend{Service: "web", Encapsulation: v1alpha1.EncapsulationInline},
+			MTU:         v1alpha1.MTUReserve,
+		},
 		Status: v1alpha1.FunnelPolicyStatus{
 			ObservedGeneration: 2,
 			Conditions: []metav1.Condition{
@@ -40,6 +44,7 @@ func TestCutPolicyKeepsAllInLess(t *testing.T) {
 		},
 	}
 	want := policy.DeepCopy()
+	want.Labels, want.Finalizers = nil, nil
 	for range 2 { // a transform may see an object again
 		if _, err := cut(cutPolicy)(policy); err != nil {
 			t.Fatal(err)
