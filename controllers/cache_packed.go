@@ -23,7 +23,7 @@ type packed struct {
 	metav1.Object // an empty one: nobody asks for what is not below
 
 	Namespace, Name, ResourceVersion string
-	// Labels are those by which it is found.
+	// Labels are those by which it is found: its own, or of a Service those that it selects.
 	Labels labelText
 	// Alike is what many have in common and share, where there is such; Text is the rest.
 	Alike, Text string
@@ -36,18 +36,19 @@ func pack(obj interface {
 	metav1.Object
 	Marshal() ([]byte, error)
 }, found labelText) (*packed, error) {
-	o := &packed{
-		Object: nothing, Namespace: shared(obj.GetNamespace()), Name: obj.GetName(), ResourceVersion: obj.GetResourceVersion(),
-		Labels: found,
-	}
+	o := &packed{Object: nothing, Namespace: shared(obj.GetNamespace()), Labels: found}
+	name, version := obj.GetName(), obj.GetResourceVersion()
 	obj.SetNamespace("")
 	obj.SetName("")
 	obj.SetResourceVersion("")
 	text, err := obj.Marshal()
 	if err != nil {
-		return nil, fmt.Errorf("pack %T %s/%s: %w", obj, o.Namespace, o.Name, err)
+		return nil, fmt.Errorf("pack %T %s/%s: %w", obj, o.Namespace, name, err)
 	}
-	o.Text = string(text)
+	// In one piece: small ones, scattered among what decoding leaves, would keep its memory.
+	whole := string(text) + name + version
+	o.Text, whole = whole[:len(text)], whole[len(text):]
+	o.Name, o.ResourceVersion = whole[:len(name)], whole[len(name):]
 	return o, nil
 }
 
