@@ -134,8 +134,8 @@ func sum(policies []*v1alpha1.FunnelPolicy, out chan<- prometheus.Metric) {
 			}
 			byReason[namespaceReason{p.Namespace, reason}] += n
 		}
-		for state, n := range states(p.Status.Pods) {
-			byState[namespaceState{p.Namespace, state}] += n
+		for _, c := range states(p.Status.Pods) {
+			byState[namespaceState{p.Namespace, c.state.String()}] += c.pods
 		}
 	}
 	for k, n := range byCondition {
@@ -149,13 +149,20 @@ func sum(policies []*v1alpha1.FunnelPolicy, out chan<- prometheus.Metric) {
 	}
 }
 
-func states(n v1alpha1.PodCounts) map[string]int32 {
-	return map[string]int32{
-		status.Attached.String(): n.Attached,
-		status.Pending.String():  n.Pending,
-		status.Outdated.String(): n.Outdated,
-		status.Missing.String():  n.Missing,
-		status.Failed.String():   n.Failed,
-		status.OptedOut.String(): n.OptedOut,
+// inState is how many pods are in a state.
+type inState struct {
+	state status.State
+	pods  int32
+}
+
+// states is no map: a scrape asks for one of each policy.
+func states(n v1alpha1.PodCounts) [6]inState {
+	return [...]inState{
+		{status.Attached, n.Attached},
+		{status.Pending, n.Pending},
+		{status.Outdated, n.Outdated},
+		{status.Missing, n.Missing},
+		{status.Failed, n.Failed},
+		{status.OptedOut, n.OptedOut},
 	}
 }
