@@ -53,22 +53,6 @@ static __always_inline int unfunnel_segment(struct __sk_buff *skb, const struct 
 	return rewritten(skb, p, &r, reason);
 }
 
-/* Sequence and acknowledgement number, in host order. */
-struct numbers {
-	__u32 seq;
-	__u32 ack;
-};
-
-static __always_inline struct numbers numbers_of(struct __sk_buff *skb, const struct packet *p)
-{
-	struct numbers n = {};
-
-	bpf_skb_load_bytes(skb, p->l4 + offsetof(struct tcphdr, seq), &n, sizeof(n));
-	n.seq = bpf_ntohl(n.seq);
-	n.ack = bpf_ntohl(n.ack);
-	return n;
-}
-
 /* Whether a segment acknowledges our SYN-ACK. */
 static __always_inline bool proves_receipt(const struct flow *f, __u8 flags, __u32 ack)
 {
@@ -327,14 +311,15 @@ static __noinline int answer_half_open(struct __sk_buff *skb, const struct packe
 
 /*
  * begins_anew reports whether a SYN begins a connection in the place of one that other
- * rules funneled or let pass: it is for the rules of now, and the entry goes. One that
- * nobody has answered yet may only be sent again.
+ * rules funneled or let pass: it is for the rules of now, and the entry goes. Only that of one
+ * that nobody has answered yet may be sent again.
  */
-static __noinline bool begins_anew(const struct flow_key *key, const struct flow *f)
+static __noinline bool begins_anew(struct __sk_buff *skb, const struct packet *p,
+				   const struct flow_key *key, const struct flow *f)
 {
 	if (f->kind != FLOW_FORWARD || is_of_these_rules(f))
 		return false;
-	if (!f->state && !flow_expired(f, false))
+	if (!f->state && f->isn == numbers_of(skb, p).seq && !flow_expired(f, false))
 		return false;
 	forget_flow(key, f);
 	return true;
@@ -359,7 +344,7 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 		key_of(p, hook, &key);
 		f = bpf_map_lookup_elem(&flows, &key);
 		if (f && !is_early(f)) {
-			if (unlikely(is_syn(p)) && begins_anew(&key, f))
+			if (unlikely(is_syn(p)) && begins_anew(skb, p, &key, f))
 				return NOT_OURS;
 			return follow(skb, p, &key, f);
 		}

@@ -79,7 +79,7 @@ struct flow {
 	__u8 kind;
 	__u8 state;
 	__u16 stamp;	/* when tick was set, for touch_flow */
-	__u32 isn;	/* half-open: the sequence number of our SYN-ACK */
+	__u32 isn;	/* FORWARD: of its last SYN; half-open: of our SYN-ACK */
 };
 _Static_assert(sizeof(struct flow) == 24, "struct flow is shared with Go");
 

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngress() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressBytes[343136:426936],
-		Types:        _IngressBytes[426936:435900],
-		Functions:    _IngressBytes[435900:436276],
-		Relocations:  _IngressBytes[436276:437012],
+		Instructions: _IngressBytes[344458:428578],
+		Types:        _IngressBytes[428578:437558],
+		Functions:    _IngressBytes[437558:437934],
+		Relocations:  _IngressBytes[437934:438670],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".bss", Type: ebpf.Array, KeySize: 4, ValueSize: 20, MaxEntries: 1, Flags: 0x0}, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},

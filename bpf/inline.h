@@ -142,6 +142,22 @@ static __always_inline int unmark(struct __sk_buff *skb, const struct packet *p,
 	return rewritten(skb, p, &r, REASON_MARKER_MISSING);
 }
 
+/* Sequence and acknowledgement number, in host order. */
+struct numbers {
+	__u32 seq;
+	__u32 ack;
+};
+
+static __always_inline struct numbers numbers_of(struct __sk_buff *skb, const struct packet *p)
+{
+	struct numbers n = {};
+
+	bpf_skb_load_bytes(skb, p->l4 + offsetof(struct tcphdr, seq), &n, sizeof(n));
+	n.seq = bpf_ntohl(n.seq);
+	n.ack = bpf_ntohl(n.ack);
+	return n;
+}
+
 /*
  * follow rewrites a segment of a flow that has an entry. Its state is by what the
  * application gets: a connection that is refused sends nothing more.
@@ -152,6 +168,8 @@ static __noinline int follow(struct __sk_buff *skb, const struct packet *p,
 	bool refused = f->marker && !has_marker(p, f);
 
 	note_segment(key, f, refused ? TCP_RST : p->flags, f->kind == FLOW_FORWARD);
+	if (f->kind == FLOW_FORWARD && is_syn(p))
+		f->isn = numbers_of(skb, p).seq;
 	if (f->urg) {
 		if (f->kind == FLOW_FORWARD)
 			count_flow(f, p->l3_len);

@@ -35,17 +35,20 @@ func TestASYNThatIsSentAgainGoesOn(t *testing.T) {
 				next  *Programs
 				state uint8
 				ago   uint32 // ticks
+				seq   uint32
 				goes  bool
 			}{
-				{"nobody answered", others, 0, 0, true},
-				{"nobody answered for 2 minutes", others, 0, 900, true},
-				{"nobody answered for longer than a host tries", others, 0, 969, false},
-				{"open", others, flowAnswered, 0, false},
-				{"closed", others, flowAnswered | flowFins, 0, false},
-				{"refused", others, flowReset, 0, false},
-				{"open, and the rules are the same", same, flowAnswered, 0, true},
+				{"nobody answered", others, 0, 0, 77, true},
+				{"nobody answered for 2 minutes", others, 0, 900, 77, true},
+				{"nobody answered for longer than a host tries", others, 0, 969, 77, false},
+				{"nobody answered, another try from the same port", others, 0, 0, 78, false},
+				{"nobody answered, and the rules are the same", same, 0, 0, 78, true},
+				{"open", others, flowAnswered, 0, 77, false},
+				{"closed", others, flowAnswered | flowFins, 0, 77, false},
+				{"refused", others, flowReset, 0, 77, false},
+				{"open, and the rules are the same", same, flowAnswered, 0, 77, true},
 			} {
-				s := seg{sport: 40000 + uint16(i), dport: 4739, flags: wire.SYN, options: 20, seq: 77}
+				s := seg{sport: 40000 + uint16(i), dport: 4739, flags: wire.SYN, options: 20, seq: c.seq}
 				travels := s
 				travels.sport, travels.dport, travels.urgent = p.claimed(t, e, s.sport), 179, 4739
 				p.each(t, func(f *flowEntry) { f.State, f.Tick = c.state, f.Tick-c.ago })
