@@ -118,6 +118,8 @@ static __always_inline int fast_store(struct __sk_buff *skb, struct fast_segment
 	__u64 sum;
 
 	if (checksum_is_whole(skb)) {
+		if (urg && unlikely(unchain(skb)))
+			return dropped(REASON_FAILED);
 		sum = (__u16)~s->tcp.check + (__u64)(__u32)~s->ports.word + ports.word;
 		s->tcp.check = csum_field(sum + (__u16)~s->tcp.urg_ptr + urg);
 	}

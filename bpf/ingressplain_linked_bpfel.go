@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngressPlain() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressPlainBytes[212854:253214],
-		Types:        _IngressPlainBytes[253214:259983],
-		Functions:    _IngressPlainBytes[259983:260175],
-		Relocations:  _IngressPlainBytes[260175:260527],
+		Instructions: _IngressPlainBytes[213383:253743],
+		Types:        _IngressPlainBytes[253743:260512],
+		Functions:    _IngressPlainBytes[260512:260704],
+		Relocations:  _IngressPlainBytes[260704:261056],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

@@ -78,11 +78,16 @@ static __always_inline int store_fields(struct __sk_buff *skb, const struct pack
 __noinline int rewrite_segment(struct __sk_buff *skb, const struct packet *p,
 			       const struct rewrite *r)
 {
+	bool whole;
+
 	if (!p || !r)
 		return -1;
 	if (!checksum_is_known())
 		return store_fields(skb, p, r);
-	return store_header(skb, p, r, checksum_is_whole(skb));
+	whole = checksum_is_whole(skb);
+	if (whole && r->urg && unchain(skb))
+		return -1;
+	return store_header(skb, p, r, whole);
 }
 
 static __always_inline int rewritten(struct __sk_buff *skb, const struct packet *p,

@@ -118,4 +118,19 @@ static __noinline bool checksum_begins(struct __sk_buff *skb, __u32 l4, __u32 ch
 	return start == l4 && start + kernel_skb->csum_offset == check;
 }
 
+/*
+ * unchain prepares a packet with a whole checksum for a header that all its segments are to
+ * have. Since Linux 6.10 a router may merge what it forwards into a chain of packets that keep
+ * their headers (rx-gro-list). It copies addresses and ports from the first header to the
+ * others then, but no urgent pointer. In one piece it is segmented like any other. Whatever
+ * else is to be segmented has a partial checksum (and so has a chain of what a sender on the
+ * same host left to be summed, which is not told from it); what a pod sends did not arrive.
+ */
+static __always_inline int unchain(struct __sk_buff *skb)
+{
+	if (likely(!skb->ingress_ifindex || !skb->gso_size))
+		return 0;
+	return bpf_skb_pull_data(skb, skb->len);
+}
+
 #endif

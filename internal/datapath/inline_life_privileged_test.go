@@ -152,6 +152,55 @@ func TestInlineGateway(t *testing.T) {
 	}
 }
 
+// TestInlineGatewayForwardsChains: the router merges what it forwards into chains of packets
+// that keep their headers. Each of them gets the marker.
+func TestInlineGatewayForwardsChains(t *testing.T) {
+	const out, in = "tcp dport 8080 funnel tcp dport 1179 inline", "tcp dport 8080 funnel tcp dport 179 inline"
+	for _, c := range []struct {
+		name, device    string
+		ingress, egress string
+		to              map[string]netip.Addr
+		handsOn         bool // the chains, as they are
+	}{
+		{"on the way out", "s0", "", out, backends, false},
+		{"on the way out, handed on", "s0", "", out, backends, true},
+		{"as it arrives", "c0", in, "", services, false},
+		{"as it arrives, handed on", "c0", in, "", services, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newInlineSite(t)
+			routerForwardsMerged("rx-gro-list", "tx-gso-list")(s.site)
+			s.router.Offload("s0", c.handsOn, "tx-gso-list")
+			s.client = s.funnel(s.router, c.device, c.ingress, c.egress)
+			s.server = s.funnel(s.site.server, "eth0", inlineServer, "")
+			arrives := s.router.Capture("c0")
+			for family, to := range c.to {
+				conn, err := dial(s.site.client, 0, netip.AddrPortFrom(to, 8080))
+				if err != nil {
+					t.Fatalf("%s: %v\n%s", family, err, s.report())
+				}
+				defer conn.Close()
+				if err := talk(conn, 8080, payload(100)); err != nil {
+					t.Fatalf("%s: %v", family, err)
+				}
+				sent, received, err := exchange(conn, 1<<20)
+				if err != nil || !slices.Equal(sent, received) {
+					t.Errorf("%s: what came back differs from what was sent, or %v", family, err)
+				}
+			}
+			if !slices.ContainsFunc(arrives.Frames(), func(f testnet.Frame) bool { return !f.Outgoing && len(f.Data) > 1514 }) {
+				t.Error("nothing was merged")
+			}
+			if !c.handsOn {
+				if marked, direct := s.checkFrames(); marked < 1<<20/1500*len(c.to) || direct > 0 {
+					t.Errorf("%d segments arrived marked, %d without a marker", marked, direct)
+				}
+			}
+			s.checkRouter()
+		})
+	}
+}
+
 // backends are the server itself.
 var backends = map[string]netip.Addr{"IPv4": serverAddr, "IPv6": netip.MustParseAddr("fd77:2::2")}
 
