@@ -18,7 +18,7 @@ const memoryMax = "/sys/fs/cgroup/memory.max"
 // garbagePercent is how much garbage the heap may hold before it is collected, as a part
 // of what is in use (GOGC). What is in use is the cache, which hardly changes: to look
 // through it more often than by default costs little, and its size again would be resident.
-const garbagePercent = 50
+const garbagePercent = 40
 
 // limitMemory makes the garbage collector work harder than by default, and all the more
 // before the container's limit is reached: with thousands of policies a start would
