@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgress() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressBytes[392181:489253],
-		Types:        _EgressBytes[489253:498414],
-		Functions:    _EgressBytes[498414:498806],
-		Relocations:  _EgressBytes[498806:499734],
+		Instructions: _EgressBytes[402661:501853],
+		Types:        _EgressBytes[501853:510328],
+		Functions:    _EgressBytes[510328:510696],
+		Relocations:  _EgressBytes[510696:511848],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".bss", Type: ebpf.Array, KeySize: 4, ValueSize: 20, MaxEntries: 1, Flags: 0x0}, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},

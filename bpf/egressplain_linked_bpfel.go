@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgressPlain() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressPlainBytes[251846:302310],
-		Types:        _EgressPlainBytes[302310:309260],
-		Functions:    _EgressPlainBytes[309260:309468],
-		Relocations:  _EgressPlainBytes[309468:310012],
+		Instructions: _EgressPlainBytes[254737:305425],
+		Types:        _EgressPlainBytes[305425:311647],
+		Functions:    _EgressPlainBytes[311647:311831],
+		Relocations:  _EgressPlainBytes[311831:312439],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

@@ -60,8 +60,7 @@ static __always_inline int store_outer(struct __sk_buff *skb, const struct packe
 {
 	union outer_header h = {};
 
-	if (fill_outer(&h, p, a))
-		return -1;
+	fill_outer(&h, p, a);
 	return bpf_skb_store_bytes(skb, p->l4, &h, l4_header_len(a->protocol), BPF_F_RECOMPUTE_CSUM);
 }
 

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngress() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressBytes[345305:429625],
-		Types:        _IngressBytes[429625:438605],
-		Functions:    _IngressBytes[438605:438981],
-		Relocations:  _IngressBytes[438981:439717],
+		Instructions: _IngressBytes[353985:440041],
+		Types:        _IngressBytes[440041:448303],
+		Functions:    _IngressBytes[448303:448655],
+		Relocations:  _IngressBytes[448655:449487],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".bss", Type: ebpf.Array, KeySize: 4, ValueSize: 20, MaxEntries: 1, Flags: 0x0}, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},

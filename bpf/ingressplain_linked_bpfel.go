@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngressPlain() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressPlainBytes[213383:253743],
-		Types:        _IngressPlainBytes[253743:260512],
-		Functions:    _IngressPlainBytes[260512:260704],
-		Relocations:  _IngressPlainBytes[260704:261056],
+		Instructions: _IngressPlainBytes[215190:255582],
+		Types:        _IngressPlainBytes[255582:261595],
+		Functions:    _IngressPlainBytes[261595:261763],
+		Relocations:  _IngressPlainBytes[261763:262115],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},

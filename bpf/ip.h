@@ -27,13 +27,8 @@ static __always_inline __u32 options_len(const struct packet *p)
 	return p->l4 - p->l3 - ip_base(p);
 }
 
-/*
- * move_options moves the options or extension headers of the packet, if there
- * are any: down to where they belong when a gap of len octets was opened in
- * front of them, or up over the outer header that is to be cut off there. (Not
- * inline: the stack is small.)
- */
-__noinline int move_options(struct __sk_buff *skb, const struct packet *p, __u32 from, __u32 to)
+/* copy_options is move_options where there are any. (Not inline: the stack is small.) */
+__noinline int copy_options(struct __sk_buff *skb, const struct packet *p, __u32 from, __u32 to)
 {
 	__u8 options[MAX_OPTIONS] __attribute__((aligned(8))) = {};
 	__u32 last;
@@ -42,12 +37,21 @@ __noinline int move_options(struct __sk_buff *skb, const struct packet *p, __u32
 		return -1;
 	last = options_len(p) - 1; /* octet; ~0 when there is none */
 	opaque(last);
-	if (last == ~0U)
-		return 0;
 	/* Before Linux 6.8 the verifier learns nothing of "not 0", but a range from 0 plus 1. */
 	if (last >= sizeof(options) || bpf_skb_load_bytes(skb, from, options, last + 1))
 		return -1;
 	return bpf_skb_store_bytes(skb, to, options, last + 1, BPF_F_RECOMPUTE_CSUM);
+}
+
+/*
+ * move_options moves the options or extension headers of the packet, if there
+ * are any: down to where they belong when a gap of len octets was opened in
+ * front of them, or up over the outer header that is to be cut off there.
+ */
+static __always_inline int move_options(struct __sk_buff *skb, const struct packet *p, __u32 from,
+					__u32 to)
+{
+	return options_len(p) ? copy_options(skb, p, from, to) : 0;
 }
 
 /*

@@ -68,7 +68,12 @@ struct icmp_frag_needed {
 	__be16 mtu;
 };
 
+struct net_device {
+	unsigned int mtu;
+} __attribute__((preserve_access_index));
+
 struct sk_buff {
+	struct net_device *dev;
 	__u8 ip_summed : 2;
 	__u16 csum_start;	/* offset from head */
 	__u16 csum_offset;	/* from there to the checksum field */
@@ -102,11 +107,25 @@ static __always_inline bool checksum_is_whole(struct __sk_buff *skb)
 }
 
 /*
+ * fits_device promises that an IP packet of that length fits the MTU of the device that
+ * it is on. False: it may not, and bpf_check_mtu has to be asked, which costs more.
+ */
+static __always_inline bool fits_device(struct __sk_buff *skb, __u32 len)
+{
+	struct sk_buff *kernel_skb;
+
+	if (!bpf_cast_to_kern_ctx)
+		return false;
+	kernel_skb = bpf_cast_to_kern_ctx(skb);
+	return len <= kernel_skb->dev->mtu;
+}
+
+/*
  * checksum_begins reports whether the checksum that is to be completed later is
  * that of the header at offset l4, whose field is at offset check. (Those of
  * packets inside a tunnel are, too, and lie further behind.)
  */
-static __noinline bool checksum_begins(struct __sk_buff *skb, __u32 l4, __u32 check)
+static __always_inline bool checksum_begins(struct __sk_buff *skb, __u32 l4, __u32 check)
 {
 	struct sk_buff *kernel_skb;
 	__u64 start;

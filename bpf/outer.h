@@ -70,15 +70,13 @@ static __always_inline void fill_outer_udp(union outer_header *h, const struct p
 		h->udp.check = csum_field_udp(csum_words(h, sizeof(h->udp)) + outer_sum(p, IPPROTO_UDP));
 }
 
-__noinline int fill_outer(union outer_header *h, const struct packet *p, const struct action *a)
+static __always_inline void fill_outer(union outer_header *h, const struct packet *p,
+				       const struct action *a)
 {
-	if (!h || !p || !a)
-		return -1;
 	if (a->protocol == IPPROTO_TCP)
 		fill_outer_tcp(h, p, a);
 	else
 		fill_outer_udp(h, p, a);
-	return 0;
 }
 
 #endif

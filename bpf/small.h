@@ -55,14 +55,12 @@ static __always_inline __u32 sum_small(struct small_packet *s, const struct pack
 }
 
 /* settle_small writes the checksum that is carried inside; see forget_addresses. */
-__noinline int settle_small(struct small_packet *s, const struct packet *p)
+static __always_inline int settle_small(struct small_packet *s, const struct packet *p)
 {
 	__u32 off;
 	__u64 sum;
 	__sum16 *check;
 
-	if (!s || !p)
-		return -1;
 	off = check_offset(p->l4 - p->l3, p->tuple.protocol);
 	opaque(off);
 	if (off > SMALL_PACKET - sizeof(*check))
@@ -143,8 +141,9 @@ static __always_inline int push_small(struct __sk_buff *skb, const struct packet
 	failed = grow_small(skb, p, l4_header_len(a->protocol));
 	if (failed)
 		return failed;
-	if (settle_small(s, p) || fill_outer(&outer, p, a))
+	if (settle_small(s, p))
 		return -1;
+	fill_outer(&outer, p, a);
 	if (a->protocol == IPPROTO_TCP)
 		return store_small(skb, p, s, &outer, IPPROTO_TCP, sizeof(outer.tcp));
 	return store_small(skb, p, s, &outer, IPPROTO_UDP, sizeof(outer.udp));
