@@ -45,7 +45,7 @@ func pack(obj interface {
 	if err != nil {
 		return nil, fmt.Errorf("pack %T %s/%s: %w", obj, o.Namespace, name, err)
 	}
-	// In one piece: small ones, scattered among what decoding leaves, would keep its memory.
+	// In one piece: it takes less room than three.
 	whole := string(text) + name + version
 	o.Text, whole = whole[:len(text)], whole[len(text):]
 	o.Name, o.ResourceVersion = whole[:len(name)], whole[len(name):]
