@@ -34,8 +34,9 @@ const (
 	// mostEvents is how many wait to be created. What happens while as many do is told by
 	// statuses alone.
 	mostEvents = 1000
-	// eventWriters is how many are created at a time.
-	eventWriters = 8
+	// eventWriters is how many are created at a time: as many as reconciles by default, each of
+	// which makes one with most statuses that it writes.
+	eventWriters = 16
 	// eventTries is how often an Event is tried that nobody answers, and eventPause how long it
 	// waits in between.
 	eventTries = 12
