@@ -39,6 +39,6 @@ package controllers
 // tell late.
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 //
-// Events tell people what happened (create). They are never made a series (patch): each
+// Events tell people what happened (create). Our recorder makes no series of them (patch): each
 // is about another version of its policy, or another condition.
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create

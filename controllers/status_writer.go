@@ -101,8 +101,8 @@ func (r *FunnelPolicyReconciler) updateStatus(ctx context.Context, p *v1alpha1.F
 
 // announce makes Events of what happened. Of policies that a starting controller finds
 // without a status, as after an install or a restore, it tells what is wrong alone: the
-// status has the rest, and there may be thousands. The action of each is the condition that
-// turned: two of one reason and action would be made a series.
+// status has the rest, and there may be thousands. The action of each is the condition
+// that turned, which tells two of one reason apart.
 func (r *FunnelPolicyReconciler) announce(policy *v1alpha1.FunnelPolicy, before v1alpha1.FunnelPolicyStatus, happened []status.Event) {
 	quiet := before.ObservedGeneration <= 0 && r.foundAtStart(policy)
 	for _, e := range happened {
