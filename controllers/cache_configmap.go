@@ -3,7 +3,6 @@
 package controllers
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -19,13 +18,15 @@ import (
 // what we would write it has only to be compared. Who reads it gets the whole object live.
 
 // packConfigMap is a transform to what the cache holds of a ConfigMap.
-func packConfigMap(in any) (any, error) {
-	c, ok := in.(*corev1.ConfigMap)
-	if !ok { // a tombstone, or packed already
-		return in, nil
-	}
+var packConfigMap = packing(func(c *corev1.ConfigMap) (*packed, error) {
 	cutConfigMap(c)
 	return pack(c, "")
+})
+
+// unpackConfigMap makes a ConfigMap of what the cache holds.
+func unpackConfigMap(o *packed) (*corev1.ConfigMap, error) {
+	cut := &corev1.ConfigMap{}
+	return cut, unpack(o, cut)
 }
 
 // cutConfigMap keeps the name, the version, for whom it is released, whether it is owned and
@@ -49,15 +50,7 @@ type cutConfigMaps struct{ packedObjects }
 
 // get is the ConfigMap of that name, nil when there is none.
 func (c cutConfigMaps) get(name types.NamespacedName) (*corev1.ConfigMap, error) {
-	o, err := c.named(name)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("get ConfigMap %s: %w", name, err)
-	case o == nil:
-		return nil, nil
-	}
-	cut := &corev1.ConfigMap{}
-	return cut, unpack(o, cut)
+	return get(c.packedObjects, "ConfigMap", name, unpackConfigMap)
 }
 
 const (

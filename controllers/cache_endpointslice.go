@@ -15,17 +15,13 @@ import (
 
 // packEndpointSlice is a transform to what the cache holds of an EndpointSlice: of which Service
 // it is, and which pods are ready or end.
-func packEndpointSlice(in any) (any, error) {
-	s, ok := in.(*discoveryv1.EndpointSlice)
-	if !ok { // a tombstone, or packed already
-		return in, nil
-	}
+var packEndpointSlice = packing(func(s *discoveryv1.EndpointSlice) (*packed, error) {
 	of := labelTextOf(map[string]string{discoveryv1.LabelServiceName: s.Labels[discoveryv1.LabelServiceName]})
 	return pack(&discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, ResourceVersion: s.ResourceVersion},
 		Endpoints:  cutEndpoints(s.Namespace, s.Endpoints),
 	}, of)
-}
+})
 
 // serviceOfSlice is the Service of an EndpointSlice, packed or not.
 func serviceOfSlice(s metav1.Object) types.NamespacedName {

@@ -31,6 +31,17 @@ type packed struct {
 
 var nothing = &metav1.ObjectMeta{}
 
+// packing is a transform to what is made of an object of that type.
+func packing[T any](pack func(*T) (*packed, error)) toolscache.TransformFunc {
+	return func(in any) (any, error) {
+		obj, ok := in.(*T)
+		if !ok { // a tombstone, or packed already
+			return in, nil
+		}
+		return pack(obj)
+	}
+}
+
 // pack takes the object apart.
 func pack(obj interface {
 	metav1.Object
@@ -112,6 +123,18 @@ func (p packedObjects) named(name types.NamespacedName) (*packed, error) {
 		return nil, err
 	}
 	return asPacked(obj)
+}
+
+// get is the one of that name, as it is unpacked; nil when there is none.
+func get[T any](p packedObjects, kind string, name types.NamespacedName, unpack func(*packed) (*T, error)) (*T, error) {
+	o, err := p.named(name)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("get %s %s: %w", kind, name, err)
+	case o == nil:
+		return nil, nil
+	}
+	return unpack(o)
 }
 
 // in are those of a namespace for which keep holds.

@@ -22,11 +22,7 @@ import (
 
 // packPod makes a transform to what the cache holds of a pod.
 func packPod(common *alike) toolscache.TransformFunc {
-	return func(in any) (any, error) {
-		pod, ok := in.(*corev1.Pod)
-		if !ok { // a tombstone, or packed already
-			return in, nil
-		}
+	return packing(func(pod *corev1.Pod) (*packed, error) {
 		cutPod(pod)
 		found, spec := labelTextOf(pod.Labels), takeTemplate(&pod.Spec)
 		pod.Labels = nil
@@ -37,7 +33,7 @@ func packPod(common *alike) toolscache.TransformFunc {
 		text, err := spec.Marshal()
 		o.Alike = common.share(string(text))
 		return o, err
-	}
+	})
 }
 
 // unpackPod makes a pod of what the cache holds.
@@ -130,14 +126,7 @@ func (p pods) candidates(namespace string, selector labels.Selector, keep func(*
 
 // get is the pod of that name, nil when there is none that was injected.
 func (p pods) get(name types.NamespacedName) (*corev1.Pod, error) {
-	o, err := p.named(name)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("get Pod %s: %w", name, err)
-	case o == nil:
-		return nil, nil
-	}
-	return unpackPod(o)
+	return get(p.packedObjects, "Pod", name, unpackPod)
 }
 
 // cutPod keeps labels, the controlling owner, named ports, phase, deletion, that it is

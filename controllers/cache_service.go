@@ -6,15 +6,11 @@ import corev1 "k8s.io/api/core/v1"
 
 // packService is a transform to what the cache holds of a Service, by the labels that it
 // selects.
-func packService(in any) (any, error) {
-	s, ok := in.(*corev1.Service)
-	if !ok { // a tombstone, or packed already
-		return in, nil
-	}
+var packService = packing(func(s *corev1.Service) (*packed, error) {
 	selected := labelTextOf(s.Spec.Selector)
 	cutService(s)
 	return pack(s, selected)
-}
+})
 
 // unpackService makes a Service of what the cache holds.
 func unpackService(o *packed) (*corev1.Service, error) {

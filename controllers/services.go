@@ -34,14 +34,7 @@ func servicePlace(obj any) ([]string, error) {
 
 // get is the Service of that name, nil when there is none.
 func (s services) get(name types.NamespacedName) (*corev1.Service, error) {
-	o, err := s.named(name)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("get Service %s: %w", name, err)
-	case o == nil:
-		return nil, nil
-	}
-	return unpackService(o)
+	return get(s.packedObjects, "Service", name, unpackService)
 }
 
 // leadingTo are those of a namespace that select an object with these labels.

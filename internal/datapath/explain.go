@@ -44,8 +44,8 @@ func (e *SysAdminError) Unwrap() error { return e.Err }
 
 // Explain puts in front of an error of loading or attaching what would have to
 // change for it not to come back: a capability that is missing, a kernel without
-// BPF or one that is too old. Other errors, those that say it themselves and those that were explained
-// before stay as they are.
+// BPF or one that is too old. Other errors, those that say it themselves and those that were
+// explained before stay as they are.
 func Explain(err error) error {
 	var before *explained
 	var itself *SysAdminError

@@ -109,7 +109,8 @@ func refreshOf(pod *corev1.Pod, policy, digest string) refresh {
 }
 
 // left is how long the refresh containers of a pod may take yet, as of now by the clock of
-// the API server; nothing or less is too long. Those of a pod that does not tell when it got them have all their time.
+// the API server; nothing or less is too long. Those of a pod that does not tell when it got
+// them have all their time.
 func left(pod *corev1.Pod, now time.Time) time.Duration {
 	added := LastAdded(pod)
 	if added.IsZero() {
