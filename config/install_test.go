@@ -177,13 +177,7 @@ func TestAnotherNamespaceIsTakenOverEverywhere(t *testing.T) {
 }
 
 func TestManagerMayWriteThisAndNoMore(t *testing.T) {
-	all := install(t)
-	var cluster rbacv1.ClusterRole
-	var namespaced rbacv1.Role
-	all.into(t, "ClusterRole", "sfunnel-manager", &cluster)
-	all.into(t, "Role", "sfunnel-manager", &namespaced)
-	got := append(permissions("cluster", cluster.Rules, writes), permissions(own, namespaced.Rules, writes)...)
-	slices.Sort(got)
+	got := granted(t, writes)
 	want := []string{
 		"cluster: create authentication.k8s.io/tokenreviews", // who reads metrics; stores nothing
 		"cluster: create authorization.k8s.io/subjectaccessreviews",
@@ -210,6 +204,19 @@ func TestNoPermissionIsAWildcard(t *testing.T) {
 			t.Errorf("%s %s has a wildcard", object.GetKind(), object.GetName())
 		}
 	}
+}
+
+// granted lists what the manager may, in order.
+func granted(t *testing.T, wanted func(verb string) bool) []string {
+	t.Helper()
+	all := install(t)
+	var cluster rbacv1.ClusterRole
+	var namespaced rbacv1.Role
+	all.into(t, "ClusterRole", "sfunnel-manager", &cluster)
+	all.into(t, "Role", "sfunnel-manager", &namespaced)
+	list := append(permissions("cluster", cluster.Rules, wanted), permissions(own, namespaced.Rules, wanted)...)
+	slices.Sort(list)
+	return list
 }
 
 func writes(verb string) bool { return !slices.Contains([]string{"get", "list", "watch"}, verb) }

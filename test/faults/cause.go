@@ -43,13 +43,21 @@ var CertificateSecret = types.NamespacedName{Namespace: managertest.Namespace, N
 
 // SpoilCertificate makes the manager issue another certificate. It returns the old one.
 func SpoilCertificate(ctx context.Context, api client.Client) (old []byte, err error) {
+	err = editCertificate(ctx, api, func(secret *corev1.Secret) {
+		old = secret.Data["tls.crt"]
+		secret.Data["tls.crt"], secret.Data["next.crt"] = []byte("spoiled"), nil
+	})
+	return old, err
+}
+
+func editCertificate(ctx context.Context, api client.Client, edit func(*corev1.Secret)) error {
 	secret := &corev1.Secret{}
 	if err := api.Get(ctx, CertificateSecret, secret); err != nil {
-		return nil, err
+		return err
 	}
 	before := secret.DeepCopy()
-	secret.Data["tls.crt"], secret.Data["next.crt"] = []byte("spoiled"), nil
-	return before.Data["tls.crt"], api.Patch(ctx, secret, client.MergeFrom(before))
+	edit(secret)
+	return api.Patch(ctx, secret, client.MergeFrom(before))
 }
 
 // Succession is what a certificate is replaced by in order: one that is to be renewed by now,
@@ -84,22 +92,16 @@ func issuedAgo(age time.Duration, names []string) (certs.Pair, error) {
 // Trust has the managers tell clients to trust the ending certificate, as if it had been
 // presented before.
 func (s Succession) Trust(ctx context.Context, api client.Client) error {
-	return s.write(ctx, api, certs.State{Serving: s.Presented, Retired: s.Ending.Certificate})
+	return write(ctx, api, certs.State{Serving: s.Presented, Retired: s.Ending.Certificate})
 }
 
 // Begin has the managers present the ending certificate, and renew it.
 func (s Succession) Begin(ctx context.Context, api client.Client) error {
-	return s.write(ctx, api, certs.State{Serving: s.Ending, Next: s.Successor, Retired: s.Presented.Certificate})
+	return write(ctx, api, certs.State{Serving: s.Ending, Next: s.Successor, Retired: s.Presented.Certificate})
 }
 
-func (Succession) write(ctx context.Context, api client.Client, state certs.State) error {
-	secret := &corev1.Secret{}
-	if err := api.Get(ctx, CertificateSecret, secret); err != nil {
-		return err
-	}
-	before := secret.DeepCopy()
-	secret.Data = state.Data()
-	return api.Patch(ctx, secret, client.MergeFrom(before))
+func write(ctx context.Context, api client.Client, state certs.State) error {
+	return editCertificate(ctx, api, func(secret *corev1.Secret) { secret.Data = state.Data() })
 }
 
 // Meddle edits the ingress rules that a policy publishes, as somebody may by hand. It returns
