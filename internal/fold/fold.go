@@ -35,7 +35,8 @@ func Constants(instructions asm.Instructions) error {
 		ins := &instructions[i]
 		switch class := ins.OpCode.Class(); {
 		case isConstantAddress(ins):
-			*ins = asm.LoadImm(ins.Dst, 0, asm.DWord).WithSymbol(ins.Symbol()) // which names no map any more
+			// What else stands with it stays: a function may begin here.
+			*ins = asm.LoadImm(ins.Dst, 0, asm.DWord).WithMetadata(ins.Metadata).WithReference("")
 		case class == asm.LdXClass && known[ins.Src] != notConstant:
 			at, size := known[ins.Src], ins.OpCode.Size().Sizeof()
 			if at == severalConstants || size > 4 {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 )
 
 // address loads the address of the constant at an offset.
@@ -21,6 +22,19 @@ func move(to asm.Register, size, offset int64) asm.Instruction {
 
 func jump(op asm.JumpOp, on asm.Register, by int16) asm.Instruction {
 	return asm.Instruction{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(op), Dst: on, Offset: by}
+}
+
+// The kernel wants to know of each function where it begins (struct bpf_func_info).
+func TestFunctionsMayBeginWithConstants(t *testing.T) {
+	function := &btf.Func{Name: "f", Type: &btf.FuncProto{Return: &btf.Void{}}}
+	first := btf.WithFuncMetadata(address(asm.R1, 8).WithSymbol("f"), function)
+	code := asm.Instructions{first, asm.LoadMem(asm.R0, asm.R1, 0, asm.Word), asm.Return()}
+	if err := Constants(code); err != nil {
+		t.Fatal(err)
+	}
+	if got := code[0]; got.Symbol() != "f" || btf.FuncMetadata(&got) != function || got.Reference() != "" {
+		t.Errorf("got symbol %q, function %v, reference %q", got.Symbol(), btf.FuncMetadata(&got), got.Reference())
+	}
 }
 
 func TestConstantsAreFolded(t *testing.T) {
