@@ -313,6 +313,30 @@ __noinline int classify_rest(const struct tuple *t, __u64 kind, __u64 dport, __u
 }
 
 /*
+ * The class of what is neither port nor address: UDP, pushed, IPv6. Taken out of the numbers
+ * 6 (00110) and 17 (10001), 4 (100) and 6 (110) without a branch, behind which the verifier
+ * would look at all that follows once more.
+ */
+static __always_inline __u64 classify_kind(const struct tuple *t)
+{
+	return (t->protocol >> 4 & 1) | (t->pushed & 1) << 1 | (t->family >> 1 & 1) << 2;
+}
+
+/*
+ * What the rules of a packet's kind and of its destination port have in common; found
+ * gets their records.
+ */
+static __always_inline __u64 classify_begin(const __u64 *memory, const struct tuple *t,
+					    struct classify_found *found)
+{
+	found->kind = classify_record(classify_kind(t));
+	found->dport = found->kind;
+	if (classify_layout.destination_ports != CLASSIFY_UNUSED)
+		found->dport = classify_port(memory, classify_layout.destination_ports, &t->dport);
+	return classify_summary(memory, found->kind) & classify_summary(memory, found->dport);
+}
+
+/*
  * The index of the first rule that matches, or -1. Most packets of no rule have a
  * destination port of none: they cost no call, whose return alone is as long as all of
  * this where the kernel guards returns (Documentation/admin-guide/hw-vuln/srso.rst).
@@ -320,17 +344,34 @@ __noinline int classify_rest(const struct tuple *t, __u64 kind, __u64 dport, __u
 static __always_inline int classify(const struct tuple *t)
 {
 	const __u64 *memory = classify_tables();
-	__u64 kind, dport, hits;
+	struct classify_found found;
+	__u64 hits;
 
 	if (!memory || (t->protocol != IPPROTO_TCP && t->protocol != IPPROTO_UDP))
 		return -1;
-	kind = classify_record((t->protocol == IPPROTO_UDP) | !!t->pushed << 1 |
-			       (t->family == 6) << 2);
-	dport = kind;
-	if (classify_layout.destination_ports != CLASSIFY_UNUSED)
-		dport = classify_port(memory, classify_layout.destination_ports, &t->dport);
-	hits = classify_summary(memory, kind) & classify_summary(memory, dport);
-	return hits ? classify_rest(t, kind, dport, hits) : -1;
+	hits = classify_begin(memory, t, &found);
+	return hits ? classify_rest(t, found.kind, found.dport, hits) : -1;
+}
+
+/*
+ * classify without a call for up to 64 rules, for TCP and UDP over IPv4 only: where all
+ * packets come along it would be too much for the verifier.
+ */
+static __always_inline int classify_ipv4(const struct tuple *t)
+{
+	const __u64 *memory = classify_tables();
+	struct classify_found found;
+	__u64 hits;
+
+	if (!memory)
+		return -1;
+	hits = classify_begin(memory, t, &found);
+	if (!hits)
+		return -1;
+	if (classify_layout.stride != 1)
+		return classify_rest(t, found.kind, found.dport, hits);
+	hits = classify_dimensions(memory, t, &found, hits);
+	return hits ? classify_lowest(hits) : -1;
 }
 
 /*

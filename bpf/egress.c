@@ -8,6 +8,7 @@
 #include "classify.h"
 #include "config.h"
 #include "count.h"
+#include "datagram.h"
 #include "hook.h"
 #include "parse.h"
 #include "reply.h"
@@ -48,6 +49,48 @@ static __always_inline int known_reply(struct __sk_buff *skb, struct packet *p)
 	return NOT_OURS;
 }
 
+/* funnel_datagram pushes a header into a small datagram that needs no segmenting. */
+static __always_inline int funnel_datagram(struct __sk_buff *skb, struct packet *p, __u32 rule,
+					   const struct action *a)
+{
+	int failed;
+
+	if (unlikely(!is_small(p) || !fits_device(skb, p->l3_len + l4_header_len(a->protocol))))
+		return NOT_OURS;
+	p->partial = !checksum_is_whole(skb);
+	if (unlikely((p->partial && !can_complete(skb, p)) || segmented_lately(&p->tuple)))
+		return NOT_OURS;
+	if (knows_replies && a->reply)
+		note_out(p, a, HOOK_EGRESS);
+	failed = push_at_end(skb, p, a, 4);
+	if (unlikely(failed > 0))
+		return NOT_OURS;
+	count_rule(rule, p->l3_len);
+	return unlikely(failed) ? dropped(REASON_FAILED) : untouched(REASON_FUNNELED);
+}
+
+/* push_datagram does what a flow says, or a rule, for a datagram. */
+static __always_inline int push_datagram(struct __sk_buff *skb)
+{
+	struct packet *p = packet_memory();
+	struct action *a, reply = {};
+	int rule = -1;
+
+	if (!(pushes || funnels_replies) || unfunnels_replies || notes_replies || !checksum_is_known())
+		return NOT_OURS;
+	if (!p || !plain_ipv4(skb, p, false))
+		return NOT_OURS;
+	if (funnels_replies && reply_action(p, HOOK_EGRESS, &reply)) {
+		a = &reply;
+	} else {
+		rule = classify_ipv4(&p->tuple);
+		a = action_of(rule);
+		if (!a || a->verb != VERB_FUNNEL)
+			return pass_datagram(p, rule, a);
+	}
+	return funnel_datagram(skb, p, rule, a);
+}
+
 /* What goes on from the device goes out of the interface. */
 static __always_inline int send_out(int outcome)
 {
@@ -63,27 +106,27 @@ static __always_inline int send_out(int outcome)
  */
 static __always_inline int segment(struct __sk_buff *skb)
 {
+	struct packet *p = packet_memory();
 	struct action *a, reply = {};
-	struct packet p;
 	int rule;
 
-	if (parse(skb, ETH_HLEN, &p))
+	if (!p || parse(skb, ETH_HLEN, p))
 		return dropped(REASON_STRAY);
-	if (funnels_replies && reply_action(&p, HOOK_EGRESS, &reply))
-		return send_out(push(skb, &p, &reply));
-	rule = classify(&p.tuple);
+	if (funnels_replies && reply_action(p, HOOK_EGRESS, &reply))
+		return send_out(push(skb, p, &reply));
+	rule = classify(&p->tuple);
 	a = action_of(rule);
 	if (!a || a->verb == VERB_FUNNEL_INLINE || a->verb == VERB_UNFUNNEL_INLINE)
 		return send_out(untouched(REASON_PASSED_SEGMENT));
-	count_rule(rule, p.l3_len);
+	count_rule(rule, p->l3_len);
 	if (pushes && a->verb == VERB_FUNNEL)
-		return send_out(push(skb, &p, a));
-	return send_out(act(skb, &p, rule, a, HOOK_EGRESS));
+		return send_out(push(skb, p, a));
+	return send_out(act(skb, p, rule, a, HOOK_EGRESS));
 }
 
 static __always_inline int at_egress(struct __sk_buff *skb)
 {
-	const struct hook_ways ways = { HOOK_EGRESS, known_reply, funnel_at_egress };
+	const struct hook_ways ways = { HOOK_EGRESS, push_datagram, known_reply, funnel_at_egress };
 
 	if (!segment_b || skb->ingress_ifindex != segment_b)
 		return at_hook(skb, ways);

@@ -25,6 +25,7 @@ const (
 	EgressMapErrors             = "errors"
 	EgressMapFlows              = "flows"
 	EgressMapHalfOpen           = "half_open"
+	EgressMapPackets            = "packets"
 	EgressMapPushedFlows        = "pushed_flows"
 	EgressMapPushedHeaders      = "pushed_headers"
 	EgressMapSegmented          = "segmented"
@@ -122,6 +123,7 @@ type EgressMapSpecs struct {
 	Errors         *ebpf.MapSpec `ebpf:"errors"`
 	Flows          *ebpf.MapSpec `ebpf:"flows"`
 	HalfOpen       *ebpf.MapSpec `ebpf:"half_open"`
+	Packets        *ebpf.MapSpec `ebpf:"packets"`
 	PushedFlows    *ebpf.MapSpec `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
 	Segmented      *ebpf.MapSpec `ebpf:"segmented"`
@@ -195,6 +197,7 @@ type EgressMaps struct {
 	Errors         *ebpf.Map `ebpf:"errors"`
 	Flows          *ebpf.Map `ebpf:"flows"`
 	HalfOpen       *ebpf.Map `ebpf:"half_open"`
+	Packets        *ebpf.Map `ebpf:"packets"`
 	PushedFlows    *ebpf.Map `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
 	Segmented      *ebpf.Map `ebpf:"segmented"`
@@ -214,6 +217,7 @@ func (m *EgressMaps) Close() error {
 		m.Errors,
 		m.Flows,
 		m.HalfOpen,
+		m.Packets,
 		m.PushedFlows,
 		m.PushedHeaders,
 		m.Segmented,

@@ -25,6 +25,7 @@ const (
 	EgressPlainMapErrors             = "errors"
 	EgressPlainMapFlows              = "flows"
 	EgressPlainMapHalfOpen           = "half_open"
+	EgressPlainMapPackets            = "packets"
 	EgressPlainMapPushedFlows        = "pushed_flows"
 	EgressPlainMapPushedHeaders      = "pushed_headers"
 	EgressPlainMapSegmented          = "segmented"
@@ -113,6 +114,7 @@ type EgressPlainMapSpecs struct {
 	Errors         *ebpf.MapSpec `ebpf:"errors"`
 	Flows          *ebpf.MapSpec `ebpf:"flows"`
 	HalfOpen       *ebpf.MapSpec `ebpf:"half_open"`
+	Packets        *ebpf.MapSpec `ebpf:"packets"`
 	PushedFlows    *ebpf.MapSpec `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
 	Segmented      *ebpf.MapSpec `ebpf:"segmented"`
@@ -177,6 +179,7 @@ type EgressPlainMaps struct {
 	Errors         *ebpf.Map `ebpf:"errors"`
 	Flows          *ebpf.Map `ebpf:"flows"`
 	HalfOpen       *ebpf.Map `ebpf:"half_open"`
+	Packets        *ebpf.Map `ebpf:"packets"`
 	PushedFlows    *ebpf.Map `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
 	Segmented      *ebpf.Map `ebpf:"segmented"`
@@ -196,6 +199,7 @@ func (m *EgressPlainMaps) Close() error {
 		m.Errors,
 		m.Flows,
 		m.HalfOpen,
+		m.Packets,
 		m.PushedFlows,
 		m.PushedHeaders,
 		m.Segmented,

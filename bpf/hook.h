@@ -20,6 +20,8 @@
 /* What the hooks don't have in common. */
 struct hook_ways {
 	enum hook hook;
+	/* does all for a datagram that it takes; NOT_OURS for another packet */
+	int (*datagram)(struct __sk_buff *skb);
 	/* does what the flows of push say; NOT_OURS when they say nothing */
 	int (*known_reply)(struct __sk_buff *skb, struct packet *p);
 	/* pushes a header, and counts for the rule */
@@ -46,27 +48,29 @@ static __always_inline int do_rule(struct __sk_buff *skb, struct packet *p, __u3
 
 static __always_inline int whole_way(struct __sk_buff *skb, const struct hook_ways *ways)
 {
+	struct packet *p = packet_memory();
 	enum reason reason;
-	struct packet p;
 	struct action *a;
 	int rule, outcome;
 
-	reason = parse(skb, l2_len, &p);
+	if (!p)
+		return dropped(REASON_FAILED);
+	reason = parse(skb, l2_len, p);
 	if (reason)
-		return not_parsed(skb, &p, reason, ways->hook);
-	outcome = known_flow(skb, &p, ways->hook);
+		return not_parsed(skb, p, reason, ways->hook);
+	outcome = known_flow(skb, p, ways->hook);
 	if (outcome != NOT_OURS)
 		return outcome;
-	outcome = ways->known_reply(skb, &p);
+	outcome = ways->known_reply(skb, p);
 	if (outcome != NOT_OURS)
 		return outcome;
-	rule = classify(&p.tuple);
+	rule = classify(&p->tuple);
 	a = action_of(rule);
-	if (clashes_with_pushed(&p, a, ways->hook))
+	if (clashes_with_pushed(p, a, ways->hook))
 		return dropped(REASON_TUPLE_CLASH);
 	if (!a)
-		return pass_direct(skb, &p, ways->hook, REASON_NO_MATCH);
-	return do_rule(skb, &p, rule, a, ways);
+		return pass_direct(skb, p, ways->hook, REASON_NO_MATCH);
+	return do_rule(skb, p, rule, a, ways);
 }
 
 /* (What either way keeps on the stack is not needed by the other.) */
@@ -74,6 +78,8 @@ static __always_inline int at_hook(struct __sk_buff *skb, const struct hook_ways
 {
 	int outcome = follow_fast(skb, ways.hook);
 
+	if (outcome == NOT_OURS)
+		outcome = ways.datagram(skb);
 	return outcome != NOT_OURS ? outcome : whole_way(skb, &ways);
 }
 

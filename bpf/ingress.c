@@ -7,6 +7,7 @@
 #include "config.h"
 #include "count.h"
 #include "csum.h"
+#include "datagram.h"
 #include "hook.h"
 #include "parse.h"
 #include "reply.h"
@@ -50,10 +51,39 @@ static __always_inline int known_reply(struct __sk_buff *skb, struct packet *p)
 	return NOT_OURS;
 }
 
+/*
+ * pop_datagram does what a flow says, or a rule, for a datagram under a header. What flows of
+ * inline say of a segment goes before that.
+ */
+static __always_inline int pop_datagram(struct __sk_buff *skb)
+{
+	struct packet *p = packet_memory();
+	struct action *a = NULL;
+	int rule = -1;
+	__u8 inner = 0;
+
+	if (!(unfunnels || unfunnels_replies) || funnels_replies)
+		return NOT_OURS;
+	if (!p || !plain_ipv4(skb, p, !follows_flows))
+		return NOT_OURS;
+	if (unfunnels_inline && p->tuple.pushed && clashes(p, HOOK_INGRESS))
+		return NOT_OURS;
+	if (unfunnels_replies)
+		inner = answered_protocol(skb, p, HOOK_INGRESS);
+	if (!inner) {
+		rule = classify_ipv4(&p->tuple);
+		a = action_of(rule);
+		if (!a || a->verb != VERB_UNFUNNEL)
+			return notes_replies || p->tuple.pushed ? NOT_OURS : pass_datagram(p, rule, a);
+		inner = a->protocol;
+	}
+	return inner == IPPROTO_UDP ? unfunnel_datagram(skb, p, rule, a, HOOK_INGRESS) : NOT_OURS;
+}
+
 SEC("tc")
 int ingress(struct __sk_buff *skb)
 {
-	const struct hook_ways ways = { HOOK_INGRESS, known_reply, funnel_at_ingress };
+	const struct hook_ways ways = { HOOK_INGRESS, pop_datagram, known_reply, funnel_at_ingress };
 
 	return leave(at_hook(skb, ways));
 }

@@ -71,6 +71,7 @@ const (
 	IngressMapErrors             = "errors"
 	IngressMapFlows              = "flows"
 	IngressMapHalfOpen           = "half_open"
+	IngressMapPackets            = "packets"
 	IngressMapPushedFlows        = "pushed_flows"
 	IngressMapPushedHeaders      = "pushed_headers"
 	IngressMapSmallPackets       = "small_packets"
@@ -167,6 +168,7 @@ type IngressMapSpecs struct {
 	Errors         *ebpf.MapSpec `ebpf:"errors"`
 	Flows          *ebpf.MapSpec `ebpf:"flows"`
 	HalfOpen       *ebpf.MapSpec `ebpf:"half_open"`
+	Packets        *ebpf.MapSpec `ebpf:"packets"`
 	PushedFlows    *ebpf.MapSpec `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
 	SmallPackets   *ebpf.MapSpec `ebpf:"small_packets"`
@@ -239,6 +241,7 @@ type IngressMaps struct {
 	Errors         *ebpf.Map `ebpf:"errors"`
 	Flows          *ebpf.Map `ebpf:"flows"`
 	HalfOpen       *ebpf.Map `ebpf:"half_open"`
+	Packets        *ebpf.Map `ebpf:"packets"`
 	PushedFlows    *ebpf.Map `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
 	SmallPackets   *ebpf.Map `ebpf:"small_packets"`
@@ -257,6 +260,7 @@ func (m *IngressMaps) Close() error {
 		m.Errors,
 		m.Flows,
 		m.HalfOpen,
+		m.Packets,
 		m.PushedFlows,
 		m.PushedHeaders,
 		m.SmallPackets,

@@ -25,6 +25,7 @@ const (
 	IngressPlainMapErrors             = "errors"
 	IngressPlainMapFlows              = "flows"
 	IngressPlainMapHalfOpen           = "half_open"
+	IngressPlainMapPackets            = "packets"
 	IngressPlainMapPushedFlows        = "pushed_flows"
 	IngressPlainMapPushedHeaders      = "pushed_headers"
 	IngressPlainMapSmallPackets       = "small_packets"
@@ -112,6 +113,7 @@ type IngressPlainMapSpecs struct {
 	Errors         *ebpf.MapSpec `ebpf:"errors"`
 	Flows          *ebpf.MapSpec `ebpf:"flows"`
 	HalfOpen       *ebpf.MapSpec `ebpf:"half_open"`
+	Packets        *ebpf.MapSpec `ebpf:"packets"`
 	PushedFlows    *ebpf.MapSpec `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.MapSpec `ebpf:"pushed_headers"`
 	SmallPackets   *ebpf.MapSpec `ebpf:"small_packets"`
@@ -175,6 +177,7 @@ type IngressPlainMaps struct {
 	Errors         *ebpf.Map `ebpf:"errors"`
 	Flows          *ebpf.Map `ebpf:"flows"`
 	HalfOpen       *ebpf.Map `ebpf:"half_open"`
+	Packets        *ebpf.Map `ebpf:"packets"`
 	PushedFlows    *ebpf.Map `ebpf:"pushed_flows"`
 	PushedHeaders  *ebpf.Map `ebpf:"pushed_headers"`
 	SmallPackets   *ebpf.Map `ebpf:"small_packets"`
@@ -193,6 +196,7 @@ func (m *IngressPlainMaps) Close() error {
 		m.Errors,
 		m.Flows,
 		m.HalfOpen,
+		m.Packets,
 		m.PushedFlows,
 		m.PushedHeaders,
 		m.SmallPackets,

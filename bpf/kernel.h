@@ -108,7 +108,9 @@ static __always_inline bool checksum_is_whole(struct __sk_buff *skb)
 
 /*
  * fits_device promises that an IP packet of that length fits the MTU of the device that
- * it is on. False: it may not, and bpf_check_mtu has to be asked, which costs more.
+ * it is on. False: it may not, and bpf_check_mtu has to be asked, which costs more. For one
+ * place only: wherever a pointer is followed, the verifier looks through all types of the
+ * kernel for what it may lead to, as long as at a thousand instructions.
  */
 static __always_inline bool fits_device(struct __sk_buff *skb, __u32 len)
 {

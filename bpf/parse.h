@@ -27,6 +27,24 @@ struct packet {
 	__u32 nexthdr;	/* IPv6: offset of the field that names the protocol at l4 */
 };
 
+/*
+ * What is known of the packet is not on the stack: there is not much of it. And of what a map
+ * holds the verifier keeps no values, for each of which it would look at all that follows.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct packet);
+} packets SEC(".maps");
+
+static __always_inline struct packet *packet_memory(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&packets, &zero);
+}
+
 /* The fixed part of a TCP or UDP header; a pushed header has no other. */
 static __always_inline __u32 l4_header_len(__u8 protocol)
 {

@@ -91,11 +91,10 @@ static __noinline enum reason note_pushed(const struct packet *inner, enum hook 
 									REASON_NONE;
 }
 
-/* Of a packet that a rule with reply unfunnels. */
-static __always_inline enum reason note_in(const struct packet *outer, const struct packet *inner,
-					   enum hook hook)
+/* The entry of a flow whose packets come in with that outer header. */
+static __always_inline struct pushed_flow came_in(const struct packet *outer)
 {
-	struct pushed_flow now = {
+	return (struct pushed_flow){
 		.tick = flow_now(),
 		.port = outer->tuple.dport,
 		.first_source_port = bpf_ntohs(outer->tuple.sport),
@@ -103,6 +102,13 @@ static __always_inline enum reason note_in(const struct packet *outer, const str
 		.outer = outer->tuple.protocol,
 		.kind = PUSHED_IN,
 	};
+}
+
+/* Of a packet that a rule with reply unfunnels. */
+static __always_inline enum reason note_in(const struct packet *outer, const struct packet *inner,
+					   enum hook hook)
+{
+	struct pushed_flow now = came_in(outer);
 
 	if (unfunnels_inline && inner->tuple.protocol == IPPROTO_TCP && is_syn(inner) &&
 	    clashes(inner, hook))

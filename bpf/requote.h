@@ -199,10 +199,10 @@ static __always_inline int store_head(struct __sk_buff *skb, const struct packet
 /*
  * change_addresses adds a sum to the inner checksum of the quoted packet, if it
  * is quoted, for the addresses that the packet has, or no longer has. It is len
- * octets behind where that packet's transport header is.
+ * octets behind where that packet's transport header is. (Not inline: the stack is small.)
  */
-static __always_inline int change_addresses(struct __sk_buff *skb, const struct packet *q,
-					    __u8 protocol, __u32 len, __u16 addresses)
+static __noinline int change_addresses(struct __sk_buff *skb, const struct packet *q,
+				       __u8 protocol, __u32 len, __u16 addresses)
 {
 	__u32 at = check_offset(len, protocol);
 	__sum16 check;

@@ -34,10 +34,10 @@ struct {
 static __always_inline __u32 flow_hash(const struct tuple *t)
 {
 	const __u64 *word = (const __u64 *)t;
-	__u64 hash = 0;
+	__u64 hash = 0, odd = 0x9e3779b97f4a7c15ULL;
 
 	for (__u32 i = 0; i < sizeof(*t) / sizeof(*word); i++)
-		hash = (hash ^ word[i]) * 0x9e3779b97f4a7c15ULL;
+		hash += word[i] * (odd * (2 * i + 1));
 	return hash >> 32;
 }
 

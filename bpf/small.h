@@ -17,6 +17,14 @@
 
 #define SMALL_PACKET 256 /* octets from the IP header on */
 
+/* The octets of a packet that are copied, or summed, at once. */
+union small_block {
+	__u64 longs[4];
+	__u32 words[8];
+};
+
+#define SMALL_BLOCKS (SMALL_PACKET / sizeof(union small_block))
+
 /* A packet with room for an outer header in front, and behind for the end of a sum. */
 struct small_packet {
 	__u8 room[sizeof(struct tcphdr)];
@@ -38,20 +46,68 @@ static __always_inline bool is_small(const struct packet *p)
 	       (p->check || p->tuple.protocol != IPPROTO_UDP);
 }
 
-/* sum_small sums what is behind the IP header. */
-static __always_inline __u32 sum_small(struct small_packet *s, const struct packet *p)
+/*
+ * copy_linear copies a packet of last + 1 octets that is linear, in blocks, of which the
+ * last begins before the one in front of it ends; false for another. (The helper that
+ * copies costs more than this, to call and to return from.)
+ */
+static __always_inline bool copy_linear(struct __sk_buff *skb, const struct packet *p,
+					struct small_packet *s, __u64 last)
 {
-	__u32 len = p->l3_len, from = p->l4 - p->l3, words = (p->l4_len + 3) / 4;
+	union small_block *from = packet_start(skb), *to = (void *)s->octets;
+	__u64 l3 = p->l3, rest = last + 1 - sizeof(*from);
+	void *end = packet_end(skb);
+
+	opaque(l3);
+	opaque(rest);
+	if (l3 > ETH_HLEN || rest > SMALL_PACKET - sizeof(*from))
+		return false;
+	from = (void *)from + l3;
+	for (__u32 i = 0; i < SMALL_BLOCKS - 1 && i * sizeof(*from) < rest; i++) {
+		if ((void *)(from + i + 1) > end)
+			return false;
+		to[i] = from[i];
+	}
+	from = (void *)from + rest;
+	opaque(from);
+	if ((void *)(from + 1) > end)
+		return false;
+	*(union small_block *)(s->octets + rest) = *from;
+	return true;
+}
+
+/* read_small copies the packet. */
+static __always_inline int read_small(struct __sk_buff *skb, const struct packet *p,
+				      struct small_packet *s)
+{
+	__u32 last = p->l3_len - 1;
+
+	opaque(last);
+	if (last >= SMALL_PACKET)
+		return -1;
+	return copy_linear(skb, p, s, last) ? 0 :
+	       bpf_skb_load_bytes(skb, p->l3, s->octets, last + 1);
+}
+
+/*
+ * sum_small sums what is behind the IP header, in blocks, of which the last is filled up
+ * with zeros.
+ */
+static __always_inline __u64 sum_small(struct small_packet *s, const struct packet *p)
+{
+	__u32 len = p->l3_len, from = p->l4 - p->l3;
+	const union small_block *block;
+	__u64 sum = 0;
 
 	opaque(len);
-	if (len > SMALL_PACKET)
-		return 0;
-	*(__u32 *)(s->octets + len) = 0;
 	opaque(from);
-	opaque(words);
-	if (from > sizeof(struct ipv6hdr) || words > (SMALL_PACKET - sizeof(struct iphdr)) / 4)
+	if (len > SMALL_PACKET || from > sizeof(struct ipv6hdr))
 		return 0;
-	return bpf_csum_diff(NULL, 0, (__be32 *)(s->octets + from), words * 4, 0);
+	*(union small_block *)(s->octets + len) = (union small_block){};
+	block = (void *)(s->octets + from);
+	for (__u32 i = 0; i < SMALL_BLOCKS && i * sizeof(*block) < p->l4_len; i++)
+		sum += csum_words(block + i, sizeof(*block));
+	return sum;
 }
 
 /* settle_small writes the checksum that is carried inside; see forget_addresses. */
@@ -94,11 +150,11 @@ static __always_inline void put_together(struct small_packet *s, const struct pa
 /* store_small writes a packet with an outer header of len octets. */
 static __always_inline int store_small(struct __sk_buff *skb, const struct packet *p,
 				       struct small_packet *s, const union outer_header *outer,
-				       __u8 protocol, __u32 len)
+				       __u8 family, __u8 protocol, __u32 len)
 {
 	__u32 last = p->l3_len - 1;
 
-	if (p->tuple.family == 4)
+	if (family == 4)
 		put_together(s, p, outer, protocol, sizeof(struct iphdr), len);
 	else
 		put_together(s, p, outer, protocol, sizeof(struct ipv6hdr), len);
@@ -126,17 +182,20 @@ static __always_inline int grow_small(struct __sk_buff *skb, const struct packet
 	return end < cuttable ? bpf_skb_change_tail(skb, end, 0) : 0;
 }
 
-/* push_small returns 0, 1 when the packet can't be small, unchanged, or less when it fails. */
-static __always_inline int push_small(struct __sk_buff *skb, const struct packet *p,
-				      const struct action *a)
+/*
+ * push_at_end pushes a header into a small packet of that family. It returns 0, 1 when the
+ * packet can't grow at its end, unchanged, or less when it fails.
+ */
+static __always_inline int push_at_end(struct __sk_buff *skb, const struct packet *p,
+					 const struct action *a, __u8 family)
 {
-	__u32 zero = 0, last = p->l3_len - 1;
-	struct small_packet *s = bpf_map_lookup_elem(&small_packets, &zero);
 	union outer_header outer = {};
+	struct small_packet *s;
+	__u32 zero = 0;
 	int failed;
 
-	opaque(last);
-	if (!s || last >= SMALL_PACKET || bpf_skb_load_bytes(skb, p->l3, s->octets, last + 1))
+	s = bpf_map_lookup_elem(&small_packets, &zero);
+	if (!s || read_small(skb, p, s))
 		return -1;
 	failed = grow_small(skb, p, l4_header_len(a->protocol));
 	if (failed)
@@ -145,8 +204,14 @@ static __always_inline int push_small(struct __sk_buff *skb, const struct packet
 		return -1;
 	fill_outer(&outer, p, a);
 	if (a->protocol == IPPROTO_TCP)
-		return store_small(skb, p, s, &outer, IPPROTO_TCP, sizeof(outer.tcp));
-	return store_small(skb, p, s, &outer, IPPROTO_UDP, sizeof(outer.udp));
+		return store_small(skb, p, s, &outer, family, IPPROTO_TCP, sizeof(outer.tcp));
+	return store_small(skb, p, s, &outer, family, IPPROTO_UDP, sizeof(outer.udp));
+}
+
+/* push_small is push_at_end. (Not inline: the stack is small.) */
+__noinline int push_small(struct __sk_buff *skb, const struct packet *p, const struct action *a)
+{
+	return p && a ? push_at_end(skb, p, a, p->tuple.family) : -1;
 }
 
 #endif

@@ -34,14 +34,8 @@ struct answer_ipv6 {
 static __always_inline bool fits(struct __sk_buff *skb, const struct packet *p, __u32 more,
 				 __u32 *mtu)
 {
-	__u32 len = p->l3_len + more;
-
 	*mtu = p->l3_len;
-	if (len > 0xffff)
-		return false;
-	if (skb->ifindex == ifindex && fits_device(skb, len))
-		return true;
-	return !bpf_check_mtu(skb, ifindex, mtu, more, 0);
+	return p->l3_len + more <= 0xffff && !bpf_check_mtu(skb, ifindex, mtu, more, 0);
 }
 
 /* Nobody is told about packets to a group: the answer would come from one. */
