@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgress() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressBytes[450473:563737],
-		Types:        _EgressBytes[563737:572394],
-		Functions:    _EgressBytes[572394:572778],
-		Relocations:  _EgressBytes[572778:574058],
+		Instructions: _EgressBytes[446116:558164],
+		Types:        _EgressBytes[558164:566821],
+		Functions:    _EgressBytes[566821:567205],
+		Relocations:  _EgressBytes[567205:568485],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 72, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
@@ -23,7 +23,7 @@ func LinkedEgress() Object {
 			{ebpf.MapSpec{Name: "classify_saddr", Type: ebpf.LPMTrie, KeySize: 20, ValueSize: 4, MaxEntries: 1, Flags: 0x81}, ""},
 			{ebpf.MapSpec{Name: "actions", Type: ebpf.Array, KeySize: 4, ValueSize: 12, MaxEntries: 1, Flags: 0x80}, ""},
 			{ebpf.MapSpec{Name: "segmented", Type: ebpf.Array, KeySize: 4, ValueSize: 16384, MaxEntries: 1, Flags: 0x0}, ""},
-			{ebpf.MapSpec{Name: "small_packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 316, MaxEntries: 1, Flags: 0x0}, ""},
+			{ebpf.MapSpec{Name: "small_packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 1596, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},
 			{ebpf.MapSpec{Name: "half_open", Type: ebpf.LRUHash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "through_ports", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x80}, ""},

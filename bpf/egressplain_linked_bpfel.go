@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgressPlain() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressPlainBytes[303169:368033],
-		Types:        _EgressPlainBytes[368033:374461],
-		Functions:    _EgressPlainBytes[374461:374661],
-		Relocations:  _EgressPlainBytes[374661:375493],
+		Instructions: _EgressPlainBytes[298901:362573],
+		Types:        _EgressPlainBytes[362573:369001],
+		Functions:    _EgressPlainBytes[369001:369201],
+		Relocations:  _EgressPlainBytes[369201:370033],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 72, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "classify_memory", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x80}, ""},
@@ -21,7 +21,7 @@ func LinkedEgressPlain() Object {
 			{ebpf.MapSpec{Name: "actions", Type: ebpf.Array, KeySize: 4, ValueSize: 12, MaxEntries: 1, Flags: 0x80}, ""},
 			{ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "segmented", Type: ebpf.Array, KeySize: 4, ValueSize: 16384, MaxEntries: 1, Flags: 0x0}, ""},
-			{ebpf.MapSpec{Name: "small_packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 316, MaxEntries: 1, Flags: 0x0}, ""},
+			{ebpf.MapSpec{Name: "small_packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 1596, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},
 			{ebpf.MapSpec{Name: "errors", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 184, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "csum_chunks", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 256, MaxEntries: 1, Flags: 0x0}, ""},

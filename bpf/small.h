@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Push into a small packet. It is put together beside the packet, which grows at
- * its end and is written at once. In front local senders leave no room for a
- * header, and a packet that grows there is copied by the kernel, with all that
- * belongs to it: that costs more than this does.
+ * Push into a packet that fits an Ethernet frame. It is put together beside the packet,
+ * which grows at its end and is written at once. In front local senders leave no room for
+ * a header, and a packet that grows there is copied by the kernel, with all that belongs to
+ * it: that costs more than this does.
  */
 #ifndef FUNNEL_SMALL_H
 #define FUNNEL_SMALL_H
@@ -15,15 +15,19 @@
 #include "outer.h"
 #include "parse.h"
 
-#define SMALL_PACKET 256 /* octets from the IP header on */
+#define SMALL_PACKET 1536 /* octets from the IP header on */
 
-/* The octets of a packet that are copied, or summed, at once. */
+/*
+ * The first octets of a packet are copied, or summed, in such blocks: if there are no
+ * others, that costs less than a helper does, to call and to return from.
+ */
 union small_block {
 	__u64 longs[4];
 	__u32 words[8];
 };
 
-#define SMALL_BLOCKS (SMALL_PACKET / sizeof(union small_block))
+#define SMALL_BLOCKS 8
+#define IN_BLOCKS (SMALL_BLOCKS * sizeof(union small_block))
 
 /* A packet with room for an outer header in front, and behind for the end of a sum. */
 struct small_packet {
@@ -39,19 +43,24 @@ struct {
 	__type(value, struct small_packet);
 } small_packets SEC(".maps");
 
-/* A datagram without checksum is another matter: all of it has to be summed. */
+/*
+ * TCP leaves room in front of its segments, so that only what costs least to copy is small.
+ * A datagram without checksum is another matter: all of it has to be summed.
+ */
 static __always_inline bool is_small(const struct packet *p)
 {
-	return p->l3_len <= SMALL_PACKET && !options_len(p) &&
-	       (p->check || p->tuple.protocol != IPPROTO_UDP);
+	if (options_len(p))
+		return false;
+	if (p->tuple.protocol != IPPROTO_UDP)
+		return p->l3_len <= IN_BLOCKS;
+	return p->l3_len <= SMALL_PACKET && p->check;
 }
 
 /*
- * copy_linear copies a packet of last + 1 octets that is linear, in blocks, of which the
- * last begins before the one in front of it ends; false for another. (The helper that
- * copies costs more than this, to call and to return from.)
+ * copy_blocks copies a packet of last + 1 octets that is linear and no longer than some
+ * blocks, of which the last begins before the one in front of it ends; false for another.
  */
-static __always_inline bool copy_linear(struct __sk_buff *skb, const struct packet *p,
+static __always_inline bool copy_blocks(struct __sk_buff *skb, const struct packet *p,
 					struct small_packet *s, __u64 last)
 {
 	union small_block *from = packet_start(skb), *to = (void *)s->octets;
@@ -60,7 +69,7 @@ static __always_inline bool copy_linear(struct __sk_buff *skb, const struct pack
 
 	opaque(l3);
 	opaque(rest);
-	if (l3 > ETH_HLEN || rest > SMALL_PACKET - sizeof(*from))
+	if (l3 > ETH_HLEN || rest > IN_BLOCKS - sizeof(*from))
 		return false;
 	from = (void *)from + l3;
 	for (__u32 i = 0; i < SMALL_BLOCKS - 1 && i * sizeof(*from) < rest; i++) {
@@ -85,29 +94,52 @@ static __always_inline int read_small(struct __sk_buff *skb, const struct packet
 	opaque(last);
 	if (last >= SMALL_PACKET)
 		return -1;
-	return copy_linear(skb, p, s, last) ? 0 :
+	return copy_blocks(skb, p, s, last) ? 0 :
 	       bpf_skb_load_bytes(skb, p->l3, s->octets, last + 1);
 }
 
-/*
- * sum_small sums what is behind the IP header, in blocks, of which the last is filled up
- * with zeros.
- */
+/* sum_blocks sums what fits in blocks, of which the last is filled up with zeros. */
+static __always_inline __u64 sum_blocks(const union small_block *block, __u32 len)
+{
+	__u64 sum = 0;
+
+	for (__u32 i = 0; i < SMALL_BLOCKS && i * sizeof(*block) < len; i++)
+		sum += csum_words(block + i, sizeof(*block));
+	return sum;
+}
+
+#define SUMMED_AT_ONCE 512 /* by bpf_csum_diff before Linux 6.13 */
+
+/* sum_pieces sums what is longer; zeros follow. */
+static __always_inline __u64 sum_pieces(__u8 *from, __u32 len)
+{
+	__u32 sum = 0, piece;
+
+	for (__u32 at = 0; at < SMALL_PACKET && at < len; at += SUMMED_AT_ONCE) {
+		piece = (len - at + 3) / 4 * 4;
+		if (piece > SUMMED_AT_ONCE)
+			piece = SUMMED_AT_ONCE;
+		opaque(piece);
+		if (piece > SUMMED_AT_ONCE)
+			return 0;
+		sum = bpf_csum_diff(NULL, 0, (__be32 *)(from + at), piece, sum);
+	}
+	return sum;
+}
+
+/* sum_small sums what is behind the IP header. */
 static __always_inline __u64 sum_small(struct small_packet *s, const struct packet *p)
 {
 	__u32 len = p->l3_len, from = p->l4 - p->l3;
-	const union small_block *block;
-	__u64 sum = 0;
 
 	opaque(len);
 	opaque(from);
 	if (len > SMALL_PACKET || from > sizeof(struct ipv6hdr))
 		return 0;
 	*(union small_block *)(s->octets + len) = (union small_block){};
-	block = (void *)(s->octets + from);
-	for (__u32 i = 0; i < SMALL_BLOCKS && i * sizeof(*block) < p->l4_len; i++)
-		sum += csum_words(block + i, sizeof(*block));
-	return sum;
+	if (p->l4_len <= IN_BLOCKS)
+		return sum_blocks((void *)(s->octets + from), p->l4_len);
+	return sum_pieces(s->octets + from, p->l4_len);
 }
 
 /* settle_small writes the checksum that is carried inside; see forget_addresses. */
