@@ -88,6 +88,21 @@ static __always_inline bool load_inner(struct __sk_buff *skb, const struct packe
 	return bpf_ntohs(inner->len) == p->l4_len - len;
 }
 
+/* write_head writes both headers; the IP header sums to what it summed to before. */
+static __always_inline int write_head(struct __sk_buff *skb, const struct ipv4_udp *head)
+{
+	struct ipv4_udp *at = packet_start(skb) + l2_len;
+	__u32 change;
+
+	if ((void *)(at + 1) > packet_end(skb))
+		return -1;
+	change = head->udp.check + (__u16)~at->udp.check;
+	*at = *head;
+	if (unlikely(sum_is_known(skb)))
+		bpf_csum_update(skb, change);
+	return 0;
+}
+
 /* note_datagram makes or renews the flow of a datagram; of p it leaves what tells that flow. */
 static __always_inline enum reason note_datagram(struct packet *p, const struct udphdr *inner,
 						 enum hook hook)
@@ -124,7 +139,7 @@ static __always_inline int unfunnel_datagram(struct __sk_buff *skb, struct packe
 		return dropped(noted);
 	set_ipv4(&head.ip, IPPROTO_UDP, p->l3_len - len);
 	if (unlikely(bpf_skb_adjust_room(skb, -(__s32)len, BPF_ADJ_ROOM_NET, 0) ||
-		     bpf_skb_store_bytes(skb, p->l3, &head, sizeof(head), BPF_F_RECOMPUTE_CSUM)))
+		     write_head(skb, &head)))
 		return dropped(REASON_FAILED);
 	if (skb->hash)
 		bpf_set_hash_invalid(skb);

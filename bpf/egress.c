@@ -55,10 +55,10 @@ static __always_inline int funnel_datagram(struct __sk_buff *skb, struct packet 
 {
 	int failed;
 
-	if (unlikely(!is_small(p) || skb->ifindex != ifindex ||
+	p->partial = !checksum_is_whole(skb);
+	if (unlikely(!is_small(skb, p) || skb->ifindex != ifindex ||
 		     !fits_device(skb, p->l3_len + l4_header_len(a->protocol))))
 		return NOT_OURS;
-	p->partial = !checksum_is_whole(skb);
 	if (unlikely((p->partial && !can_complete(skb, p)) || segmented_lately(&p->tuple)))
 		return NOT_OURS;
 	if (knows_replies && a->reply)

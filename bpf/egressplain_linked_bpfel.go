@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgressPlain() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressPlainBytes[298901:362573],
-		Types:        _EgressPlainBytes[362573:369001],
-		Functions:    _EgressPlainBytes[369001:369201],
-		Relocations:  _EgressPlainBytes[369201:370033],
+		Instructions: _EgressPlainBytes[305626:371666],
+		Types:        _EgressPlainBytes[371666:378118],
+		Functions:    _EgressPlainBytes[378118:378318],
+		Relocations:  _EgressPlainBytes[378318:379246],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 72, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "classify_memory", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x80}, ""},

@@ -115,6 +115,7 @@ static __always_inline bool fast_parse(struct __sk_buff *skb, struct fast_segmen
 static __always_inline int fast_store(struct __sk_buff *skb, struct fast_segment *s,
 				      union ports ports, __be16 urg, enum reason reason)
 {
+	struct tcphdr *tcp;
 	__u64 sum;
 
 	if (checksum_is_whole(skb)) {
@@ -123,10 +124,12 @@ static __always_inline int fast_store(struct __sk_buff *skb, struct fast_segment
 		sum = (__u16)~s->tcp.check + (__u64)(__u32)~s->ports.word + ports.word;
 		s->tcp.check = csum_field(sum + (__u16)~s->tcp.urg_ptr + urg);
 	}
-	s->ports = ports;
-	s->tcp.urg_ptr = urg;
-	if (unlikely(bpf_skb_store_bytes(skb, s->l4, &s->tcp, sizeof(s->tcp), 0)))
+	tcp = packet_start(skb) + s->l4;
+	if (unlikely((void *)(tcp + 1) > packet_end(skb)))
 		return dropped(REASON_FAILED);
+	*(union ports *)tcp = ports;
+	tcp->check = s->tcp.check;
+	tcp->urg_ptr = urg;
 	return untouched(reason);
 }
 

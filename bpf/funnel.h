@@ -67,7 +67,7 @@ static __always_inline int store_outer(struct __sk_buff *skb, const struct packe
 /* is_completable reports whether insert_header can complete the checksum of a packet first. */
 static __always_inline bool is_completable(struct __sk_buff *skb, const struct packet *p)
 {
-	return can_complete(skb, p) && (is_small(p) || is_cuttable(p));
+	return can_complete(skb, p) && (is_small(skb, p) || is_cuttable(p));
 }
 
 /*
@@ -85,7 +85,7 @@ __noinline int insert_header(struct __sk_buff *skb, struct packet *p, const stru
 	len = l4_header_len(a->protocol);
 	if (clamp_syn(skb, p, len))
 		return REASON_FAILED;
-	if (at_end && is_small(p)) {
+	if (at_end && is_small(skb, p)) {
 		done = push_small(skb, p, a);
 		if (done <= 0)
 			return done ? REASON_FAILED : REASON_NONE;

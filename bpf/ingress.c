@@ -3,6 +3,8 @@
 /*
  * The program for packets that arrive on the interface.
  */
+#define SMALL_PACKET 256 /* for those that can't be cut; there is memory for each processor */
+
 #include "act.h"
 #include "config.h"
 #include "count.h"

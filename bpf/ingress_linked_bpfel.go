@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngress() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressBytes[385130:479482],
-		Types:        _IngressBytes[479482:487874],
-		Functions:    _IngressBytes[487874:488242],
-		Relocations:  _IngressBytes[488242:489042],
+		Instructions: _IngressBytes[387399:482927],
+		Types:        _IngressBytes[482927:491343],
+		Functions:    _IngressBytes[491343:491711],
+		Relocations:  _IngressBytes[491711:492607],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 72, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},
@@ -29,7 +29,7 @@ func LinkedIngress() Object {
 			{ebpf.MapSpec{Name: "errors", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 184, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "sources", Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "csum_chunks", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 256, MaxEntries: 1, Flags: 0x0}, ""},
-			{ebpf.MapSpec{Name: "small_packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 1596, MaxEntries: 1, Flags: 0x0}, ""},
+			{ebpf.MapSpec{Name: "small_packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 316, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "pushed_headers", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x80}, ""},
 		},
 		Constants: "\x0e\x00\x00\x00\xeb\b\xbf\x01\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",

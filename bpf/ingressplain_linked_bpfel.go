@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngressPlain() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressPlainBytes[244434:292562],
-		Types:        _IngressPlainBytes[292562:298725],
-		Functions:    _IngressPlainBytes[298725:298909],
-		Relocations:  _IngressPlainBytes[298909:299261],
+		Instructions: _IngressPlainBytes[247237:296493],
+		Types:        _IngressPlainBytes[296493:302680],
+		Functions:    _IngressPlainBytes[302680:302864],
+		Relocations:  _IngressPlainBytes[302864:303312],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 72, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "classify_memory", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x80}, ""},
@@ -23,7 +23,7 @@ func LinkedIngressPlain() Object {
 			{ebpf.MapSpec{Name: ".data.chain", Type: ebpf.Array, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: 0x0}, "\x00"},
 			{ebpf.MapSpec{Name: "errors", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 184, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "csum_chunks", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 256, MaxEntries: 1, Flags: 0x0}, ""},
-			{ebpf.MapSpec{Name: "small_packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 1596, MaxEntries: 1, Flags: 0x0}, ""},
+			{ebpf.MapSpec{Name: "small_packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 316, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "pushed_headers", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x80}, ""},
 		},
 		Constants: "\x0e\x00\x00\x00\xeb\b\xbf\x01\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",

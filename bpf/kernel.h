@@ -25,6 +25,7 @@
 #define IP_MF 0x2000
 #define IP_OFFSET 0x1fff
 
+#define CHECKSUM_COMPLETE 2
 #define CHECKSUM_PARTIAL 3
 
 /* RFC 4443: packet too big. */
@@ -36,6 +37,12 @@ struct icmpv6_too_big {
 	__sum16 checksum;
 	__be32 mtu;
 };
+
+/*
+ * Some of what is changed in a packet is written to it, not by a helper. The verifier
+ * then has each program begin with what makes a packet the program's own that is a copy
+ * of another (bpf_unclone_prologue); for one that is none that is three instructions.
+ */
 
 /*
  * Functions that are neither inline nor static the verifier looks at once, for
@@ -120,6 +127,31 @@ static __always_inline bool fits_device(struct __sk_buff *skb, __u32 len)
 		return false;
 	kernel_skb = bpf_cast_to_kern_ctx(skb);
 	return len <= kernel_skb->dev->mtu;
+}
+
+/*
+ * sum_is_known reports whether the kernel has, or may have, a sum of the packet
+ * (CHECKSUM_COMPLETE) that is to be told of what is written without a helper.
+ */
+static __always_inline bool sum_is_known(struct __sk_buff *skb)
+{
+	struct sk_buff *kernel_skb;
+
+	if (!bpf_cast_to_kern_ctx)
+		return true;
+	kernel_skb = bpf_cast_to_kern_ctx(skb);
+	return BPF_CORE_READ_BITFIELD(kernel_skb, ip_summed) == CHECKSUM_COMPLETE;
+}
+
+/* has_room reports whether len octets more fit in front of the packet. */
+static __always_inline bool has_room(struct __sk_buff *skb, __u32 len)
+{
+	struct sk_buff *kernel_skb;
+
+	if (!bpf_cast_to_kern_ctx)
+		return false;
+	kernel_skb = bpf_cast_to_kern_ctx(skb);
+	return (__u64)kernel_skb->data - (__u64)kernel_skb->head >= len;
 }
 
 /*

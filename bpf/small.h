@@ -15,11 +15,13 @@
 #include "outer.h"
 #include "parse.h"
 
+#ifndef SMALL_PACKET
 #define SMALL_PACKET 1536 /* octets from the IP header on */
+#endif
 
 /*
- * The first octets of a packet are copied, or summed, in such blocks: if there are no
- * others, that costs less than a helper does, to call and to return from.
+ * The first octets of a packet are copied, summed and written in such blocks: if there are
+ * no others, that costs less than a helper does, to call and to return from.
  */
 union small_block {
 	__u64 longs[4];
@@ -44,16 +46,18 @@ struct {
 } small_packets SEC(".maps");
 
 /*
- * TCP leaves room in front of its segments, so that only what costs least to copy is small.
- * A datagram without checksum is another matter: all of it has to be summed.
+ * is_small reports whether push_small is the way for a packet. What is longer than some
+ * blocks is copied only if there is no room in front (TCP leaves some, and so do drivers for
+ * what is forwarded), or if it is to be summed anyway.
  */
-static __always_inline bool is_small(const struct packet *p)
+static __always_inline bool is_small(struct __sk_buff *skb, const struct packet *p)
 {
 	if (options_len(p))
 		return false;
-	if (p->tuple.protocol != IPPROTO_UDP)
-		return p->l3_len <= IN_BLOCKS;
-	return p->l3_len <= SMALL_PACKET && p->check;
+	if (p->l3_len <= IN_BLOCKS)
+		return true;
+	return p->tuple.protocol == IPPROTO_UDP && p->l3_len <= SMALL_PACKET &&
+	       (p->partial || !p->check || !has_room(skb, sizeof(struct tcphdr)));
 }
 
 /*
@@ -137,25 +141,30 @@ static __always_inline __u64 sum_small(struct small_packet *s, const struct pack
 	if (len > SMALL_PACKET || from > sizeof(struct ipv6hdr))
 		return 0;
 	*(union small_block *)(s->octets + len) = (union small_block){};
-	if (p->l4_len <= IN_BLOCKS)
+	if (SMALL_PACKET <= IN_BLOCKS || p->l4_len <= IN_BLOCKS)
 		return sum_blocks((void *)(s->octets + from), p->l4_len);
 	return sum_pieces(s->octets + from, p->l4_len);
 }
 
-/* settle_small writes the checksum that is carried inside; see forget_addresses. */
+/*
+ * settle_small writes the checksum that is carried inside; see forget_addresses and
+ * fill_udp_check.
+ */
 static __always_inline int settle_small(struct small_packet *s, const struct packet *p)
 {
-	__u32 off;
-	__u64 sum;
+	bool absent = p->tuple.protocol == IPPROTO_UDP && !p->check && !p->partial;
+	__u32 off = check_offset(p->l4 - p->l3, p->tuple.protocol);
 	__sum16 *check;
+	__u64 sum;
 
-	off = check_offset(p->l4 - p->l3, p->tuple.protocol);
 	opaque(off);
 	if (off > SMALL_PACKET - sizeof(*check))
 		return -1;
 	check = (__sum16 *)(s->octets + off);
-	sum = p->partial ? sum_small(s, p) : csum_negative(*check);
-	*check = whole_checksum(p, sum + csum_negative(csum_addresses(&p->tuple)));
+	sum = absent ? bpf_htons(p->l4_len) + bpf_htons(IPPROTO_UDP) :
+		       csum_negative(csum_addresses(&p->tuple));
+	sum += p->partial || absent ? sum_small(s, p) : csum_negative(*check);
+	*check = whole_checksum(p, sum);
 	return 0;
 }
 
@@ -179,6 +188,33 @@ static __always_inline void put_together(struct small_packet *s, const struct pa
 		set_ipv6((struct ipv6hdr *)ip, protocol, p->l3_len + len);
 }
 
+/* write_blocks writes a packet of that many octets as copy_blocks reads it. */
+static __always_inline bool write_blocks(struct __sk_buff *skb, const struct packet *p,
+					 const void *octets, __u64 total)
+{
+	const union small_block *from = octets;
+	union small_block *to = packet_start(skb);
+	__u64 l3 = p->l3, rest = total - sizeof(*to);
+	void *end = packet_end(skb);
+
+	opaque(l3);
+	opaque(rest);
+	if (l3 > ETH_HLEN || rest > IN_BLOCKS - sizeof(*to))
+		return false;
+	to = (void *)to + l3;
+	for (__u32 i = 0; i < SMALL_BLOCKS - 1 && i * sizeof(*to) < rest; i++) {
+		if ((void *)(to + i + 1) > end)
+			return false;
+		to[i] = from[i];
+	}
+	to = (void *)to + rest;
+	opaque(to);
+	if ((void *)(to + 1) > end)
+		return false;
+	*to = *(const union small_block *)(octets + rest);
+	return true;
+}
+
 /* store_small writes a packet with an outer header of len octets. */
 static __always_inline int store_small(struct __sk_buff *skb, const struct packet *p,
 				       struct small_packet *s, const union outer_header *outer,
@@ -193,6 +229,8 @@ static __always_inline int store_small(struct __sk_buff *skb, const struct packe
 	opaque(last);
 	if (last >= SMALL_PACKET)
 		return -1;
+	if (write_blocks(skb, p, s->octets - len, (__u64)last + 1 + len))
+		return 0;
 	return bpf_skb_store_bytes(skb, p->l3, s->octets - len, last + 1 + len, 0);
 }
 

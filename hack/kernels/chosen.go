@@ -31,6 +31,7 @@ var chosen = map[string][]string{
 		"TestRandomPacketsComeBack",
 		"TestRandomPushedPacketsPopRight",
 		"TestRandomSegmentsComeBack",
+		"TestDatagramsGoTheShortWayAsTheWholeOne",
 		"TestInlineClientRewrites",
 		"TestInlineBackendRewrites",
 		"TestInlineFastPathIsTheWholeWay",

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 func TestDatagramsGoTheShortWayAsTheWholeOne(t *testing.T) {
 	for name, c := range map[string]struct {
 		ingress, egress string
-		hook            func(*Programs) *ebpf.Program
+		hook            func(*Programs) program
 		packet          func(*rand.Rand) (protocol byte, segment []byte)
 	}{
 		"push": {
@@ -29,17 +30,17 @@ func TestDatagramsGoTheShortWayAsTheWholeOne(t *testing.T) {
 				udp dport 54 drop
 				ip daddr 172.30.0.0/16 udp dport 4739-4741 funnel tcp dport 179 sport 540
 				udp dport 4742 funnel udp dport 179 sport 540-547`,
-			hook: egressOf, packet: plainDatagram,
+			hook: pusher, packet: plainDatagram,
 		},
 		"push and inline, replies in kind": {
 			egress: `tcp dport 80 funnel tcp dport 179 inline
 				udp dport 4739-4741 funnel tcp dport 179 sport 540 reply
 				udp dport 4742 funnel udp dport 179 sport 540 reply`,
-			hook: egressOf, packet: plainDatagram,
+			hook: pusher, packet: plainDatagram,
 		},
 		"answers of a backend": {
 			ingress: "tcp dport 179 unfunnel udp dport 1000-1001 reply\nudp dport 179 unfunnel udp reply",
-			hook:    egressOf, packet: plainDatagram,
+			hook:    pusher, packet: plainDatagram,
 		},
 		"pop": {
 			ingress: `udp dport 53 accept
@@ -66,22 +67,31 @@ func TestDatagramsGoTheShortWayAsTheWholeOne(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 0))
 			short, whole := mustLoad(t, c.ingress, c.egress, ethernet), mustLoad(t, c.ingress, c.egress, ethernet)
 			for _, p := range []*Programs{short, whole} {
-				p.rememberDatagrams(t, c.hook(p))
+				p.rememberDatagrams(t)
 			}
-			became := map[Reason]int{}
+			became, seen := map[Reason]int{}, false
 			for range scaled(20000) {
 				protocol, segment := c.packet(rng)
-				plain, optional := wire.IPv4{Protocol: protocol, Source: client, Dest: server, ID: uint16(rng.Uint32())}, []byte{1, 1, 1, 1}
+				plain, optional := wire.IPv4{Protocol: protocol, Source: client, Dest: server, Fragment: wire.DF}, []byte{1, 1, 1, 1}
 				if rng.IntN(40) == 0 {
 					plain.Fragment = uint16(rng.Uint32())
 				}
 				long := plain
 				long.Options = optional
 				in := frame(plain, segment)
+				if !seen {
+					short.forgetPacket(t, c.hook(short))
+				}
 				reason, verdict, got := reasonOf(t, short, c.hook(short), in)
 				reasonWhole, verdictWhole, want := reasonOf(t, whole, c.hook(whole), frame(long, segment))
 				if reason != reasonWhole || verdict != verdictWhole || verdict == unspec && !bytes.Equal(got[14+20:], want[14+20+len(optional):]) {
 					t.Fatalf("% x: %v, verdict %d\n% x\nthe whole way: %v, verdict %d\n% x", in, reason, verdict, got, reasonWhole, verdictWhole, want)
+				}
+				if !seen && isForShortWay(reason, segment, got) {
+					seen = true
+					if short.wasParsed(t, c.hook(short)) {
+						t.Fatalf("% x: %v, but not the short way", in, reason)
+					}
 				}
 				became[reason]++
 			}
@@ -95,18 +105,56 @@ func TestDatagramsGoTheShortWayAsTheWholeOne(t *testing.T) {
 	}
 }
 
-func egressOf(p *Programs) *ebpf.Program  { return p.Egress }
-func ingressOf(p *Programs) *ebpf.Program { return p.Ingress }
+func ingressOf(p *Programs) program { return p.Ingress }
 
-// rememberDatagrams sends what the packets of the other hook are answers to.
-func (p *Programs) rememberDatagrams(t *testing.T, program *ebpf.Program) {
+// isForShortWay: longer ones have room in front in program runs.
+func isForShortWay(reason Reason, segment, got []byte) bool {
+	if reason == Unfunneled {
+		return got[14+9] == wire.UDP
+	}
+	return reason == Funneled && len(segment) <= 200 && pushesDirectly()
+}
+
+// packetMemory is where programs keep what they know of a packet.
+func (p *Programs) packetMemory(hook program) *ebpf.Map {
+	if hook == program(p.Ingress) {
+		return p.ingress.maps[bpf.IngressMapPackets]
+	}
+	return p.egress.maps[bpf.EgressMapPackets]
+}
+
+func (p *Programs) forgetPacket(t *testing.T, hook program) {
+	t.Helper()
+	m := p.packetMemory(hook)
+	zeros := make([][]byte, ebpf.MustPossibleCPU())
+	for i := range zeros {
+		zeros[i] = make([]byte, m.ValueSize())
+	}
+	if err := m.Put(uint32(0), zeros); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wasParsed reports whether the last packet went the whole way, which alone looks at the
+// don't-fragment bit.
+func (p *Programs) wasParsed(t *testing.T, hook program) bool {
+	t.Helper()
+	const dontFragment = 62 // offset in struct packet
+	var processors [][]byte
+	if err := p.packetMemory(hook).Lookup(uint32(0), &processors); err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(processors, func(packet []byte) bool { return packet[dontFragment] != 0 })
+}
+
+// rememberDatagrams sends what packets can be answers to.
+func (p *Programs) rememberDatagrams(t *testing.T) {
 	t.Helper()
 	for _, port := range []uint16{1000, 1001} {
 		inner := wire.Segment{Protocol: wire.UDP, Source: 4739, Dest: port, Payload: []byte("question")}
-		if program == p.Egress {
-			runOn(t, p.Ingress, frame(wire.IPv4{Protocol: wire.TCP, Source: server, Dest: client}, wire.Pushed(wire.TCP, 540, 179, inner, server, client)))
-		} else {
-			runOn(t, p.Egress, frame(wire.IPv4{Protocol: wire.UDP, Source: server, Dest: client}, inner.Bytes(server, client)))
+		runOn(t, p.Ingress, frame(wire.IPv4{Protocol: wire.TCP, Source: server, Dest: client}, wire.Pushed(wire.TCP, 540, 179, inner, server, client)))
+		if p.Segment != nil {
+			runOn(t, pusher(p), frame(wire.IPv4{Protocol: wire.UDP, Source: server, Dest: client}, inner.Bytes(server, client)))
 		}
 	}
 }

@@ -21,7 +21,7 @@ import (
 // Its errors are one line and name what is missing. One that wraps an
 // *ebpf.VerifierError has the verifier's log for those who print it with %+v.
 func Load(cfg Config) (*Programs, error) {
-	if err := cfg.validate(); err != nil {
+	if err := cmp.Or(cfg.validate(), refusePreemption()); err != nil {
 		return nil, err
 	}
 	p := &Programs{}
