@@ -208,7 +208,7 @@ func (c *compiler) targets(path *field.Path, through *corev1.ServicePort) []uint
 	if len(targets) == 0 {
 		c.program.Unresolved = append(c.program.Unresolved, Unresolved{
 			Reason: v1alpha1.ReasonPortNotFound,
-			Message: fmt.Sprintf("%s: Service %s leads to the container port named %s, which no injected pod declares for %s yet; %s",
+			Message: fmt.Sprintf("%s: Service %s leads to the container port named %s, which no injected pod behind it declares for %s yet; %s",
 				path, c.program.Front, through.TargetPort.StrVal, cmp.Or(through.Protocol, corev1.ProtocolTCP), SaidOnceInjected),
 			NamedPort: PortKey(through.Protocol, through.TargetPort.StrVal),
 		})

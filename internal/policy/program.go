@@ -60,7 +60,7 @@ type Warning struct{ Reason, Message string }
 type Unresolved struct {
 	Reason, Message string
 	// NamedPort is the container port, as of PortKey, that a Service leads to and no
-	// injected pod declares; empty when something else is missing.
+	// injected pod behind it declares; empty when something else is missing.
 	NamedPort string
 }
 

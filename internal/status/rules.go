@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sfunnel-io/funnel-operator/api/v1alpha1"
@@ -136,10 +137,13 @@ func (f Facts) notYet() string {
 }
 
 // awaitsInjection reports whether the rules lack nothing but the number of a named port that
-// pods declare, and say once they are injected.
+// pods behind the Service declare, and say once they are injected.
 func (f Facts) awaitsInjection() bool {
 	if f.refusal().happened() || f.ConfigMap.Failure.happened() || len(f.Program.Unresolved) == 0 {
 		return false
 	}
-	return !slices.ContainsFunc(f.Program.Unresolved, func(u policy.Unresolved) bool { return !f.Pods.declares(u.NamedPort) })
+	front := slices.IndexFunc(f.Services, func(s *corev1.Service) bool { return nameOf(s) == f.Program.Front })
+	return front >= 0 && !slices.ContainsFunc(f.Program.Unresolved, func(u policy.Unresolved) bool {
+		return !f.Pods.declares(u.NamedPort, f.Services[front])
+	})
 }

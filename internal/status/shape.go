@@ -48,11 +48,13 @@ func (c *Census) addShape(pod *corev1.Pod) {
 // allShapes returns the kinds of pods that were counted, in no order.
 func (c *Census) allShapes() []podShape { return slices.Collect(maps.Values(c.shapes)) }
 
-// declares reports whether pods that were counted have that named port.
-func (c *Census) declares(port string) bool {
+// declares reports whether pods that were counted have that named port and the Service leads to
+// them, as of policy.LeadsTo: the numbers of others never count.
+func (c *Census) declares(port string, s *corev1.Service) bool {
+	selector := labels.SelectorFromSet(s.Spec.Selector)
 	return slices.ContainsFunc(c.allShapes(), func(shape podShape) bool {
 		_, declared := shape.Ports[port]
-		return declared
+		return declared && selector.Matches(shape.Labels)
 	})
 }
 

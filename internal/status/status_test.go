@@ -53,8 +53,9 @@ func unresolved(reason, message string) func(*Facts) {
 
 // unnumbered is a backend whose Service leads to the container port of that name, which no
 // injected pod declares.
-func unnumbered(port string) func(*Facts) {
+func unnumbered(service, port string) func(*Facts) {
 	return func(f *Facts) {
+		f.Program.Front = types.NamespacedName{Namespace: testNamespace, Name: service}
 		f.Program.Unresolved, f.ConfigMap.Current = []policy.Unresolved{{
 			Reason: v1alpha1.ReasonPortNotFound, Message: "named " + port, NamedPort: policy.PortKey(corev1.ProtocolTCP, port),
 		}}, false
