@@ -39,8 +39,14 @@ var refreshes = prometheus.NewCounter(prometheus.CounterOpts{
 	Help: "Ephemeral containers added to running pods, to bring them the current rules.",
 })
 
+// droppedEvents counts Events for which the recorder had no room.
+var droppedEvents = prometheus.NewCounter(prometheus.CounterOpts{
+	Name: "sfunnel_events_dropped_total",
+	Help: "Events about FunnelPolicies that were not made, because too many waited already.",
+})
+
 func init() {
-	metrics.Registry.MustRegister(applyErrors, refreshes, buildInfo())
+	metrics.Registry.MustRegister(applyErrors, refreshes, droppedEvents, buildInfo())
 	applyErrors.WithLabelValues("refresh")
 	applyErrors.WithLabelValues("configmap")
 	applyErrors.WithLabelValues("status")

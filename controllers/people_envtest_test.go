@@ -142,16 +142,24 @@ func ofEvents(p *v1alpha1.FunnelPolicy, tell func(*eventsv1.Event) []string) fun
 // metric gathers the value with these label values, -1 when there is none.
 func metric(name string, labels ...string) float64 {
 	GinkgoHelper()
-	families, err := metrics.Registry.(prometheus.Gatherer).Gather()
+	value, err := gathered(name, labels...)
 	Expect(err).NotTo(HaveOccurred())
+	return value
+}
+
+func gathered(name string, labels ...string) (float64, error) {
+	families, err := metrics.Registry.(prometheus.Gatherer).Gather()
+	if err != nil {
+		return 0, err
+	}
 	for _, family := range families {
 		for _, m := range family.Metric {
 			if family.GetName() == name && sameLabels(m, labels) {
-				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+				return m.GetGauge().GetValue() + m.GetCounter().GetValue(), nil
 			}
 		}
 	}
-	return -1
+	return -1, nil
 }
 
 func sameLabels(m *dto.Metric, values []string) bool {

@@ -31,8 +31,8 @@ type recorder struct {
 }
 
 const (
-	// mostEvents is how many wait to be created. What happens while as many do is told by
-	// statuses alone.
+	// mostEvents is how many wait to be created. What happens while as many do is counted, and
+	// told by statuses alone.
 	mostEvents = 1000
 	// eventWriters is how many are created at a time: as many as reconciles by default, each of
 	// which makes one with most statuses that it writes.
@@ -74,6 +74,7 @@ func (r *recorder) Eventf(regarding, _ runtime.Object, kind, reason, action, not
 	select {
 	case r.queue <- event:
 	default:
+		droppedEvents.Inc()
 	}
 }
 

@@ -99,14 +99,27 @@ func TestEventsAreTriedUntilTheyAreAnswered(t *testing.T) {
 	}
 }
 
-// While nobody answers, as many wait as there is room for, and nobody waits for them.
+// While nobody answers, as many wait as there is room for, and nobody waits for them. The others
+// are counted.
 func TestEventsThatDoNotFitAreDropped(t *testing.T) {
+	dropped := func() float64 {
+		t.Helper()
+		value, err := gathered("sfunnel_events_dropped_total")
+		if err != nil || value < 0 {
+			t.Fatalf("the metric is %v, %v", value, err)
+		}
+		return value
+	}
+	before := dropped()
 	r := newRecorder(&eventServer{answer: answered})
-	for i := range 2 * mostEvents {
+	for i := range 3 * mostEvents {
 		tell(r, i)
 	}
 	if len(r.queue) != mostEvents {
 		t.Errorf("%d wait, want %d", len(r.queue), mostEvents)
+	}
+	if counted := dropped() - before; counted != 2*mostEvents {
+		t.Errorf("%v are counted as dropped, want %d", counted, 2*mostEvents)
 	}
 }
 
