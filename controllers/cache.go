@@ -23,8 +23,10 @@ import (
 // policies, injected pods, Services, their endpoints and namespaces; pods and
 // ConfigMaps that are none of ours never enter it, and what enters is cut to what is read.
 //
-// Pods, ConfigMaps, Services and EndpointSlices are in it packed, for the reconciler alone; who
-// else wants some must read them with the manager's API reader.
+// Pods, ConfigMaps, Services and EndpointSlices are in it packed, for the reconciler alone, and
+// policies without conditions, labels, finalizers and owners; who else wants some must read them
+// with the manager's API reader. The manager's scheme must have events.k8s.io/v1: Events are made
+// with its client.
 func CacheOptions() cache.Options {
 	var common alike
 	return cache.Options{

@@ -8,9 +8,15 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // apiConstants are the values of the API's constants whose names begin so.
@@ -49,6 +55,31 @@ func TestConditionsAreDocumented(t *testing.T) {
 			if !strings.Contains(string(text), quote+value+quote) {
 				t.Errorf("docs/conditions.md does not mention %s%s%s", quote, value, quote)
 			}
+		}
+	}
+}
+
+// Who tests with the operator is told what the manager's client can't read, or not whole.
+func TestWhatTheCacheLacksIsDocumented(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "docs", "envtest.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, advice, _ := strings.Cut(string(page), "\n- Read and write with a client of your own")
+	advice, _, _ = strings.Cut(advice, "\n- ")
+	for kind, by := range CacheOptions().ByObject {
+		whole := kind.DeepCopyObject().(client.Object)
+		whole.SetLabels(map[string]string{"a": "b"})
+		held, err := by.Transform(whole.DeepCopyObject())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if equality.Semantic.DeepEqual(held, whole) {
+			continue
+		}
+		plural, _ := meta.UnsafeGuessKindToResource(schema.GroupVersionKind{Kind: reflect.TypeOf(kind).Elem().Name()})
+		if !strings.Contains(strings.ToLower(advice), plural.Resource) {
+			t.Errorf("docs/envtest.md does not say what the manager's client has of %s", plural.Resource)
 		}
 	}
 }
