@@ -185,6 +185,18 @@ func TestChartOnTheNetworkOfNodes(t *testing.T) {
 	}
 }
 
+// TestChartNotesPermitInjection: a namespace whose pods are injected must permit the
+// capabilities of their init container, whatever the cluster's default.
+func TestChartNotesPermitInjection(t *testing.T) {
+	const optIn, permit = "sfunnel.io/injection=enabled ", "pod-security.kubernetes.io/enforce=privileged"
+	for injection, labels := range map[string]string{"webhook": optIn + permit, "admission-policy": optIn + permit, "none": permit} {
+		notes := mustHelm(t, "", append([]string{"install", "sfunnel", chart, "--dry-run=client", "--set", "injection=" + injection}, images()...)...)
+		if _, notes, _ = strings.Cut(notes, "\nNOTES:\n"); !strings.Contains(notes, "\n  kubectl label namespace NAMESPACE "+labels+"\n") {
+			t.Errorf("%s: the notes don't set the labels %s:\n%s", injection, labels, notes)
+		}
+	}
+}
+
 func TestChartHasNoFaults(t *testing.T) {
 	if out, err := helm(t, "", "lint", "--strict", "--quiet", chart); err != nil {
 		t.Errorf("%v\n%s", err, out)
