@@ -31,7 +31,7 @@ func mixesPackets(release, version string) error {
 		return nil
 	}
 	number := make([]int, len(preemptible))
-	fmt.Sscanf(release, "%d.%d.%d", &number[0], &number[1], &number[2]) // what is missing counts as 0
+	_, _ = fmt.Sscanf(release, "%d.%d.%d", &number[0], &number[1], &number[2]) // what is missing counts as 0
 	if slices.Compare(number, preemptible) < 0 {
 		return nil
 	}
