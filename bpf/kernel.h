@@ -40,8 +40,11 @@ struct icmpv6_too_big {
 
 /*
  * Some of what is changed in a packet is written to it, not by a helper. The verifier
- * then has each program begin with what makes a packet the program's own that is a copy
- * of another (bpf_unclone_prologue); for one that is none that is three instructions.
+ * then has each program begin with what makes a packet the program's own that is a clone
+ * of another (bpf_unclone_prologue). For one that is none, that is three instructions; the
+ * headers of TCP's own clones may be written as they are. Others, while a tap or a flooding
+ * bridge holds the first one, are copied whether a rule means them or not, and lost
+ * if there is no memory for that.
  */
 
 /*
