@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgressPlain() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressPlainBytes[305626:371666],
-		Types:        _EgressPlainBytes[371666:378118],
-		Functions:    _EgressPlainBytes[378118:378318],
-		Relocations:  _EgressPlainBytes[378318:379246],
+		Instructions: _EgressPlainBytes[305234:371186],
+		Types:        _EgressPlainBytes[371186:377638],
+		Functions:    _EgressPlainBytes[377638:377838],
+		Relocations:  _EgressPlainBytes[377838:378766],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 72, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "classify_memory", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x80}, ""},

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngressPlain() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressPlainBytes[247237:296493],
-		Types:        _IngressPlainBytes[296493:302680],
-		Functions:    _IngressPlainBytes[302680:302864],
-		Relocations:  _IngressPlainBytes[302864:303312],
+		Instructions: _IngressPlainBytes[246973:296173],
+		Types:        _IngressPlainBytes[296173:302360],
+		Functions:    _IngressPlainBytes[302360:302544],
+		Relocations:  _IngressPlainBytes[302544:302992],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 72, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "classify_memory", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x80}, ""},
