@@ -129,7 +129,7 @@ static __always_inline int unfunnel_datagram(struct __sk_buff *skb, struct packe
 
 	if (unlikely(!load_inner(skb, p, len, &head) || (a && !port_allowed(rule, head.udp.dest))))
 		return NOT_OURS;
-	head.udp.check = csum_field((__u64)csum_negative(head.udp.check) + csum_addresses(&p->tuple));
+	head.udp.check = recalled(head.udp.check, &p->tuple);
 	if (unlikely(!head.udp.check))
 		return NOT_OURS;
 	count_rule(rule, p->l3_len);

@@ -7,7 +7,8 @@
 // There are two objects for each direction: the plain ones remember no flow.
 //
 // The C code is one header per concern: parse, classify, then act (funnel,
-// unfunnel, toobig, segment), and count.
+// unfunnel, toobig, segment), and count. Two are ways around all of these for
+// what comes most often: fast for segments, datagram.
 package bpf
 
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types -type reason Ingress ingress.c -- -fno-strict-aliasing -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgress() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressBytes[452315:566667],
-		Types:        _EgressBytes[566667:575356],
-		Functions:    _EgressBytes[575356:575740],
-		Relocations:  _EgressBytes[575740:577148],
+		Instructions: _EgressBytes[451971:566323],
+		Types:        _EgressBytes[566323:575012],
+		Functions:    _EgressBytes[575012:575396],
+		Relocations:  _EgressBytes[575396:576804],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 72, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},

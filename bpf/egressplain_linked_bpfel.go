@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedEgressPlain() Object {
 	return Object{
 		Program:      "egress",
-		Instructions: _EgressPlainBytes[305234:371186],
-		Types:        _EgressPlainBytes[371186:377638],
-		Functions:    _EgressPlainBytes[377638:377838],
-		Relocations:  _EgressPlainBytes[377838:378766],
+		Instructions: _EgressPlainBytes[304890:370842],
+		Types:        _EgressPlainBytes[370842:377294],
+		Functions:    _EgressPlainBytes[377294:377494],
+		Relocations:  _EgressPlainBytes[377494:378422],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 72, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "classify_memory", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x80}, ""},

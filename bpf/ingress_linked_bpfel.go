@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngress() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressBytes[386879:482295],
-		Types:        _IngressBytes[482295:490711],
-		Functions:    _IngressBytes[490711:491079],
-		Relocations:  _IngressBytes[491079:491975],
+		Instructions: _IngressBytes[386439:481855],
+		Types:        _IngressBytes[481855:490271],
+		Functions:    _IngressBytes[490271:490639],
+		Relocations:  _IngressBytes[490639:491535],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 72, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "flows", Type: ebpf.Hash, KeySize: 40, ValueSize: 24, MaxEntries: 1, Flags: 0x0}, ""},

@@ -9,10 +9,10 @@ import "github.com/cilium/ebpf"
 func LinkedIngressPlain() Object {
 	return Object{
 		Program:      "ingress",
-		Instructions: _IngressPlainBytes[246973:296173],
-		Types:        _IngressPlainBytes[296173:302360],
-		Functions:    _IngressPlainBytes[302360:302544],
-		Relocations:  _IngressPlainBytes[302544:302992],
+		Instructions: _IngressPlainBytes[246533:295733],
+		Types:        _IngressPlainBytes[295733:301920],
+		Functions:    _IngressPlainBytes[301920:302104],
+		Relocations:  _IngressPlainBytes[302104:302552],
 		Maps: []Map{
 			{ebpf.MapSpec{Name: "packets", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 72, MaxEntries: 1, Flags: 0x0}, ""},
 			{ebpf.MapSpec{Name: "classify_memory", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: 0x80}, ""},

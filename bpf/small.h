@@ -60,32 +60,41 @@ static __always_inline bool is_small(struct __sk_buff *skb, const struct packet 
 	       (p->partial || !p->check || !has_room(skb, sizeof(struct tcphdr)));
 }
 
-/*
- * copy_blocks copies a packet of last + 1 octets that is linear and no longer than some
- * blocks, of which the last begins before the one in front of it ends; false for another.
- */
-static __always_inline bool copy_blocks(struct __sk_buff *skb, const struct packet *p,
-					struct small_packet *s, __u64 last)
+static __always_inline void move_block(union small_block *packet, union small_block *octets,
+				       bool write)
 {
-	union small_block *from = packet_start(skb), *to = (void *)s->octets;
-	__u64 l3 = p->l3, rest = last + 1 - sizeof(*from);
+	if (write)
+		*packet = *octets;
+	else
+		*octets = *packet;
+}
+
+/*
+ * move_blocks reads, or writes, a packet of total octets that is linear and no longer than
+ * some blocks, of which the last begins before the one in front of it ends; false for another.
+ */
+static __always_inline bool move_blocks(struct __sk_buff *skb, const struct packet *p,
+					void *octets, __u64 total, bool write)
+{
+	union small_block *packet = packet_start(skb), *block = octets;
+	__u64 l3 = p->l3, rest = total - sizeof(*packet);
 	void *end = packet_end(skb);
 
 	opaque(l3);
 	opaque(rest);
-	if (l3 > ETH_HLEN || rest > IN_BLOCKS - sizeof(*from))
+	if (l3 > ETH_HLEN || rest > IN_BLOCKS - sizeof(*packet))
 		return false;
-	from = (void *)from + l3;
-	for (__u32 i = 0; i < SMALL_BLOCKS - 1 && i * sizeof(*from) < rest; i++) {
-		if ((void *)(from + i + 1) > end)
+	packet = (void *)packet + l3;
+	for (__u32 i = 0; i < SMALL_BLOCKS - 1 && i * sizeof(*packet) < rest; i++) {
+		if ((void *)(packet + i + 1) > end)
 			return false;
-		to[i] = from[i];
+		move_block(packet + i, block + i, write);
 	}
-	from = (void *)from + rest;
-	opaque(from);
-	if ((void *)(from + 1) > end)
+	packet = (void *)packet + rest;
+	opaque(packet);
+	if ((void *)(packet + 1) > end)
 		return false;
-	*(union small_block *)(s->octets + rest) = *from;
+	move_block(packet, octets + rest, write);
 	return true;
 }
 
@@ -98,7 +107,7 @@ static __always_inline int read_small(struct __sk_buff *skb, const struct packet
 	opaque(last);
 	if (last >= SMALL_PACKET)
 		return -1;
-	return copy_blocks(skb, p, s, last) ? 0 :
+	return move_blocks(skb, p, s->octets, (__u64)last + 1, false) ? 0 :
 	       bpf_skb_load_bytes(skb, p->l3, s->octets, last + 1);
 }
 
@@ -188,33 +197,6 @@ static __always_inline void put_together(struct small_packet *s, const struct pa
 		set_ipv6((struct ipv6hdr *)ip, protocol, p->l3_len + len);
 }
 
-/* write_blocks writes a packet of that many octets as copy_blocks reads it. */
-static __always_inline bool write_blocks(struct __sk_buff *skb, const struct packet *p,
-					 const void *octets, __u64 total)
-{
-	const union small_block *from = octets;
-	union small_block *to = packet_start(skb);
-	__u64 l3 = p->l3, rest = total - sizeof(*to);
-	void *end = packet_end(skb);
-
-	opaque(l3);
-	opaque(rest);
-	if (l3 > ETH_HLEN || rest > IN_BLOCKS - sizeof(*to))
-		return false;
-	to = (void *)to + l3;
-	for (__u32 i = 0; i < SMALL_BLOCKS - 1 && i * sizeof(*to) < rest; i++) {
-		if ((void *)(to + i + 1) > end)
-			return false;
-		to[i] = from[i];
-	}
-	to = (void *)to + rest;
-	opaque(to);
-	if ((void *)(to + 1) > end)
-		return false;
-	*to = *(const union small_block *)(octets + rest);
-	return true;
-}
-
 /* store_small writes a packet with an outer header of len octets. */
 static __always_inline int store_small(struct __sk_buff *skb, const struct packet *p,
 				       struct small_packet *s, const union outer_header *outer,
@@ -229,7 +211,7 @@ static __always_inline int store_small(struct __sk_buff *skb, const struct packe
 	opaque(last);
 	if (last >= SMALL_PACKET)
 		return -1;
-	if (write_blocks(skb, p, s->octets - len, (__u64)last + 1 + len))
+	if (move_blocks(skb, p, s->octets - len, (__u64)last + 1 + len, true))
 		return 0;
 	return bpf_skb_store_bytes(skb, p->l3, s->octets - len, last + 1 + len, 0);
 }
@@ -257,7 +239,7 @@ static __always_inline int grow_small(struct __sk_buff *skb, const struct packet
  * packet can't grow at its end, unchanged, or less when it fails.
  */
 static __always_inline int push_at_end(struct __sk_buff *skb, const struct packet *p,
-					 const struct action *a, __u8 family)
+				       const struct action *a, __u8 family)
 {
 	union outer_header outer = {};
 	struct small_packet *s;

@@ -70,9 +70,9 @@ static __noinline int settle_udp_check(struct __sk_buff *skb, const struct packe
  * does that merged datagrams and took them apart again; bpf_l4_csum_replace
  * would take it for a partial one.
  */
-static __always_inline __sum16 recalled(const struct packet *p)
+static __always_inline __sum16 recalled(__sum16 check, const struct tuple *t)
 {
-	return csum_field((__u64)csum_negative(p->check) + csum_addresses(&p->tuple));
+	return csum_field((__u64)csum_negative(check) + csum_addresses(t));
 }
 
 /* A plain IPv4 header and that of a datagram. */
@@ -132,7 +132,7 @@ static __always_inline enum reason look_inside(struct __sk_buff *skb, const stru
 static __always_inline int take_off(struct __sk_buff *skb, const struct packet *p,
 				    const struct packet *inner, enum reason counted)
 {
-	__sum16 check = recalled(inner);
+	__sum16 check = recalled(inner->check, &inner->tuple);
 	enum reason reason = pop_header(skb, inner, l4_header_len(p->tuple.protocol), check);
 
 	if (reason)

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// refusePreemption returns an error on such a kernel: what a program knows of a packet lies
-// in memory of the processor, and another packet's would come between.
+// refusePreemption returns an error on a kernel that may run a program for two packets at once
+// on a processor: what it knows of a packet lies in memory of the processor.
 func refusePreemption() error {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
